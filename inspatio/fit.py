@@ -1,0 +1,117 @@
+"""How a source of any shape becomes the generator's frame (832x480), for pixels, depth and cameras alike.
+
+``crop``    scale to cover the frame, cut equally from both sides (default);
+``pad``     scale to lie inside the frame, fill the rest with black and unknown depth;
+``stretch`` scale each axis on its own, as the public code does: shapes change, and so do fx and fy.
+
+One :class:`Fit` is applied to the frames, to the depth maps and to the intrinsics, so that a pixel and
+the ray through it never part. Pixel centres are at integer coordinates: an axis scaled by ``s`` and
+shifted by ``o`` takes ``u`` to ``(u + 0.5) * s - 0.5 + o``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from inspatio.types import FitMode, Image, Intrinsics
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The map from a source frame to a target frame.
+
+    ``source`` and ``target`` are (height, width) in pixels; the target rectangle that the scaled source occupies
+    is ``scaled`` (height, width) placed at ``offset`` (top, left), which is negative where pixels are cut.
+    """
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+    scaled: tuple[int, int]
+    offset: tuple[int, int]
+
+    @classmethod
+    def make(cls, source: tuple[int, int], target: tuple[int, int], mode: FitMode = "crop") -> Fit:
+        """The fit of a (height, width) source to a (height, width) target."""
+        if min(source) < 1 or min(target) < 1:
+            raise ValueError(f"sizes must be positive, got source {source} and target {target}")
+        ratios = (target[0] / source[0], target[1] / source[1])
+        match mode:
+            case "stretch":
+                scaled = target
+            case "crop" | "pad":
+                ratio = max(ratios) if mode == "crop" else min(ratios)
+                # Rounding up covers the frame by construction; rounding down stays inside it.
+                side = _ceil if mode == "crop" else _floor
+                scaled = (side(source[0] * ratio), side(source[1] * ratio))
+            case _:
+                raise ValueError(f"fit must be crop, pad or stretch, got {mode!r}")
+        offset = ((target[0] - scaled[0]) // 2, (target[1] - scaled[1]) // 2)
+        return cls(source, target, scaled, offset)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.source == self.target == self.scaled
+
+    def image(self, image: Image) -> Image:
+        """One ``h w c`` or ``h w`` uint8 image, fitted; area filter down, cubic up."""
+        if self.is_identity:
+            return image
+        shrinks = self.scaled[0] < self.source[0] or self.scaled[1] < self.source[1]
+        return self._place(image, cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+    def depth(self, depth: np.ndarray) -> np.ndarray:
+        """One ``h w`` depth map of any resolution that shows the whole source frame, fitted by nearest neighbour.
+
+        Nearest neighbour invents no depth between two surfaces (an average of foreground and background is a point
+        where nothing is).
+        """
+        if self.is_identity and depth.shape == self.target:
+            return depth
+        rows = self._nearest(axis=0, size=depth.shape[0])
+        columns = self._nearest(axis=1, size=depth.shape[1])
+        fitted = depth[np.maximum(rows, 0)[:, None], np.maximum(columns, 0)[None, :]]
+        fitted[rows < 0] = 0
+        fitted[:, columns < 0] = 0
+        return fitted
+
+    def intrinsics(self, intrinsics: Intrinsics, size: tuple[int, int] | None = None) -> Intrinsics:
+        """``... 3 3`` intrinsics given for the source frame (or for it at another ``size``, (height, width)), fitted."""
+        height, width = size or self.source
+        scale_y, scale_x = self.scaled[0] / height, self.scaled[1] / width
+        top, left = self.offset
+        to_target = np.array(
+            [
+                [scale_x, 0.0, 0.5 * scale_x - 0.5 + left],
+                [0.0, scale_y, 0.5 * scale_y - 0.5 + top],
+                [0.0, 0.0, 1.0],
+            ]
+        )
+        return to_target @ intrinsics
+
+    def _place(self, image: np.ndarray, interpolation: int) -> np.ndarray:
+        height, width = self.scaled
+        scaled = cv2.resize(image, (width, height), interpolation=interpolation)
+        top, left = self.offset
+        cut = scaled[max(-top, 0) : max(-top, 0) + self.target[0], max(-left, 0) : max(-left, 0) + self.target[1]]
+        if cut.shape[:2] == self.target:
+            return np.ascontiguousarray(cut)
+        placed = np.zeros((*self.target, *image.shape[2:]), image.dtype)
+        placed[max(top, 0) : max(top, 0) + cut.shape[0], max(left, 0) : max(left, 0) + cut.shape[1]] = cut
+        return placed
+
+    def _nearest(self, axis: int, size: int) -> np.ndarray:
+        """For every target row (or column) the nearest one of a map with ``size`` of them, -1 outside."""
+        position = (np.arange(self.target[axis]) - self.offset[axis] + 0.5) / self.scaled[axis]
+        index = np.floor(position * size).astype(np.int64)
+        return np.where((position >= 0) & (position < 1), np.clip(index, 0, size - 1), -1)
+
+
+def _ceil(value: float) -> int:
+    return int(np.ceil(value - 1e-6))
+
+
+def _floor(value: float) -> int:
+    return max(int(np.floor(value + 1e-6)), 1)

@@ -1,0 +1,56 @@
+"""Names for the arrays and tensors that cross module borders.
+
+Axis glossary (einops spelling):
+
+    b  batch            t  frames (video time)     h, w  pixels of the working frame (480 x 832)
+    n  frames of a clip f  latent frames           c     channels
+    v  points           i, j  rows and columns of a matrix
+
+Colour is RGB. ``uint8`` frames are 0..255; ``float32`` frames are -1..1 inside the networks and say
+so. Depth is along the optical axis (z, not the ray length) in the scene's unit; 0 means "not known".
+
+Two things of one shape but different meaning have two names: ``world_to_camera`` and
+``camera_to_world`` are never both called "pose". Camera axes are OpenCV's; see ``cameras.py``.
+
+Host data (decoded video, depth on disk, cameras) is numpy; what a device computes on is torch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Frames: TypeAlias = NDArray[np.uint8]
+"""``t h w c`` uint8 RGB video frames on the host."""
+
+Image: TypeAlias = NDArray[np.uint8]
+"""``h w c`` uint8 RGB."""
+
+DepthMaps: TypeAlias = NDArray[np.float32]
+"""``t h w`` float32 z-depth in the scene's unit, 0 where not known."""
+
+Masks: TypeAlias = NDArray[np.uint8]
+"""``t h w`` uint8 coverage: 255 where the render saw a source pixel, 0 where nothing landed."""
+
+Intrinsics: TypeAlias = NDArray[np.float64]
+"""``... 3 3`` pinhole matrices in pixels; integer pixel coordinates are pixel centres."""
+
+WorldToCamera: TypeAlias = NDArray[np.float64]
+"""``... 4 4`` rigid transforms taking world points to camera points (OpenCV axes)."""
+
+CameraToWorld: TypeAlias = NDArray[np.float64]
+"""``... 4 4`` rigid transforms taking camera points to world points (OpenCV axes)."""
+
+VideoTensor: TypeAlias = torch.Tensor
+"""``b c t h w`` float in -1..1: video as the networks see it."""
+
+LatentTensor: TypeAlias = torch.Tensor
+"""``b f c h w`` float: normalised video latents, 8x smaller in space, 4x shorter in time."""
+
+ScaleKind: TypeAlias = Literal["metres", "relative", "prior"]
+"""What a depth of 1 means: a metre, the estimator's own unit, or nothing at all (a prior)."""
+
+FitMode: TypeAlias = Literal["crop", "pad", "stretch"]
