@@ -1,0 +1,118 @@
+"""Files and folders that are either whole or not there.
+
+Everything the pipeline leaves behind is written under a temporary name in the same folder, synced to the disk and
+renamed. A run killed at any moment leaves temporary names only; the next run sweeps them away (:func:`sweep`).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from inspatio.errors import UserError
+
+PART_SUFFIX = ".part"
+
+
+def part_path(path: Path) -> Path:
+    """The temporary name that ``path`` is written under: hidden, in the same folder, of this process alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path; on success it is synced and becomes ``path``, on an exception it is removed.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    part = part_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        sync(part)
+        part.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty temporary folder; on success it takes the place of ``path``, on an exception it is removed.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    part = part_path(path)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+        for file in part.rglob("*"):
+            sync(file)
+        # A folder cannot be renamed over one that holds files: the old one steps aside first, under a name that
+        # the next sweep removes should the process die in between.
+        if path.exists():
+            old = part.with_name(f".{path.name}.old{PART_SUFFIX}")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            part.rename(path)
+            shutil.rmtree(old)
+        else:
+            part.rename(path)
+        sync(path.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, whole or not at all."""
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs left under temporary names anywhere below ``folder``."""
+    for left in sorted(folder.rglob(f".*{PART_SUFFIX}")) if folder.is_dir() else []:
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file's or a folder's content to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def explain(error: OSError, path: Path) -> UserError:
+    """An operating system error at ``path`` as one line that says what to do."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return UserError(f"{path}: the disk is full; free some space and run again, finished clips are kept")
+        case errno.EFBIG:
+            return UserError(f"{path}: the file grew past the largest size allowed here (see `ulimit -f`)")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return UserError(f"{path}: cannot be written ({error.strerror}); choose another --output_folder")
+        case _:
+            return UserError(f"{path}: {error.strerror or error}")
