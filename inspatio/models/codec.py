@@ -1,0 +1,71 @@
+"""What every video autoencoder looks like to the generator: a streaming encoder and a streaming decoder.
+
+Both work in groups. A state object holds what a causal network must remember of the past, so that
+
+    state = encoder.start()
+    latents = torch.cat([encoder.encode(group, state) for group in groups], dim=1)
+
+equals encoding the whole clip at once, however it was cut, and memory does not grow with the clip. Video time
+is causal and four times longer than latent time: the very first frame is a latent of its own, then four frames
+make one. So the first group has ``1 + 4 k`` frames and every later one ``4 k``, and ``n`` latents are
+``1 + 4 (n - 1)`` frames. Latents are normalised (zero mean, unit variance per channel), as the generator reads
+and writes them. A model computes on its own device in its own dtype; groups are moved there by the caller.
+
+Implemented by ``wan_vae.py`` and ``taehv.py``; the two can be mixed, since they share one latent space.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from inspatio.types import LatentTensor, VideoTensor
+
+LATENT_CHANNELS = 16
+SPATIAL_FACTOR = 8
+"""Pixels of a side that make one latent column or row."""
+TEMPORAL_FACTOR = 4
+"""Frames that make one latent frame, but for the first frame, which is one alone."""
+
+State = TypeVar("State")
+
+
+class VideoEncoder(Protocol[State]):
+    """Video in, normalised latents out."""
+
+    def start(self) -> State:
+        """A fresh state: nothing has been encoded yet."""
+        ...
+
+    def encode(self, video: VideoTensor, state: State) -> LatentTensor:
+        """The next group of a clip, and the state moves on.
+
+        Args:
+            video: ``b c t h w`` RGB in -1..1; ``t`` is ``1 + 4 k`` for the first group of a state, ``4 k`` after;
+                ``h`` and ``w`` are multiples of 8.
+            state: what ``start`` gave; changed in place.
+
+        Returns:
+            ``b f c h/8 w/8`` normalised latents: ``1 + k`` for the first group, ``k`` after, in the video's dtype.
+        """
+        ...
+
+
+class VideoDecoder(Protocol[State]):
+    """Normalised latents in, video out."""
+
+    def start(self) -> State:
+        """A fresh state: nothing has been decoded yet."""
+        ...
+
+    def decode(self, latents: LatentTensor, state: State) -> VideoTensor:
+        """The next group of a clip, and the state moves on.
+
+        Args:
+            latents: ``b f c h w`` normalised latents.
+            state: what ``start`` gave; changed in place.
+
+        Returns:
+            ``b c t 8h 8w`` RGB clamped to -1..1: ``1 + 4 (f - 1)`` frames for the first group, ``4 f`` after, in
+            the latents' dtype.
+        """
+        ...
