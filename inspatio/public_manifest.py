@@ -1,0 +1,63 @@
+"""The public code's clip list, ``new.json``: a JSON list of objects with ``video_path``, ``text``,
+``vggt_depth_path``, ``vggt_extrinsics_path`` and ``radius_ratio``.
+
+It is read where it lies in the input folder, or when it is named instead of one (``--input_dir clips/new.json``). Its
+text serves as the caption, its depth folder as the geometry, its ratio multiplies the scene's foreground depth.
+The public code resolves paths against the folder it is started in; here the list's own folder is tried first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from inspatio.errors import UsageError
+
+PUBLIC_NAME = "new.json"
+
+
+class PublicClip(BaseModel):
+    """One entry; unknown keys are ignored, since the public code adds its own as it goes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    video_path: str
+    text: str = ""
+    vggt_depth_path: str | None = None
+    vggt_extrinsics_path: str | None = None
+    radius_ratio: float = 1.0
+
+
+def read_public(path: Path) -> list[PublicClip]:
+    """The entries of a ``new.json``, with paths made absolute.
+
+    Raises:
+        UsageError: not such a list; names the file, the entry and the field.
+    """
+    try:
+        entries = TypeAdapter(list[PublicClip]).validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the file"
+        raise UsageError(
+            f"{path}: {place}: {fault['msg']}; expected a list of clips with video_path and text"
+        ) from error
+    return [
+        entry.model_copy(
+            update={
+                "video_path": _resolve(entry.video_path, path.parent),
+                "vggt_depth_path": entry.vggt_depth_path and _resolve(entry.vggt_depth_path, path.parent),
+                "vggt_extrinsics_path": entry.vggt_extrinsics_path
+                and _resolve(entry.vggt_extrinsics_path, path.parent),
+            }
+        )
+        for entry in entries
+    ]
+
+
+def _resolve(path: str, folder: Path) -> str:
+    beside = folder / path
+    return str(beside if beside.exists() else Path(path).resolve())
