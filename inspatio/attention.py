@@ -26,7 +26,7 @@ from functools import cache
 from typing import Literal, TypeAlias, cast, get_args
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -37,7 +37,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 ENVIRONMENT_VARIABLE = "INSPATIO_ATTENTION"
 
 Attend: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(query, key, value) -> result. What models take, so that attention can be replaced around them (over several GPUs)."""
+"""(query, key, value) -> result: what models take, so that attention can be spread over GPUs from outside them."""
 
 _HALF = (torch.float16, torch.bfloat16)
 _FLASH_MAX_HEAD = 256
@@ -125,9 +125,7 @@ def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.
 
 def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     logits = einsum(query.float(), key.float(), "b n h d, b m h d -> b h n m") * query.shape[-1] ** -0.5
-    result = einsum(
-        logits.softmax(dim=-1), rearrange(value.float(), "b m h d -> b h m d"), "b h n m, b h m d -> b n h d"
-    )
+    result = einsum(logits.softmax(dim=-1), value.float(), "b h n m, b m h d -> b n h d")
     return result.to(query.dtype)
 
 
