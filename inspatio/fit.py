@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from inspatio.types import FitMode, Image, Intrinsics
+from inspatio.types import FitMode, Frames, Image, Intrinsics
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,29 @@ class Fit:
     def is_identity(self) -> bool:
         return self.source == self.target == self.scaled
 
+    @property
+    def natural_size(self) -> tuple[int, int]:
+        """(height, width) of the fitted frame as it should be shown: without padding, in the source's shape.
+
+        What ``crop`` cut stays cut; a stretched frame gets the source's shape back at the same number of pixels.
+        """
+        if self.scaled != self.target:
+            return min(self.scaled[0], self.target[0]), min(self.scaled[1], self.target[1])
+        ratio = (self.source[0] * self.target[1]) / (self.source[1] * self.target[0])
+        if abs(ratio - 1) < 0.01:
+            return self.target
+        return max(2 * round(self.target[0] * ratio**0.5 / 2), 2), max(2 * round(self.target[1] / ratio**0.5 / 2), 2)
+
+    def natural(self, frames: Frames) -> Frames:
+        """``t h w c`` fitted frames as they should be shown (``natural_size``)."""
+        height, width = self.natural_size
+        if self.scaled != self.target:
+            top, left = max(self.offset[0], 0), max(self.offset[1], 0)
+            return frames[:, top : top + height, left : left + width]
+        if (height, width) == self.target:
+            return frames
+        return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in frames])
+
     def image(self, image: Image) -> Image:
         """One ``h w c`` or ``h w`` uint8 image, fitted; area filter down, cubic up."""
         if self.is_identity:
@@ -78,7 +101,7 @@ class Fit:
         return fitted
 
     def intrinsics(self, intrinsics: Intrinsics, size: tuple[int, int] | None = None) -> Intrinsics:
-        """``... 3 3`` intrinsics given for the source frame (or for it at another ``size``, (height, width)), fitted."""
+        """``... 3 3`` intrinsics of the source frame, fitted; ``size`` (height, width) if they are for another size."""
         height, width = size or self.source
         scale_y, scale_x = self.scaled[0] / height, self.scaled[1] / width
         top, left = self.offset

@@ -58,6 +58,8 @@ class Scene:
     frame_rate: Fraction
     scale: ScaleKind
     prompt: str = ""
+    foreground_ratio: float = 1.0
+    """Multiplies the foreground depth (the public clip list's ``radius_ratio``)."""
     order: tuple[int, ...] | None = field(default=None)
     """Which frame of the sources stands at each place of this scene's clip; None: as they come."""
 
@@ -100,7 +102,7 @@ class Scene:
                 f"{self.clip_id}: the first frame has no valid depth, so displacements have no scale; "
                 "expected positive depths. Check the geometry folder or choose another --geometry backend."
             )
-        return float(np.percentile(valid, FOREGROUND_PERCENTILE))
+        return float(np.percentile(valid, FOREGROUND_PERCENTILE)) * self.foreground_ratio
 
     def _sources(self, indices: Sequence[int]) -> list[int]:
         return list(indices) if self.order is None else [self.order[i] for i in indices]

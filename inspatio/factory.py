@@ -1,0 +1,78 @@
+"""The only place that turns a name into an implementation.
+
+``describe_*`` say what a result depends on (JSON values for fingerprints) without loading anything; ``make_*`` build
+the thing. Heavy modules are imported when they are asked for, so that a preview never waits for a network library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inspatio.caption.base import Captioner
+from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, RenderConfig
+from inspatio.errors import UsageError
+from inspatio.generation.base import Generator
+from inspatio.geometry.base import GeometryBackend
+from inspatio.render import Renderer
+
+
+def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
+    """What a captioner's answers depend on besides the image."""
+    raise _unknown("caption", config.backend, "sidecar")
+
+
+def make_captioner(config: CaptionConfig, device: str) -> Captioner:
+    """The captioner of a profile."""
+    raise _unknown("caption", config.backend, "sidecar")
+
+
+def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:
+    """The geometry backend of a profile; ``folder`` is a geometry folder that a clip list names for the clip."""
+    from inspatio.geometry.files import FilesGeometry
+    from inspatio.geometry.plane import PlaneGeometry
+
+    if folder is not None:
+        return FilesGeometry(Path(folder))
+    match config.backend:
+        case "files":
+            return FilesGeometry()
+        case "plane":
+            return PlaneGeometry()
+    raise _unknown("geometry", config.backend, "auto, files, plane")
+
+
+def make_renderer(config: RenderConfig, device: str) -> Renderer:
+    """The renderer of a profile."""
+    from inspatio.render import PointRenderer, WarpRenderer
+
+    match config.backend:
+        case "warper":
+            return WarpRenderer(device=device)
+        case "ply":
+            return PointRenderer(device=device)
+    raise _unknown("render", config.backend, "warper, ply")
+
+
+def describe_generator(config: GeneratorConfig) -> dict[str, Any]:
+    """What a generator's results depend on besides scene, render, prompt and seed."""
+    match config.backend:
+        case "preview":
+            from inspatio.generation.preview import PreviewGenerator
+
+            return PreviewGenerator.fingerprint_of(config)
+    raise _unknown("generator", config.backend, "preview")
+
+
+def make_generator(config: GeneratorConfig, size: tuple[int, int], device: str) -> Generator:
+    """The generator of a profile for frames of ``size`` (height, width)."""
+    match config.backend:
+        case "preview":
+            from inspatio.generation.preview import PreviewGenerator
+
+            return PreviewGenerator(size)
+    raise _unknown("generator", config.backend, "preview")
+
+
+def _unknown(what: str, name: str, known: str) -> UsageError:
+    return UsageError(f"{what} backend {name!r} is not known; expected one of {known}")

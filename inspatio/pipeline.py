@@ -1,0 +1,159 @@
+"""The whole pipeline: plan, then stage by stage over all clips, so that every model is loaded once.
+
+A stage with several GPUs or processes is run by torchrun as ``python -m inspatio.stages.<stage>``; its workers write
+part manifests that are merged here. Everything else runs in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+
+from inspatio.console import say
+from inspatio.errors import UserError
+from inspatio.lock import folder_lock
+from inspatio.options import Job
+from inspatio.stages.base import Stage, StageName, run_stage, status
+from inspatio.stages.caption import CaptionStage
+from inspatio.stages.generate import GenerateStage
+from inspatio.stages.geometry import GeometryStage
+from inspatio.stages.render import RenderStage
+from inspatio.stages.workspace import PROBE, Workspace
+
+STAGES: tuple[StageName, ...] = ("caption", "geometry", "render", "generate")
+
+LOCK_HELD = "INSPATIO_LOCK_HELD"
+"""Set for the workers that this process starts: the folders are locked on their behalf."""
+
+
+def make_stage(name: StageName, workspace: Workspace) -> Stage:
+    """A stage for the clips of a workspace."""
+    match name:
+        case "caption":
+            return CaptionStage(workspace)
+        case "geometry":
+            return GeometryStage(workspace)
+        case "render":
+            return RenderStage(workspace)
+        case "generate":
+            return GenerateStage(workspace)
+
+
+def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
+    """Run some stages of a job, in order; ``options`` are its command line, repeated to workers.
+
+    Returns:
+        The exit code: 0 all clips done, 1 some failed.
+
+    Raises:
+        UserError: nothing can go on (see the message); what was finished is kept.
+    """
+    if job.dry_run:
+        return _print_plan(job, stages)
+    if LOCK_HELD in os.environ:
+        return _work(job, stages)
+    in_work = [stage for stage in stages if stage in ("caption", "geometry")]
+    in_run = [stage for stage in stages if stage in ("render", "generate") and stage not in job.skip]
+    with ExitStack() as locks:
+        if in_run:
+            assert job.run_folder is not None, f"{in_run} need a run folder"
+            locks.enter_context(_lock(job, job.run_folder, wait=False))
+        # The work folder is shared by all trajectories: another run may be preparing it, which saves us the work.
+        with _lock(job, job.work_folder, wait=True):
+            workspace = Workspace.open(job)
+            workspace.save_sources()
+            _introduce(job, workspace)
+            for stage in in_work:
+                _run(stage, workspace, options)
+        if in_run:
+            workspace.begin_run()
+            for stage in in_run:
+                _run(stage, workspace, options)
+    return _conclude(workspace, stages)
+
+
+def _work(job: Job, stages: Sequence[StageName]) -> int:
+    """A worker's part of a stage that another process of this machine has prepared."""
+    workspace = Workspace.open(job)
+    for stage in stages:
+        run_stage(make_stage(stage, workspace), workspace)
+    return 0
+
+
+def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
+    """One stage, here or in workers."""
+    job = workspace.job
+    gpus = job.gpus[name]
+    processes = max(len(gpus), job.processes if name == "generate" else 1)
+    todo = [state for state in workspace.clips if status(make_stage(name, workspace), state, workspace) == "to do"]
+    if processes == 1 or not job.worker.is_alone or not todo:
+        run_stage(make_stage(name, workspace), workspace)
+        return
+    say(f"{name:>8}: {processes} processes on GPUs {', '.join(gpus)}")
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    command += [f"--master_port={job.master_port}", "-m", f"inspatio.stages.{name}", *options]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus), LOCK_HELD: "1"}
+    code = subprocess.run(command, env=environment, check=False).returncode
+    workspace.reload()
+    if code != 0:
+        raise UserError(
+            f"{name}: a worker ended with exit code {code} (see above); finished clips are kept, run again to go on"
+        )
+
+
+def _lock(job: Job, folder: Path, *, wait: bool) -> AbstractContextManager[None]:
+    """The folder's lock, which the first process of a job takes for all."""
+    return folder_lock(folder, wait=wait, notice=say) if job.worker.is_main else nullcontext()
+
+
+def _introduce(job: Job, workspace: Workspace) -> None:
+    height, width = job.profile.size
+    target = f" -> {job.run_folder}" if job.run_folder else ""
+    say(f"inspatio: profile {job.profile.name} at {width}x{height}, {job.input} ({len(workspace.clips)} clips){target}")
+    for state in workspace.clips:
+        if state.error and state.error.stage == PROBE:
+            say(f"   probe: {state.id} FAILED: {state.error.message}")
+            if job.fail_fast:
+                raise UserError(f"{state.id}: {state.error.message} (stopped by --fail_fast)")
+
+
+def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
+    """The closing lines, and the exit code."""
+    good = [state for state in workspace.clips if not state.error]
+    for state in good:
+        if "geometry" in stages or "render" in stages:
+            for note in state.geometry.notes if state.geometry else []:
+                say(f"    note: {state.id}: {note}")
+        if "generate" in stages and state.output and workspace.run:
+            say(f"  result: {workspace.run.folder / state.output.video}")
+            for note in state.output.notes:
+                say(f"    note: {state.id}: {note}")
+    for state in workspace.failed:
+        if state.error:
+            say(f"  failed: {state.id} ({state.error.stage}): {state.error.message}")
+    say(f"inspatio: {len(good)} of {len(workspace.clips)} clips done")
+    return 1 if workspace.failed else 0
+
+
+def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
+    """--dry_run: every clip and what each stage would do with it. Writes nothing."""
+    workspace = Workspace.open(job, dry=True)
+    _introduce(job, workspace)
+    width = max(len(state.id) for state in workspace.clips)
+    say("  ".join([f"{'clip':{width}}", *(f"{stage:>8}" for stage in stages)]))
+    for state in workspace.clips:
+        cells, stale = [], False
+        for name in stages:
+            stage = make_stage(name, workspace)
+            cell = "skipped" if name == "generate" and name in job.skip else status(stage, state, workspace)
+            # A stage after one that will run has other inputs than the ones it was made from.
+            if stale and cell == "fresh" and name in ("render", "generate"):
+                cell = "to do"
+            stale = stale or (cell == "to do" and name != "caption")
+            cells.append(f"{cell:>8}")
+        say("  ".join([f"{state.id:{width}}", *cells]))
+    return 1 if workspace.failed else 0

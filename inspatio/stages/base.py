@@ -1,0 +1,133 @@
+"""What a stage is, and the one loop that runs every stage over the clips: skip what is fresh, record what is
+finished or failed, go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+from inspatio.console import bar, say
+from inspatio.errors import ClipError, UserError
+from inspatio.manifest import fingerprint
+from inspatio.stages.workspace import Block, ClipState, Workspace
+
+StageName = Literal["caption", "geometry", "render", "generate"]
+
+Report = Callable[[int, int], None]
+"""Called with (frames done, frames in all) of the clip at hand."""
+
+
+class Stage(Protocol):
+    """One step of the pipeline for one job. Making it is cheap: models load when the first clip needs them."""
+
+    name: StageName
+    in_work: bool
+    """Whether its block belongs to the work folder (independent of the trajectory) or to the run folder."""
+    batch_size: int
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        """Everything this clip's block is made from, as JSON values: the stage's version, earlier blocks'
+        fingerprints, options, weights."""
+        ...
+
+    def block(self, state: ClipState) -> Block | None:
+        """The clip's block of this stage, where its files are there too."""
+        ...
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        """The blocks of up to ``batch_size`` clips; their ``fingerprint`` is that of ``inputs``."""
+        ...
+
+
+Status = Literal["fresh", "trusted", "to do", "missing", "failed"]
+
+
+def status(stage: Stage, state: ClipState, workspace: Workspace) -> Status:
+    """What running the stage would do with a clip."""
+    job = workspace.job
+    if state.error:
+        return "failed"
+    block = stage.block(state)
+    if stage.name in job.skip:
+        return "trusted" if block else "missing"
+    if block and not job.force and block.fingerprint == fingerprint(stage.inputs(state)):
+        return "fresh"
+    return "to do"
+
+
+SKIP_OPTIONS = {"caption": "--skip_step1", "geometry": "--skip_step2", "generate": "--skip_step3"}
+
+
+class ClipFailed(UserError):
+    """Raised for the first failing clip under --fail_fast."""
+
+
+def run_stage(stage: Stage, workspace: Workspace) -> None:
+    """Run a stage over this worker's share of the clips.
+
+    A clip that fails is recorded with its reason and left out of the stages that follow; the others go on.
+
+    Raises:
+        ClipFailed: under --fail_fast, after the failing clip has been recorded.
+        UserError: something that concerns every clip (missing weights, a full disk).
+    """
+    states = workspace.job.worker.share(workspace.clips)
+    todo = []
+    for state in states:
+        match status(stage, state, workspace):
+            case "to do":
+                todo.append(state)
+            case "missing":
+                option = SKIP_OPTIONS[stage.name]
+                message = (
+                    f"{option} trusts what is there, but there is no {stage.name} result; run once without {option}"
+                )
+                _fail(stage, state, message, workspace)
+            case _:
+                pass
+    done = len(states) - len(todo) - sum(bool(state.error) for state in states)
+    if done:
+        say(f"{stage.name:>8}: {done} of {len(states)} clips are finished already")
+    for batch in _batches(todo, stage.batch_size):
+        names = ", ".join(state.id for state in batch)
+        with bar(sum(state.video.frame_count for state in batch), f"{stage.name:>8}: {names}") as progress:
+
+            def report(done: int, total: int) -> None:
+                progress.total = total
+                progress.update(done - progress.n)
+
+            results = _attempt(stage, batch, report)
+        for state, result in zip(batch, results, strict=True):
+            if isinstance(result, ClipError):
+                _fail(stage, state, str(result), workspace)
+            else:
+                workspace.finish(state.id, result)
+                say(f"{stage.name:>8}: {state.id} done")
+
+
+def _attempt(stage: Stage, batch: Sequence[ClipState], report: Report) -> Sequence[Block | ClipError]:
+    try:
+        return stage.process(batch, report)
+    except ClipError as error:
+        return [error] * len(batch)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  the one place where a bug in one clip must not cost the others
+        say(traceback.format_exc())
+        return [ClipError(f"{type(error).__name__}: {error} (a bug: please report the traceback above)")] * len(batch)
+
+
+def _fail(stage: Stage, state: ClipState, message: str, workspace: Workspace) -> None:
+    workspace.fail(state.id, stage.name, message, in_work=stage.in_work)
+    say(f"{stage.name:>8}: {state.id} FAILED: {message}")
+    if workspace.job.fail_fast:
+        raise ClipFailed(f"{state.id}: {message} (stopped by --fail_fast)")
+
+
+def _batches(states: Sequence[ClipState], size: int) -> Iterator[list[ClipState]]:
+    iterator = iter(states)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

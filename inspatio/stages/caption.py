@@ -1,0 +1,104 @@
+"""Stage 1: a prompt for every clip.
+
+The first of these that is there: the text of --caption, a text file beside the clip, the public clip list's text, the
+captioner's answer to the middle frame. Without a captioner (backend ``sidecar``) the prompt may be empty.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from inspatio import factory
+from inspatio.caption.base import FLAG_MEANINGS, Caption, Captioner
+from inspatio.caption.sidecar import read_sidecar
+from inspatio.console import say
+from inspatio.errors import ClipError
+from inspatio.manifest import CaptionBlock, fingerprint
+from inspatio.media import VideoReader
+from inspatio.stages.base import Block, Report, StageName
+from inspatio.stages.workspace import ClipState, Workspace, to_info
+
+VERSION = 1
+
+
+class CaptionStage:
+    """See the module; the captioner loads when the first clip without a text of its own comes."""
+
+    name: StageName = "caption"
+    in_work = True
+
+    def __init__(self, workspace: Workspace):
+        self._job = workspace.job
+        self._config = workspace.job.profile.caption
+        self.batch_size = self._config.batch_size
+        self._captioner: Captioner | None = None
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        try:
+            given = self._given(state)
+        except ClipError as error:
+            return {"version": VERSION, "fault": str(error)}
+        if given is not None:
+            return {"version": VERSION, "given": list(given)}
+        return {
+            "version": VERSION,
+            "source": state.source.fingerprint,
+            "captioner": factory.describe_captioner(self._config),
+        }
+
+    def block(self, state: ClipState) -> CaptionBlock | None:
+        return state.caption
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        results: dict[str, Block | ClipError] = {}
+        images = {}
+        for state in states:
+            try:
+                given = self._given(state)
+                if given is not None:
+                    results[state.id] = self._block(state, Caption(given[0]), given[1])
+                else:
+                    images[state.id] = _middle_frame(state)
+            except ClipError as error:
+                results[state.id] = error
+        if images:
+            captions = self._load().caption(list(images.values()))
+            for state, caption in zip([s for s in states if s.id in images], captions, strict=True):
+                results[state.id] = self._block(state, caption, self._config.backend)
+        return [results[state.id] for state in states]
+
+    def _given(self, state: ClipState) -> tuple[str, str] | None:
+        """The prompt that a person gave for this clip, and where; an empty one where nobody describes the clips."""
+        if self._job.caption is not None:
+            return self._job.caption, "--caption"
+        if (sidecar := read_sidecar(state.path)) is not None:
+            return sidecar.text, "sidecar"
+        if state.public and state.public.text:
+            return state.public.text, "new.json"
+        return ("", "none") if self._config.backend == "sidecar" else None
+
+    def _load(self) -> Captioner:
+        if self._captioner is None:
+            self._captioner = factory.make_captioner(self._config, self._job.device(self.name))
+        return self._captioner
+
+    def _block(self, state: ClipState, caption: Caption, origin: str) -> CaptionBlock:
+        if caption.flags:
+            faults = ", ".join(FLAG_MEANINGS[flag] for flag in caption.flags)
+            say(f" caption: {state.id}: {faults}; write {state.path.stem}.txt beside the clip, or give --caption")
+        return CaptionBlock(
+            fingerprint=fingerprint(self.inputs(state)), text=caption.text, origin=origin, flags=list(caption.flags)
+        )
+
+
+def _middle_frame(state: ClipState):
+    with VideoReader(to_info(state)) as reader:
+        return reader.read([state.video.frame_count // 2])[0]
+
+
+if __name__ == "__main__":
+    from inspatio.cli import main
+
+    sys.exit(main(["caption", *sys.argv[1:]]))

@@ -1,0 +1,70 @@
+"""Stage 2a: depth and cameras of every clip, by the job's geometry backend, into the work folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from inspatio import factory
+from inspatio.atomic import atomic_folder
+from inspatio.errors import ClipError
+from inspatio.geometry.base import GeometryBackend
+from inspatio.manifest import GeometryBlock, fingerprint
+from inspatio.stages.base import Block, Report, StageName
+from inspatio.stages.workspace import ClipState, Workspace, to_info
+
+VERSION = 1
+
+
+class GeometryStage:
+    """See the module."""
+
+    name: StageName = "geometry"
+    in_work = True
+    batch_size = 1
+
+    def __init__(self, workspace: Workspace):
+        self._workspace = workspace
+        self._backends: dict[str | None, GeometryBackend] = {}
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "source": state.source.fingerprint,
+            "backend": self._backend(state).fingerprint(to_info(state)),
+        }
+
+    def block(self, state: ClipState) -> GeometryBlock | None:
+        block = state.geometry
+        return block if block and (self._workspace.work.folder / block.folder / "cameras.json").is_file() else None
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        (state,) = states
+        relative = f"geometry/{state.id}"
+        with atomic_folder(self._workspace.work.folder / relative) as folder:
+            summary = self._backend(state).estimate(to_info(state), folder, report)
+        return [
+            GeometryBlock(
+                fingerprint=fingerprint(self.inputs(state)),
+                folder=relative,
+                backend=summary.backend,
+                scale=summary.scale,
+                frame_count=summary.frame_count,
+                notes=list(summary.notes),
+            )
+        ]
+
+    def _backend(self, state: ClipState) -> GeometryBackend:
+        """One backend for the whole job, but for clips whose geometry a public clip list names."""
+        named = state.public.vggt_depth_path if state.public else None
+        if named not in self._backends:
+            job = self._workspace.job
+            self._backends[named] = factory.make_geometry(job.profile.geometry, job.device(self.name), folder=named)
+        return self._backends[named]
+
+
+if __name__ == "__main__":
+    from inspatio.cli import main
+
+    sys.exit(main(["geometry", *sys.argv[1:]]))

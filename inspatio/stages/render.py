@@ -1,0 +1,94 @@
+"""Stage 2b: the clip seen along the trajectory as far as the source shows it (render), and how far that is (mask)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inspatio import factory
+from inspatio.atomic import atomic_folder
+from inspatio.errors import ClipError
+from inspatio.manifest import RenderBlock, fingerprint
+from inspatio.render.folder import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
+from inspatio.render.live import LiveRenders
+from inspatio.stages.base import Block, Report, StageName
+from inspatio.stages.scenes import adapt, open_scene, trajectory_inputs
+from inspatio.stages.workspace import ClipState, Workspace
+
+VERSION = 1
+CHUNK = 12
+"""Frames rendered at a time: enough to use every core, little enough to hold."""
+
+
+class RenderStage:
+    """See the module."""
+
+    name: StageName = "render"
+    in_work = False
+    batch_size = 1
+
+    def __init__(self, workspace: Workspace):
+        self._workspace = workspace
+        job = workspace.job
+        self._renderer = factory.make_renderer(job.profile.render, job.device(self.name))
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        job = self._workspace.job
+        return {
+            "version": VERSION,
+            "source": state.source.fingerprint,
+            "geometry": state.geometry.fingerprint if state.geometry else None,
+            "radius_ratio": state.public.radius_ratio if state.public else 1.0,
+            "backend": job.profile.render.backend,
+            **trajectory_inputs(job),
+        }
+
+    def block(self, state: ClipState) -> RenderBlock | None:
+        block = state.render
+        folder = self._folder(block.folder) if block else None
+        names = (RENDER_NAME, MASK_NAME, CAMERAS_NAME)
+        return block if folder and all((folder / name).is_file() for name in names) else None
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        (state,) = states
+        relative = f"render/{state.id}"
+        with open_scene(state, self._workspace) as scene, atomic_folder(self._folder(relative)) as folder:
+            adapted, world_to_camera = adapt(scene, self._workspace.job)
+            renders = LiveRenders(adapted, self._renderer)
+            n = len(adapted)
+            covered = 0
+            with RenderWriter(folder, adapted.size, adapted.frame_rate) as writer:
+                for start in range(0, n, CHUNK):
+                    frames, masks = renders.read(start, world_to_camera[start : start + CHUNK])
+                    writer.write(frames, masks)
+                    covered += int((masks > 0).sum())
+                    report(min(start + CHUNK, n), n)
+            RenderedCameras(
+                size=adapted.size,
+                frame_rate=adapted.frame_rate,
+                scale=adapted.scale,
+                order=adapted.order or tuple(range(n)),
+                intrinsics=renders.intrinsics,
+                world_to_camera=world_to_camera,
+            ).save(folder / CAMERAS_NAME)
+        height, width = adapted.size
+        return [
+            RenderBlock(
+                fingerprint=fingerprint(self.inputs(state)),
+                folder=relative,
+                frame_count=n,
+                coverage=round(covered / (n * height * width), 6),
+            )
+        ]
+
+    def _folder(self, relative: str) -> Path:
+        assert self._workspace.run is not None, "the render stage has a run folder"
+        return self._workspace.run.folder / relative
+
+
+if __name__ == "__main__":
+    from inspatio.cli import main
+
+    sys.exit(main(["render", *sys.argv[1:]]))

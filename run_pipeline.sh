@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The whole pipeline over a folder of videos: sets itself up on the first run, then `inspatio run` with the same options.
+#   bash run_pipeline.sh --profile preview --input_dir examples --traj_txt_path traj/x_y_circle_cycle.txt
+#   bash run_pipeline.sh --help
+set -euo pipefail
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+exec "$PYTHON" -m inspatio.cli run "$@"
