@@ -1,0 +1,1 @@
+"""Depth Anything 3: depth, cameras and, with a metric model, metres, from the clip alone."""
