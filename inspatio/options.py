@@ -17,7 +17,7 @@ from inspatio.controls import Controls
 from inspatio.errors import UsageError
 from inspatio.parallel import Worker
 from inspatio.public_manifest import PUBLIC_NAME
-from inspatio.trajectory import Trajectory, load_trajectory
+from inspatio.trajectory import Direction, Trajectory, load_trajectory
 from inspatio.types import FitMode
 
 OUTPUT_ROOT = Path("output")
@@ -34,6 +34,7 @@ class Job:
     """None for the stages that do not depend on the trajectory."""
     profile: Profile
     trajectory_path: Path | None
+    trajectory_direction: Direction | None
     trajectory: Trajectory | None
     controls: Controls
     fit: FitMode
@@ -132,6 +133,11 @@ def trajectory(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="TXT",
         help="trajectory file: pitch, yaw, displacement, or matrices",
+    )
+    group.add_argument(
+        "--traj_direction",
+        choices=("world_to_camera", "camera_to_world"),
+        help="what the matrices of a matrix trajectory are, where its header does not say",
     )
     group.add_argument(
         "--output_folder",
@@ -255,7 +261,8 @@ def resolve(arguments: argparse.Namespace) -> Job:
         run_folder=run_folder,
         profile=_profile(given),
         trajectory_path=path,
-        trajectory=None if path is None else load_trajectory(path),
+        trajectory_direction=given.get("traj_direction"),
+        trajectory=None if path is None else load_trajectory(path, given["traj_direction"]),
         controls=Controls(
             relative_to_source=given.get("relative_to_source", False),
             rotation_only=given.get("rotation_only", False),

@@ -10,6 +10,7 @@ from inspatio.controls import clip_order, target_cameras
 from inspatio.errors import ClipError
 from inspatio.fit import Fit
 from inspatio.geometry.files import GeometryDepth, load_geometry
+from inspatio.manifest import file_fingerprint
 from inspatio.media import VideoReader
 from inspatio.options import Job
 from inspatio.scene import Scene
@@ -59,10 +60,11 @@ def adapt(scene: Scene, job: Job) -> tuple[Scene, WorldToCamera]:
 
 def trajectory_inputs(job: Job) -> dict[str, Any]:
     """What the target cameras depend on besides the geometry, as JSON values."""
-    assert job.trajectory is not None, "a stage of the run without a trajectory"
+    assert job.trajectory_path is not None, "a stage of the run without a trajectory"
     controls = job.controls
     return {
-        "trajectory": job.trajectory.fingerprint(),
+        "trajectory": file_fingerprint(job.trajectory_path),
+        "direction": job.trajectory_direction,
         "relative_to_source": controls.relative_to_source,
         "rotation_only": controls.rotation_only,
         "adaptive_frames": controls.adaptive_frames,
