@@ -1,0 +1,41 @@
+"""Compiled loops for the CPU renderers.
+
+Numba keeps compiled code in the package folder or, where that is read-only, in the user's cache folder. Where neither
+can be written it refuses to cache at all; then the loops are compiled anew in each process, which costs a few seconds.
+
+The loops release the interpreter lock and are run by plain Python threads, one frame (or one part of the points) to a
+thread. Numba's own parallel loops are not used: one of its thread layers may not be entered by two threads at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Item = TypeVar("Item")
+
+logger = logging.getLogger(__name__)
+
+
+def compiled(function: Function) -> Function:
+    """``function`` compiled on its first call, without the interpreter lock; rounding is as written."""
+    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:  # numba found no folder to cache in
+        logger.info("%s; compiling it in every process", error)
+        return numba.njit(**options)(function)
+
+
+def on_threads(work: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """``work`` on every item, each on a thread of its own."""
+    if len(items) == 1:
+        work(items[0])
+        return
+    with ThreadPoolExecutor(max(len(items), 1)) as pool:
+        list(pool.map(work, items))

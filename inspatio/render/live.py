@@ -1,0 +1,54 @@
+"""Renders made as they are asked for: a scene, a renderer, and cameras that come block by block.
+
+The render stage writes these to files, a generator without such files reads them directly; both get the same frames.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from inspatio.cameras import centred_intrinsics
+from inspatio.scene import Scene
+from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, WorldToCamera
+
+
+class Renderer(Protocol):
+    """Source frames with depth, seen from other cameras: ``WarpRenderer`` or ``PointRenderer``."""
+
+    def render(
+        self,
+        frames: Frames,
+        depth: DepthMaps,
+        source_intrinsics: Intrinsics,
+        source_world_to_camera: WorldToCamera,
+        target_intrinsics: Intrinsics,
+        target_world_to_camera: WorldToCamera,
+    ) -> tuple[Frames, Masks]: ...
+
+
+class LiveRenders:
+    """The target view of a scene's clip, as far as the source shows it."""
+
+    def __init__(self, scene: Scene, renderer: Renderer) -> None:
+        self.scene = scene
+        self.renderer = renderer
+        self.intrinsics = centred_intrinsics(scene.intrinsics[0], scene.size)
+        """``3 3``: the target cameras' intrinsics, the first frame's with the principal point at the middle."""
+
+    def read(self, start: int, world_to_camera: WorldToCamera) -> tuple[Frames, Masks]:
+        """``t h w c`` uint8 renders and ``t h w`` uint8 masks for frames ``start`` .. ``start + t - 1``.
+
+        ``world_to_camera`` (``t 4 4``) are the target cameras of those frames.
+        """
+        places = np.arange(start, start + len(world_to_camera))
+        assert places[-1] < len(self.scene), f"frames {start} .. {places[-1]} of a clip of {len(self.scene)}"
+        return self.renderer.render(
+            self.scene.read_frames(places.tolist()),
+            self.scene.read_depth(places.tolist()),
+            self.scene.intrinsics[places],
+            self.scene.world_to_camera[places],
+            self.intrinsics,
+            world_to_camera,
+        )
