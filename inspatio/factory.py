@@ -14,7 +14,7 @@ from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, Rend
 from inspatio.errors import UsageError
 from inspatio.generation.base import Generator
 from inspatio.geometry.base import GeometryBackend
-from inspatio.render import Renderer
+from inspatio.render.live import Renderer
 
 
 def describe_captioner(config: CaptionConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -163,7 +164,7 @@ def trajectory(parser: argparse.ArgumentParser) -> None:
         "--freeze_frame",
         default="middle",
         metavar="WHICH",
-        help="which frame: first, middle, last or its number [middle]",
+        help="which frame: middle, or its number from 0 on [middle]",
     )
     group.add_argument(
         "--fit",
@@ -249,9 +250,6 @@ def resolve(arguments: argparse.Namespace) -> Job:
         if folder is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{folder}: lies in the input folder, which is never written to; choose another")
 
-    freeze_repeat = given.get("freeze_repeat", 0)
-    if freeze_repeat < 0:
-        raise UsageError(f"--freeze_repeat {freeze_repeat}: expected 0 or more")
     processes = given.get("step3_nproc", 1)
     if processes < 1:
         raise UsageError(f"--step3_nproc {processes}: expected 1 or more")
@@ -267,8 +265,8 @@ def resolve(arguments: argparse.Namespace) -> Job:
             relative_to_source=given.get("relative_to_source", False),
             rotation_only=given.get("rotation_only", False),
             adaptive_frames=not given.get("disable_adaptive_frame", False),
-            freeze_repeat=freeze_repeat,
-            freeze_frame=given.get("freeze_frame", "middle"),
+            freeze_repeat=given.get("freeze_repeat", 0),
+            freeze_frame=_freeze_frame(given),
         ),
         fit=given.get("fit", "crop"),
         caption=given.get("caption"),
@@ -300,6 +298,15 @@ def _ids(given: dict[str, object], option: str) -> list[str]:
     if not all(part.isdigit() for part in ids):
         raise UsageError(f"--{option} {text}: expected GPU numbers separated by commas, such as 0,1")
     return ids
+
+
+def _freeze_frame(given: dict[str, object]) -> int | Literal["middle"]:
+    text = str(given.get("freeze_frame", "middle"))
+    if text == "middle":
+        return "middle"
+    if not text.isdigit():
+        raise UsageError(f"--freeze_frame {text}: expected middle or a frame number from 0 on")
+    return int(text)
 
 
 def _profile(given: dict[str, object]) -> Profile:
