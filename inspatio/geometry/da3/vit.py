@@ -149,11 +149,15 @@ class Block(nn.Module):
             for part in parts:
                 self._add(part, self.attend(*self._project(part, rotary)))
             return
-        projected = [self._project(part, rotary) for part in parts]
-        q, k, v = (
-            rearrange(torch.cat(each), "s n heads d -> 1 (s n) heads d") for each in zip(*projected, strict=True)
-        )
-        del projected
+        heads, dim = self.attn.heads, x.shape[-1] // self.attn.heads
+        dtype = self.attn.qkv.weight.dtype
+        q, k, v = (torch.empty(*x.shape[:2], heads, dim, dtype=dtype, device=x.device) for _ in range(3))
+        start = 0
+        for part in parts:
+            for whole, projected in zip((q, k, v), self._project(part, rotary), strict=True):
+                whole[start : start + len(part)] = projected
+            start += len(part)
+        q, k, v = (rearrange(whole, "s n heads d -> 1 (s n) heads d") for whole in (q, k, v))
         attended = rearrange(self.attend(q, k, v), "1 (s n) heads d -> s n heads d", s=len(x))
         for part, result in zip(parts, attended.split([len(part) for part in parts]), strict=True):
             self._add(part, result)
