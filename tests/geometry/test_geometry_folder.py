@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from inspatio.errors import ClipError
 from inspatio.fit import Fit
 from inspatio.geometry.depth_video import depth_video_scale, read_depth_video, write_depth_video
-from inspatio.geometry.files import GeometryDepth, GeometryWriter, load_geometry
+from inspatio.geometry.folder import GeometryDepth, GeometryWriter, load_geometry
 
 FRAMES, HEIGHT, WIDTH = 5, 6, 8
 IMAGE = (12, 16)
