@@ -83,7 +83,20 @@ class Fit:
         if self.is_identity:
             return image
         shrinks = self.scaled[0] < self.source[0] or self.scaled[1] < self.source[1]
-        return self._place(image, cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        height, width = self.scaled
+        scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        return self.place(np.asarray(scaled, np.uint8))
+
+    def place(self, image: Image) -> Image:
+        """One ``h w c`` or ``h w`` image that is ``scaled`` already, cut or framed in black to the target."""
+        assert image.shape[:2] == self.scaled, f"image {image.shape[:2]}, expected {self.scaled}"
+        top, left = self.offset
+        cut = image[max(-top, 0) : max(-top, 0) + self.target[0], max(-left, 0) : max(-left, 0) + self.target[1]]
+        if cut.shape[:2] == self.target:
+            return np.ascontiguousarray(cut)
+        placed = np.zeros((*self.target, *image.shape[2:]), image.dtype)
+        placed[max(top, 0) : max(top, 0) + cut.shape[0], max(left, 0) : max(left, 0) + cut.shape[1]] = cut
+        return placed
 
     def depth(self, depth: np.ndarray) -> np.ndarray:
         """One ``h w`` depth map of any resolution that shows the whole source frame, fitted by nearest neighbour.
@@ -113,17 +126,6 @@ class Fit:
             ]
         )
         return to_target @ intrinsics
-
-    def _place(self, image: np.ndarray, interpolation: int) -> np.ndarray:
-        height, width = self.scaled
-        scaled = cv2.resize(image, (width, height), interpolation=interpolation)
-        top, left = self.offset
-        cut = scaled[max(-top, 0) : max(-top, 0) + self.target[0], max(-left, 0) : max(-left, 0) + self.target[1]]
-        if cut.shape[:2] == self.target:
-            return np.ascontiguousarray(cut)
-        placed = np.zeros((*self.target, *image.shape[2:]), image.dtype)
-        placed[max(top, 0) : max(top, 0) + cut.shape[0], max(left, 0) : max(left, 0) + cut.shape[1]] = cut
-        return placed
 
     def _nearest(self, axis: int, size: int) -> np.ndarray:
         """For every target row (or column) the nearest one of a map with ``size`` of them, -1 outside."""
