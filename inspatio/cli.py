@@ -52,7 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"inspatio {version('inspatio')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, about in ABOUT.items():
-        command = commands.add_parser(name, help=about, description=f"{name}: {about}", epilog=EPILOG)
+        epilog = EPILOG if name == "run" else None
+        command = commands.add_parser(name, help=about, description=f"{name}: {about}", epilog=epilog)
         if name in STAGE_OPTIONS:
             add_options(command, name)
         else:

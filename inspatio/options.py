@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from inspatio.config import DEFAULT_PROFILE, Profile, find_profile, load_profile
 from inspatio.controls import Controls
 from inspatio.errors import UsageError
@@ -60,6 +58,8 @@ class Job:
 
     def device(self, stage: str) -> str:
         """Where this process computes a stage: its GPU, or the CPU where there is none."""
+        import torch  # here, so that --help does not wait for it
+
         if not torch.cuda.is_available():
             return "cpu"
         if self.worker.is_alone:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
+from inspatio.checkpoints import require
 from inspatio.console import say
 from inspatio.errors import UserError
 from inspatio.lock import folder_lock
@@ -56,6 +57,9 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
         return _print_plan(job, stages)
     if LOCK_HELD in os.environ:
         return _work(job, stages)
+    # A caption that the user gives needs no captioner; whether every clip has one is not known before it is opened.
+    required = set(stages) - job.skip - ({"caption"} if job.caption is not None else set())
+    require(job.profile, required)
     in_work = [stage for stage in stages if stage in ("caption", "geometry")]
     in_run = [stage for stage in stages if stage in ("render", "generate") and stage not in job.skip]
     with ExitStack() as locks:

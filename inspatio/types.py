@@ -17,11 +17,13 @@ Host data (decoded video, depth on disk, cameras) is numpy; what a device comput
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 Frames: TypeAlias = NDArray[np.uint8]
 """``t h w c`` uint8 RGB video frames on the host."""
@@ -44,10 +46,10 @@ WorldToCamera: TypeAlias = NDArray[np.float64]
 CameraToWorld: TypeAlias = NDArray[np.float64]
 """``... 4 4`` rigid transforms taking camera points to world points (OpenCV axes)."""
 
-VideoTensor: TypeAlias = torch.Tensor
+VideoTensor: TypeAlias = "torch.Tensor"
 """``b c t h w`` float in -1..1: video as the networks see it."""
 
-LatentTensor: TypeAlias = torch.Tensor
+LatentTensor: TypeAlias = "torch.Tensor"
 """``b f c h w`` float: normalised video latents, 8x smaller in space, 4x shorter in time."""
 
 ScaleKind: TypeAlias = Literal["metres", "relative", "prior"]

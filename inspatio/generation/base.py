@@ -13,12 +13,13 @@ Blocks have 9 frames first and 12 ever after (three latent frames; the first lat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inspatio.scene import Scene
 from inspatio.types import Frames, Masks, WorldToCamera
+
+if TYPE_CHECKING:
+    import torch
 
 FIRST_BLOCK_FRAMES = 9
 BLOCK_FRAMES = 12
