@@ -105,6 +105,8 @@ class GoldenCase:
     folder: Path
     manifest: Mapping[str, Any]
     """The case's own entry: ``config``, ``keys``, ... as far as it has them."""
+    cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The entries of the whole set."""
     inputs_read: set[str] = field(default_factory=set)
 
     @cached_property
@@ -183,7 +185,9 @@ def read_set(folder: Path) -> list[GoldenCase]:
     manifest = json.loads(path.read_text())
     if not isinstance(manifest, dict) or "tag" not in manifest or not manifest.get("cases"):
         raise UsageError(f"{path}: expected an object with a tag and at least one case; this is no golden set")
-    return [GoldenCase(name, manifest["tag"], folder, entry) for name, entry in manifest["cases"].items()]
+    return [
+        GoldenCase(name, manifest["tag"], folder, entry, manifest["cases"]) for name, entry in manifest["cases"].items()
+    ]
 
 
 def judge(case: GoldenCase, outputs: Outputs, dtype: torch.dtype) -> CaseResult:
