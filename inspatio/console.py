@@ -26,4 +26,5 @@ def bar(total: int, description: str, unit: str = "frame") -> tqdm:
         dynamic_ncols=interactive,
         leave=False,
         mininterval=0.2 if interactive else 10.0,
+        delay=0.0 if interactive else 10.0,
     )

@@ -6,6 +6,7 @@ the thing. Heavy modules are imported when they are asked for, so that a preview
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,17 @@ def make_captioner(config: CaptionConfig, device: str) -> Captioner:
 
 def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:
     """The geometry backend of a profile; ``folder`` is a geometry folder that a clip list names for the clip."""
+    from inspatio.geometry.auto import AutoGeometry
     from inspatio.geometry.files import FilesGeometry
     from inspatio.geometry.plane import PlaneGeometry
 
     if folder is not None:
         return FilesGeometry(Path(folder))
     match config.backend:
+        case "auto":
+            return AutoGeometry(
+                FilesGeometry(), lambda: make_geometry(replace(config, backend=config.fallback), device)
+            )
         case "files":
             return FilesGeometry()
         case "plane":

@@ -25,7 +25,9 @@ from inspatio.stages.geometry import GeometryStage
 from inspatio.stages.render import RenderStage
 from inspatio.stages.workspace import PROBE, Workspace
 
-STAGES: tuple[StageName, ...] = ("caption", "geometry", "render", "generate")
+WORK_STAGES: tuple[StageName, ...] = ("caption", "geometry")
+RUN_STAGES: tuple[StageName, ...] = ("render", "generate")
+STAGES = (*WORK_STAGES, *RUN_STAGES)
 
 LOCK_HELD = "INSPATIO_LOCK_HELD"
 """Set for the workers that this process starts: the folders are locked on their behalf."""
@@ -60,8 +62,8 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
     # A caption that the user gives needs no captioner; whether every clip has one is not known before it is opened.
     required = set(stages) - job.skip - ({"caption"} if job.caption is not None else set())
     require(job.profile, required)
-    in_work = [stage for stage in stages if stage in ("caption", "geometry")]
-    in_run = [stage for stage in stages if stage in ("render", "generate") and stage not in job.skip]
+    in_work: list[StageName] = [stage for stage in WORK_STAGES if stage in stages]
+    in_run: list[StageName] = [stage for stage in RUN_STAGES if stage in stages and stage not in job.skip]
     with ExitStack() as locks:
         if in_run:
             assert job.run_folder is not None, f"{in_run} need a run folder"
@@ -155,7 +157,7 @@ def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
             stage = make_stage(name, workspace)
             cell = "skipped" if name == "generate" and name in job.skip else status(stage, state, workspace)
             # A stage after one that will run has other inputs than the ones it was made from.
-            if stale and cell == "fresh" and name in ("render", "generate"):
+            if stale and cell == "fresh" and name in RUN_STAGES:
                 cell = "to do"
             stale = stale or (cell == "to do" and name != "caption")
             cells.append(f"{cell:>8}")

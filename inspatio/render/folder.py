@@ -114,12 +114,10 @@ class RenderFiles:
         self._mask = VideoReader(folder / MASK_NAME)
         expected = len(self.cameras.order)
         for name, reader in ((RENDER_NAME, self._render), (MASK_NAME, self._mask)):
-            if len(reader) != expected or reader.size != self.cameras.size:
-                height, width = self.cameras.size
-                raise ClipError(
-                    f"{folder / name}: {len(reader)} frames of {reader.size[1]}x{reader.size[0]}, expected {expected} of "
-                    f"{width}x{height}; run the render stage again with --force"
-                )
+            if len(reader) != expected or reader.info.size != self.cameras.size:
+                found = f"{len(reader)} frames of {_spell(reader.info.size)}"
+                wanted = f"{expected} of {_spell(self.cameras.size)}"
+                raise ClipError(f"{folder / name}: {found}, expected {wanted}; run the render stage again with --force")
 
     def __enter__(self) -> RenderFiles:
         return self
@@ -129,7 +127,10 @@ class RenderFiles:
         self._mask.close()
 
     def read(self, start: int, world_to_camera: WorldToCamera) -> tuple[Frames, Masks]:
-        """Frames ``start`` onwards, one for each camera: the stored ones, which were rendered from those very cameras."""
+        """Frames ``start`` onwards, one for each camera, as stored: they were rendered from those very cameras."""
         indices: Sequence[int] = range(start, start + len(world_to_camera))
-        masks = np.where(self._mask.read(indices)[..., 0] > 127, 255, 0).astype(np.uint8)
-        return self._render.read(indices), masks
+        return self._render.read(indices), self._mask.read_masks(indices)
+
+
+def _spell(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -5,6 +5,7 @@ finished or failed, go on.
 from __future__ import annotations
 
 import itertools
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -53,8 +54,12 @@ def status(stage: Stage, state: ClipState, workspace: Workspace) -> Status:
     block = stage.block(state)
     if stage.name in job.skip:
         return "trusted" if block else "missing"
-    if block and not job.force and block.fingerprint == fingerprint(stage.inputs(state)):
-        return "fresh"
+    if block and not job.force:
+        try:
+            if block.fingerprint == fingerprint(stage.inputs(state)):
+                return "fresh"
+        except ClipError:
+            return "to do"  # what it is made from is broken, which processing it will say
     return "to do"
 
 
@@ -92,6 +97,7 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
     if done:
         say(f"{stage.name:>8}: {done} of {len(states)} clips are finished already")
     for batch in _batches(todo, stage.batch_size):
+        begun = time.perf_counter()
         names = ", ".join(state.id for state in batch)
         with bar(sum(state.video.frame_count for state in batch), f"{stage.name:>8}: {names}") as progress:
 
@@ -105,7 +111,7 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
                 _fail(stage, state, str(result), workspace)
             else:
                 workspace.finish(state.id, result)
-                say(f"{stage.name:>8}: {state.id} done")
+                say(f"{stage.name:>8}: {state.id} done ({time.perf_counter() - begun:.1f} s)")
 
 
 def _attempt(stage: Stage, batch: Sequence[ClipState], report: Report) -> Sequence[Block | ClipError]:

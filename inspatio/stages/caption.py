@@ -16,9 +16,10 @@ from inspatio.caption.sidecar import read_sidecar
 from inspatio.console import say
 from inspatio.errors import ClipError
 from inspatio.manifest import CaptionBlock, fingerprint
-from inspatio.media import VideoReader
+from inspatio.media import VideoInfo, VideoReader
 from inspatio.stages.base import Block, Report, StageName
-from inspatio.stages.workspace import ClipState, Workspace, to_info
+from inspatio.stages.workspace import ClipState, Workspace
+from inspatio.types import Image
 
 VERSION = 1
 
@@ -30,6 +31,7 @@ class CaptionStage:
     in_work = True
 
     def __init__(self, workspace: Workspace):
+        self._workspace = workspace
         self._job = workspace.job
         self._config = workspace.job.profile.caption
         self.batch_size = self._config.batch_size
@@ -60,7 +62,7 @@ class CaptionStage:
                 if given is not None:
                     results[state.id] = self._block(state, Caption(given[0]), given[1])
                 else:
-                    images[state.id] = _middle_frame(state)
+                    images[state.id] = _middle_frame(self._workspace.info(state))
             except ClipError as error:
                 results[state.id] = error
         if images:
@@ -93,9 +95,9 @@ class CaptionStage:
         )
 
 
-def _middle_frame(state: ClipState):
-    with VideoReader(to_info(state)) as reader:
-        return reader.read([state.video.frame_count // 2])[0]
+def _middle_frame(video: VideoInfo) -> Image:
+    with VideoReader(video) as reader:
+        return reader.read([video.frame_count // 2])[0]
 
 
 if __name__ == "__main__":

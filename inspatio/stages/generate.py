@@ -15,11 +15,11 @@ from inspatio.errors import ClipError
 from inspatio.fit import Fit
 from inspatio.generation.base import BLOCK_FRAMES, Generator
 from inspatio.manifest import OutputBlock, fingerprint
-from inspatio.media import VideoReader, VideoWriter
+from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.render.folder import RenderFiles
 from inspatio.stages.base import Block, Report, StageName
 from inspatio.stages.scenes import open_scene
-from inspatio.stages.workspace import ClipState, Workspace, to_info
+from inspatio.stages.workspace import ClipState, Workspace
 from inspatio.types import FitMode
 
 VERSION = 1
@@ -62,20 +62,21 @@ class GenerateStage:
             raise ClipError(f"{state.id}: has no render yet; run the render stage first")
         job, folder = self._workspace.job, self._run_folder
         made_from = fingerprint(self.inputs(state))
-        video, cameras = f"{state.id}.mp4", f"{state.id}.cameras.json"
+        video, cameras, comparison = (f"{state.id}{suffix}" for suffix in (".mp4", ".cameras.json", ".comparison.mp4"))
         notes: list[str] = []
         with RenderFiles(folder / state.render.folder) as renders:
             if not (state.output and state.output.fingerprint == made_from and (folder / video).is_file()) or job.force:
                 notes = self._generate(state, renders, folder / video, report)
             renders.cameras.save(folder / cameras)
             if job.comparison:
-                _compare(state, renders, folder / video, folder / f"{state.id}.comparison.mp4", job.fit)
+                source = self._workspace.info(state)
+                _compare(source, renders, folder / video, folder / comparison, job.fit)
         return [
             OutputBlock(
                 fingerprint=made_from,
                 video=video,
                 cameras=cameras,
-                comparison=f"{state.id}.comparison.mp4" if job.comparison else None,
+                comparison=comparison if job.comparison else None,
                 frame_count=len(renders.cameras.order),
                 generator=self._config.backend,
                 notes=notes,
@@ -89,7 +90,7 @@ class GenerateStage:
             self._generator = factory.make_generator(self._config, job.profile.size, job.device(self.name))
         n = len(cameras.order)
         as_filmed = cameras.order == tuple(range(state.video.frame_count))
-        info = to_info(state)
+        info = self._workspace.info(state)
         fit = Fit.make(info.size, job.profile.size, job.fit)
         with open_scene(state, self._workspace) as scene:
             session = self._generator.start(
@@ -122,12 +123,12 @@ def clip_seed(seed: int, clip_id: str) -> int:
     return (seed * 0x9E3779B1 + zlib.crc32(clip_id.encode())) % (1 << 63)
 
 
-def _compare(state: ClipState, renders: RenderFiles, result: Path, path: Path, mode: FitMode) -> None:
+def _compare(video: VideoInfo, renders: RenderFiles, result: Path, path: Path, mode: FitMode) -> None:
     """Source, render and result side by side."""
     cameras = renders.cameras
-    with VideoReader(to_info(state), cameras.size, mode) as source, VideoReader(result) as generated:
-        fit = Fit.make((state.video.height, state.video.width), cameras.size, mode)
-        height, width = generated.size
+    with VideoReader(video, cameras.size, mode) as source, VideoReader(result) as generated:
+        fit = Fit.make(video.size, cameras.size, mode)
+        height, width = generated.info.size
         with VideoWriter(path, (height, 3 * width), cameras.frame_rate, quality="view") as writer:
             for start in range(0, len(cameras.order), BLOCK_FRAMES):
                 indices = range(start, min(start + BLOCK_FRAMES, len(cameras.order)))

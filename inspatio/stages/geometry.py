@@ -12,7 +12,7 @@ from inspatio.errors import ClipError
 from inspatio.geometry.base import GeometryBackend
 from inspatio.manifest import GeometryBlock, fingerprint
 from inspatio.stages.base import Block, Report, StageName
-from inspatio.stages.workspace import ClipState, Workspace, to_info
+from inspatio.stages.workspace import ClipState, Workspace
 
 VERSION = 1
 
@@ -32,7 +32,7 @@ class GeometryStage:
         return {
             "version": VERSION,
             "source": state.source.fingerprint,
-            "backend": self._backend(state).fingerprint(to_info(state)),
+            "backend": self._backend(state).fingerprint(self._workspace.info(state)),
         }
 
     def block(self, state: ClipState) -> GeometryBlock | None:
@@ -43,7 +43,7 @@ class GeometryStage:
         (state,) = states
         relative = f"geometry/{state.id}"
         with atomic_folder(self._workspace.work.folder / relative) as folder:
-            summary = self._backend(state).estimate(to_info(state), folder, report)
+            summary = self._backend(state).estimate(self._workspace.info(state), folder, report)
         return [
             GeometryBlock(
                 fingerprint=fingerprint(self.inputs(state)),

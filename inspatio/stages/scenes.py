@@ -9,12 +9,12 @@ from typing import Any
 from inspatio.controls import clip_order, target_cameras
 from inspatio.errors import ClipError
 from inspatio.fit import Fit
-from inspatio.geometry.files import GeometryDepth, load_geometry
+from inspatio.geometry.folder import GeometryDepth, load_geometry
 from inspatio.manifest import file_fingerprint
 from inspatio.media import VideoReader
 from inspatio.options import Job
 from inspatio.scene import Scene
-from inspatio.stages.workspace import ClipState, Workspace, to_info
+from inspatio.stages.workspace import ClipState, Workspace
 from inspatio.types import WorldToCamera
 
 
@@ -36,7 +36,7 @@ def open_scene(state: ClipState, workspace: Workspace) -> Iterator[Scene]:
             "run the geometry stage again with --force"
         )
     fit = Fit.make((video.height, video.width), job.profile.size, job.fit)
-    with VideoReader(to_info(state), job.profile.size, job.fit) as frames:
+    with VideoReader(workspace.info(state), job.profile.size, job.fit) as frames:
         yield Scene(
             clip_id=state.id,
             frames=frames,

@@ -63,6 +63,7 @@ class Workspace:
         self.run = run
         self._dry = dry
         self._states = {state.id: state for state in states}
+        self._infos: dict[Path, VideoInfo] = {}
 
     @classmethod
     def open(cls, job: Job, *, dry: bool = False) -> Workspace:
@@ -106,6 +107,12 @@ class Workspace:
     @property
     def failed(self) -> list[ClipState]:
         return [state for state in self.clips if state.error]
+
+    def info(self, state: ClipState) -> VideoInfo:
+        """The clip's video, opened for reading; it is looked through once in a process."""
+        if state.path not in self._infos:
+            self._infos[state.path] = probe(state.path)
+        return self._infos[state.path]
 
     def save_sources(self) -> None:
         """Write every clip's source (and the probe's errors) into the work manifest."""
@@ -169,22 +176,6 @@ class Workspace:
         source = state.source.model_copy(update={"path": relative(state.path, self.run.folder)})
         error = state.error if state.error and state.error.stage in ("render", "generate") else None
         return Clip(id=state.id, source=source, render=state.render, output=state.output, error=error)
-
-
-def to_info(state: ClipState) -> VideoInfo:
-    """What ``media`` knows of the clip's video, from the manifest, without opening it again."""
-    video = state.video
-    return VideoInfo(
-        path=state.path,
-        size=(video.height, video.width),
-        frame_count=video.frame_count,
-        frame_rate=video.rate,
-        duration=video.duration,
-        rotation=video.rotation,
-        has_audio=video.has_audio,
-        variable_frame_rate=video.variable_frame_rate,
-        file_size=state.source.file_size,
-    )
 
 
 def _inputs(job: Job) -> list[tuple[str, Path, PublicClip | None]]:
