@@ -1,0 +1,137 @@
+"""What all importers give, and what several of them need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from inspatio.errors import ClipError
+from inspatio.types import Intrinsics, ScaleKind, WorldToCamera
+
+
+class Maps(NamedTuple):
+    """One frame's maps, ``h w`` each; 0 in ``depth`` = not known."""
+
+    depth: NDArray[np.floating]
+    confidence: NDArray[np.floating] | None = None
+    sky: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class ImportedGeometry:
+    """A foreign folder in this package's conventions (OpenCV axes, pixel centres at integers), maps still on disk.
+
+    ``maps`` yields one :class:`Maps` per frame, or a single one for all where ``same_depth``. ``intrinsics`` is
+    ``n 3 3`` for ``image_size``; ``world_to_camera`` is ``n 4 4`` in any world.
+    """
+
+    image_size: tuple[int, int]
+    depth_size: tuple[int, int]
+    intrinsics: Intrinsics
+    world_to_camera: WorldToCamera
+    scale: ScaleKind
+    maps: Iterator[Maps]
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    depth_dtype: DTypeLike = np.float32
+    same_depth: bool = False
+
+
+def half_pixel_shifted(intrinsics: Intrinsics) -> Intrinsics:
+    """``... 3 3`` intrinsics from a format whose origin is the first pixel's corner to one where it is its centre."""
+    shifted = np.array(intrinsics, np.float64)
+    shifted[..., :2, 2] -= 0.5
+    return shifted
+
+
+def in_frame_order(names: Sequence[str], folder: Path, frame_count: int) -> list[str]:
+    """Names sorted into the order of the clip's frames by the last number in each, or by name where there is none.
+
+    Raises:
+        ClipError: there are not as many as frames, or the numbers have gaps; which ones are missing is said.
+    """
+    found = [re.findall(r"\d+", Path(name).stem) for name in names]
+    numbers = [int(groups[-1]) for groups in found if groups]
+    if len(numbers) < len(names) or len(set(numbers)) < len(numbers):
+        ordered, gaps = sorted(names), []
+    else:
+        ordered = [name for _, name in sorted(zip(numbers, names, strict=True))]
+        gaps = sorted(set(range(min(numbers, default=0), max(numbers, default=-1) + 1)) - set(numbers))
+    if len(names) != frame_count or gaps:
+        missing = f"; nothing for number {', '.join(map(str, gaps[:3]))}{' ...' * (len(gaps) > 3)}" if gaps else ""
+        raise ClipError(
+            f"{folder}: geometry of {len(names)} frames{missing}; expected one for each of the clip's {frame_count}"
+        )
+    return ordered
+
+
+def check_aspect(folder: Path, image_size: tuple[int, int], video_size: tuple[int, int]) -> None:
+    """Refuse geometry of pictures that cannot be the clip's frames; sizes are (height, width).
+
+    Raises:
+        ClipError: the shapes differ by more than rounding.
+    """
+    ratio = (image_size[1] / image_size[0]) / (video_size[1] / video_size[0])
+    if not 0.98 < ratio < 1.02:
+        raise ClipError(
+            f"{folder}: geometry of {image_size[1]}x{image_size[0]} pictures, but the clip is "
+            f"{video_size[1]}x{video_size[0]}; expected the same shape (the very frames of the clip)"
+        )
+
+
+def read_png(path: Path) -> NDArray:
+    """An image as it is stored: ``h w`` or ``h w c`` in the file's own order of channels (RGBA), any depth.
+
+    Raises:
+        ClipError: missing or damaged.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ClipError(f"{path}: {error.strerror or error}; expected a depth map") from None
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if image is None:
+        raise ClipError(f"{path}: not a readable image; expected a depth map")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return image
+
+
+def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
+    """A table of numbers, ``rows columns``; brackets and commas count as blanks, ``#`` starts a comment.
+
+    Raises:
+        ClipError: missing, not numbers, or rows of another width (line named).
+    """
+    rows = []
+    for line, text in enumerate(read_lines(path), start=1):
+        words = re.sub(r"[\[\],]", " ", text.partition("#")[0]).split()
+        if not words:
+            continue
+        try:
+            row = [float(word) for word in words]
+        except ValueError:
+            row = []
+        if len(row) != columns or not np.isfinite(row).all():
+            raise ClipError(f"{path}, line {line}: got {text.strip()[:60]!r}, expected {columns} finite numbers")
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(-1, columns)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        ClipError: missing, or not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClipError(f"{path}: cannot be read as text ({error})") from None
