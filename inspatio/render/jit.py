@@ -16,15 +16,14 @@ from typing import Any, TypeVar
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
 
 
-def compiled(function: Function) -> Function:
-    """``function`` compiled on its first call, without the interpreter lock; rounding is as written."""
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` compiled on its first call; it runs without the interpreter lock and rounds as it is written."""
+    options = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # numba found no folder to cache in
@@ -37,5 +36,5 @@ def on_threads(work: Callable[[Item], None], items: Sequence[Item]) -> None:
     if len(items) == 1:
         work(items[0])
         return
-    with ThreadPoolExecutor(max(len(items), 1)) as pool:
+    with ThreadPoolExecutor(max_workers=max(len(items), 1)) as pool:
         list(pool.map(work, items))

@@ -5,27 +5,12 @@ The render stage writes these to files, a generator without such files reads the
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from inspatio.cameras import centred_intrinsics
+from inspatio.render.base import Renderer
 from inspatio.scene import Scene
-from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, WorldToCamera
-
-
-class Renderer(Protocol):
-    """Source frames with depth, seen from other cameras: ``WarpRenderer`` or ``PointRenderer``."""
-
-    def render(
-        self,
-        frames: Frames,
-        depth: DepthMaps,
-        source_intrinsics: Intrinsics,
-        source_world_to_camera: WorldToCamera,
-        target_intrinsics: Intrinsics,
-        target_world_to_camera: WorldToCamera,
-    ) -> tuple[Frames, Masks]: ...
+from inspatio.types import Frames, Intrinsics, Masks, WorldToCamera
 
 
 class LiveRenders:
@@ -34,8 +19,8 @@ class LiveRenders:
     def __init__(self, scene: Scene, renderer: Renderer) -> None:
         self.scene = scene
         self.renderer = renderer
-        self.intrinsics = centred_intrinsics(scene.intrinsics[0], scene.size)
-        """``3 3``: the target cameras' intrinsics, the first frame's with the principal point at the middle."""
+        self.intrinsics = target_intrinsics(scene.intrinsics[0], scene.size)
+        """``3 3``: the intrinsics of all target cameras."""
 
     def read(self, start: int, world_to_camera: WorldToCamera) -> tuple[Frames, Masks]:
         """``t h w c`` uint8 renders and ``t h w`` uint8 masks for frames ``start`` .. ``start + t - 1``.
@@ -52,3 +37,14 @@ class LiveRenders:
             self.intrinsics,
             world_to_camera,
         )
+
+
+def target_intrinsics(intrinsics: Intrinsics, size: tuple[int, int]) -> Intrinsics:
+    """``3 3`` intrinsics with the principal point moved by whole pixels to the centre of ``size`` (height, width).
+
+    It ends up within half a pixel of the centre. Half a pixel more or less is seen by nobody, but a view moved by a
+    fraction of a pixel is blurred everywhere, even where the camera stands still.
+    """
+    moved = np.array(intrinsics, np.float64)
+    moved[:2, 2] += np.rint(centred_intrinsics(moved, size)[:2, 2] - moved[:2, 2])
+    return moved

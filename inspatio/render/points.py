@@ -1,11 +1,14 @@
 """Points with a z-buffer: the ``ply`` renderer, and the splat of loose coloured points.
 
-The ``ply`` renderer draws every source pixel as a square of side 5 on a canvas of twice the size (point size 2 at twofold
- supersampling, made odd), nearest surface first; then colour shrinks by area, the mask by nearest neighbour.
+The ``ply`` renderer draws every source pixel as a square of side 5 on a canvas of twice the size (point size 2 at
+twofold supersampling, made odd), nearest surface first; then colour shrinks by area, the mask by nearest neighbour.
 Points within 1e-4 of the nearest count as one surface, of which the last in reading order shows. The near plane is
-at 0.1 of the scene's unit. Rendered squares are larger than the pixels they come from: zero motion blurs by about a pixel.
+at 0.1 of the scene's unit. Squares are larger than the pixels they stand for: what moves little is blurred by about
+a pixel. Published with InSpatio-World (arXiv 2604.07209).
 
-:func:`splat_points` has no canvas and no tolerance: one pass, nearest point wins, the first of equals.
+:func:`splat_points` has no canvas and no tolerance: the nearest point of each pixel shows, the first of equals.
+
+The CPU runs compiled loops (``point_loops.py``); any other device runs ``points_torch.py``.
 """
 
 from __future__ import annotations
@@ -15,68 +18,45 @@ import torch
 from numpy.typing import NDArray
 
 from inspatio.render import point_loops
+from inspatio.render.base import CameraPairs, Renderer
 from inspatio.render.jit import on_threads
+from inspatio.render.points_torch import draw_in_chunks
 from inspatio.types import DepthMaps, Frames, Image, Intrinsics, Masks, WorldToCamera
 
 SUPERSAMPLING = 2
+MIN_POINTS_PER_THREAD = 50_000
+"""Below this a further thread costs more than it saves."""
 
 
-class PointRenderer:
-    """Renders frames with depth from other cameras as square points with a z-buffer."""
+class PointRenderer(Renderer):
+    """Draws frames with depth from other cameras as square points with a z-buffer."""
 
-    def __init__(self, device: str | torch.device = "cpu", threads: int | None = None) -> None:
-        """``threads``: how many frames at once on the CPU (None: as many as torch uses)."""
-        self.device = torch.device(device)
-        self.threads = threads or torch.get_num_threads()
-
-    def render(
-        self,
-        frames: Frames,
-        depth: DepthMaps,
-        source_intrinsics: Intrinsics,
-        source_world_to_camera: WorldToCamera,
-        target_intrinsics: Intrinsics,
-        target_world_to_camera: WorldToCamera,
-    ) -> tuple[Frames, Masks]:
-        """``t`` frames (``t h w 3`` uint8) with depth (``t h w``) as the ``t`` target cameras see them.
-
-        Intrinsics are ``3 3`` or ``t 3 3`` pixels, poses ``t 4 4``. Returns frames ``t h w 3`` and masks ``t h w``
-        (255 where a point is seen, 0 elsewhere), both uint8.
-        """
-        rendered, masks, _ = self.render_with_depth(
-            frames, depth, source_intrinsics, source_world_to_camera, target_intrinsics, target_world_to_camera
-        )
-        return rendered, masks
-
-    def render_with_depth(
-        self,
-        frames: Frames,
-        depth: DepthMaps,
-        source_intrinsics: Intrinsics,
-        source_world_to_camera: WorldToCamera,
-        target_intrinsics: Intrinsics,
-        target_world_to_camera: WorldToCamera,
-    ) -> tuple[Frames, Masks, DepthMaps]:
-        """As :meth:`render`, with the target's z-depth (``t h w`` float32, 0 where nothing is)."""
+    def _draw(
+        self, frames: Frames, depth: DepthMaps, cameras: CameraPairs, *, keep_depth: bool
+    ) -> tuple[Frames, Masks, DepthMaps | None]:
         t, h, w, _ = frames.shape
-        assert depth.shape == (t, h, w), f"depth {depth.shape}, expected {(t, h, w)} as the frames are"
+        frames = np.ascontiguousarray(frames)
         depth = np.ascontiguousarray(depth, np.float32)
-        source = _each(np.asarray(source_intrinsics), t)
-        canvas_intrinsics = _each(np.asarray(target_intrinsics) * [[SUPERSAMPLING], [SUPERSAMPLING], [1]], t)
-        to_target = _each(target_world_to_camera @ np.linalg.inv(source_world_to_camera), t)
+        source = cameras.source_intrinsics.astype(np.float32)
+        canvas_intrinsics = (cameras.target_intrinsics * [[SUPERSAMPLING], [SUPERSAMPLING], [1]]).astype(np.float32)
+        source_to_target = cameras.source_to_target.astype(np.float32)
+        if self.device.type != "cpu":
+            return draw_in_chunks(frames, depth, source, source_to_target, canvas_intrinsics, self.device)
+        rotation, translation = np.ascontiguousarray(source_to_target[:, :3, :3]), source_to_target[:, :3, 3].copy()
         rendered = np.empty((t, h, w, 3), np.uint8)
         masks = np.empty((t, h, w), np.uint8)
         target_depth = np.empty((t, h, w), np.float32)
         workers = min(self.threads, t)
 
         def work(worker: int) -> None:
-            projected = np.empty((h, w, 3), np.float32)
-            canvas = np.empty((SUPERSAMPLING * h, SUPERSAMPLING * w, 3), np.uint8)
-            nearest = np.empty((SUPERSAMPLING * h, SUPERSAMPLING * w), np.float32)
+            columns, rows, depths = (np.empty((h, w), np.float32) for _ in range(3))
+            canvas = np.empty((SUPERSAMPLING * h, SUPERSAMPLING * w), np.uint32)
+            nearest = np.empty(canvas.shape, np.float32)
             for i in range(worker, t, workers):
-                rotation, translation = to_target[i, :3, :3], to_target[i, :3, 3]
-                point_loops.project_pixels(depth[i], source[i], rotation, translation, canvas_intrinsics[i], projected)
-                point_loops.draw_squares(frames[i], projected, nearest, canvas)
+                point_loops.project_pixels(
+                    depth[i], source[i], rotation[i], translation[i], canvas_intrinsics[i], columns, rows, depths
+                )
+                point_loops.draw_squares(frames[i], columns, rows, depths, nearest, canvas)
                 point_loops.shrink(canvas, nearest, rendered[i], masks[i], target_depth[i])
 
         on_threads(work, range(workers))
@@ -103,26 +83,27 @@ def splat_points(
         intrinsics: ``3 3`` in pixels of ``size`` (height, width).
         point_size: side in pixels of the square that a point covers, centred on it; at 1 that is the nearest pixel.
         near: points whose z is not beyond it are not drawn.
-        threads: on how many threads the points are shared out (None: as many as torch uses).
+        threads: on how many threads the points are shared out (None: as many as torch uses); the result is the same.
 
     Returns:
         Image ``h w 3`` uint8 and z-depth ``h w`` float32 (0 where nothing landed), coverage ``h w`` uint8 (255 or 0).
     """
     assert points.shape == colours.shape, f"points {points.shape} and colours {colours.shape} must both be v 3"
     points = np.ascontiguousarray(points, np.float32)
-    to_pixels = (np.asarray(intrinsics) @ world_to_camera[:3]).astype(np.float32)
+    to_pixels = np.asarray(intrinsics, np.float64) @ np.asarray(world_to_camera, np.float64)[:3]
+    rotation, translation = to_pixels[:, :3].astype(np.float32), to_pixels[:, 3].astype(np.float32)
     parts = max(1, min(threads or torch.get_num_threads(), len(points) // MIN_POINTS_PER_THREAD))
     starts = np.linspace(0, len(points), parts + 1).astype(np.int64)
     nearest = np.empty((parts, *size), np.float32)
     winner = np.empty((parts, *size), np.int32)
 
     def work(part: int) -> None:
-        start, end = int(starts[part]), int(starts[part + 1])
+        first, end = int(starts[part]), int(starts[part + 1])
         point_loops.nearest_points(
-            points[start:end],
-            start,
-            to_pixels[:, :3],
-            to_pixels[:, 3],
+            points[first:end],
+            first,
+            rotation,
+            translation,
             np.float32(point_size),
             np.float32(near),
             nearest[part],
@@ -133,14 +114,5 @@ def splat_points(
     image = np.empty((*size, 3), np.uint8)
     depth = np.empty(size, np.float32)
     coverage = np.empty(size, np.uint8)
-    point_loops.show_winners(nearest, winner, colours, image, depth, coverage)
+    point_loops.show_winners(nearest, winner, np.ascontiguousarray(colours), image, depth, coverage)
     return image, depth, coverage
-
-
-MIN_POINTS_PER_THREAD = 50_000
-"""Below this a further thread costs more than it saves."""
-
-
-def _each(matrices: NDArray[np.float64], t: int) -> NDArray[np.float32]:
-    """One float32 matrix to a frame, whether one is given for all or ``t``."""
-    return np.ascontiguousarray(np.broadcast_to(matrices, (t, *matrices.shape[-2:])), np.float32)

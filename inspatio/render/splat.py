@@ -2,81 +2,66 @@
 
 A splat shares its colour among its four neighbours; overlapping splats blend with weight
 ``exp(-50 log(1 + z) / max log(1 + z))`` (z in the target camera, clamped to 1000; the maximum over one frame), so that
-the nearest surface wins. Unknown depth (0, negative, NaN, infinite) and points behind the target camera do not count. Where
-nothing landed the frame is black and the mask 0. Pixel centres are at integer coordinates.
+the nearest surface wins. Unknown depth (0, negative, NaN, infinite) and points behind the target camera do not count.
+Where nothing landed the frame is black and the mask 0. Pixel centres are at integer coordinates. Depth of the target
+view is blended as colours are. Published with InSpatio-World (arXiv 2604.07209).
 
-The CPU runs compiled loops, one frame to a thread; each frame depends on nothing but its own inputs, so results are
-the same bit for bit whatever the number of threads and the chunks.
+A source pixel ``p = (x, y, 1)`` of z-depth ``d`` lands at ``rotation p + translation / d``, up to the positive factor
+``d``: ``(u z, v z, z) / d``. Dividing by the depth, instead of lifting to space and projecting, costs less and is exact
+where nothing moves: then ``rotation`` is the identity, ``translation`` zero, and no rounding of the depth enters the
+pixel.
+
+The CPU runs compiled loops, one frame to a thread (``splat_loops.py``); any other device runs ``splat_torch.py``.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from inspatio.render import splat_loops
+from inspatio.render.base import CameraPairs, Renderer
 from inspatio.render.jit import on_threads
-from inspatio.render.reprojection import Reprojection
-from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, WorldToCamera
+from inspatio.render.splat_torch import draw_in_chunks
+from inspatio.types import DepthMaps, Frames, Masks
 
 
-class WarpRenderer:
-    """Renders frames with depth from other cameras by a bilinear forward splat."""
+class WarpRenderer(Renderer):
+    """Draws frames with depth from other cameras by a bilinear forward splat."""
 
-    def __init__(self, device: str | torch.device = "cpu", threads: int | None = None) -> None:
-        """``threads``: how many frames at once on the CPU (None: as many as torch uses)."""
-        self.device = torch.device(device)
-        self.threads = threads or torch.get_num_threads()
-
-    def render(
-        self,
-        frames: Frames,
-        depth: DepthMaps,
-        source_intrinsics: Intrinsics,
-        source_world_to_camera: WorldToCamera,
-        target_intrinsics: Intrinsics,
-        target_world_to_camera: WorldToCamera,
-    ) -> tuple[Frames, Masks]:
-        """``t`` frames (``t h w 3`` uint8) with depth (``t h w``) as the ``t`` target cameras see them.
-
-        Intrinsics are ``3 3`` or ``t 3 3`` pixels, poses ``t 4 4``. Returns frames ``t h w 3`` and masks ``t h w``
-        (255 where a source pixel landed, 0 elsewhere), both uint8.
-        """
-        rendered, masks, _ = self.render_with_depth(
-            frames, depth, source_intrinsics, source_world_to_camera, target_intrinsics, target_world_to_camera
-        )
-        return rendered, masks
-
-    def render_with_depth(
-        self,
-        frames: Frames,
-        depth: DepthMaps,
-        source_intrinsics: Intrinsics,
-        source_world_to_camera: WorldToCamera,
-        target_intrinsics: Intrinsics,
-        target_world_to_camera: WorldToCamera,
-    ) -> tuple[Frames, Masks, DepthMaps]:
-        """As :meth:`render`, with the target's z-depth (``t h w`` float32, blended as colours are; 0 where nothing is)."""
+    def _draw(
+        self, frames: Frames, depth: DepthMaps, cameras: CameraPairs, *, keep_depth: bool
+    ) -> tuple[Frames, Masks, DepthMaps | None]:
+        rotation, translation = pixel_maps(cameras)
+        if self.device.type != "cpu":
+            rendered, masks, target_depth = draw_in_chunks(frames, depth, rotation, translation, self.device)
+            return rendered, masks, target_depth if keep_depth else None
         t, h, w, _ = frames.shape
-        assert depth.shape == (t, h, w), f"depth {depth.shape}, expected {(t, h, w)} as the frames are"
-        maps = Reprojection.between(
-            source_intrinsics, source_world_to_camera, target_intrinsics, target_world_to_camera
-        )
-        return self._on_cpu(frames, np.ascontiguousarray(depth, np.float32), maps)
-
-    def _on_cpu(self, frames: Frames, depth: DepthMaps, maps: Reprojection) -> tuple[Frames, Masks, DepthMaps]:
-        t, h, w, _ = frames.shape
+        frames = np.ascontiguousarray(frames)
+        depth = np.ascontiguousarray(depth, np.float32)
         rendered = np.empty((t, h, w, 3), np.uint8)
         masks = np.empty((t, h, w), np.uint8)
-        target_depth = np.empty((t, h, w), np.float32)
+        target_depth = np.empty((t, h, w), np.float32) if keep_depth else None
         workers = min(self.threads, t)
 
         def work(worker: int) -> None:
-            sums: NDArray[np.float32] = np.empty((h + 2, w + 2, 5), np.float32)
+            bordered = (h + 2) * (w + 2)
+            sums = np.empty(bordered * splat_loops.CHANNELS, np.float32)
+            depth_sums = np.empty(bordered if keep_depth else 0, np.float32)
             for i in range(worker, t, workers):
-                splat_loops.accumulate(frames[i], depth[i], maps.rotation[i], maps.translation[i], sums)
-                splat_loops.resolve(sums, rendered[i], masks[i], target_depth[i])
+                splat_loops.splat(frames[i], depth[i], rotation[i], translation[i], sums, depth_sums)
+                splat_loops.resolve(sums, rendered[i], masks[i])
+                if target_depth is not None:
+                    splat_loops.resolve_depth(sums, depth_sums, target_depth[i])
 
         on_threads(work, range(workers))
         return rendered, masks, target_depth
+
+
+def pixel_maps(cameras: CameraPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``rotation`` (``t 3 3``) and ``translation`` (``t 3``) of the module's formula, worked out in float64."""
+    source_to_target = cameras.source_to_target
+    target = cameras.target_intrinsics
+    rotation = target @ source_to_target[:, :3, :3] @ np.linalg.inv(cameras.source_intrinsics)
+    translation = (target @ source_to_target[:, :3, 3:])[..., 0]
+    return rotation.astype(np.float32), translation.astype(np.float32)

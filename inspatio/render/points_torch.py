@@ -1,0 +1,106 @@
+"""The ``ply`` renderer on whole chunks of frames with torch: the GPU's, and the readable statement of it.
+
+``points.py`` says what is drawn. Of the points that a canvas pixel might show the greatest index is taken, so that the
+result does not depend on the order in which a device works.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import rearrange, reduce, repeat
+from numpy.typing import NDArray
+
+from inspatio.render.point_loops import DEPTH_TOLERANCE, HALF_SIDE, NEAR_PLANE
+from inspatio.types import DepthMaps, Frames, Masks
+
+CHUNK = 8
+"""Frames at a time: at 832x480 some 400 MB on the device."""
+
+
+def draw_in_chunks(
+    frames: Frames,
+    depth: DepthMaps,
+    source: NDArray[np.float32],
+    source_to_target: NDArray[np.float32],
+    canvas: NDArray[np.float32],
+    device: torch.device,
+) -> tuple[Frames, Masks, DepthMaps]:
+    """Frames ``t h w 3``, masks ``t h w`` and target depth ``t h w`` on the host, drawn on ``device``."""
+    drawn: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(frames), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        inputs = (torch.tensor(a[chunk], device=device) for a in (frames, depth, source, source_to_target, canvas))
+        drawn.append(tuple(output.cpu().numpy() for output in draw(*inputs)))
+    rendered, masks, target_depth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return rendered, masks, target_depth
+
+
+def draw(
+    frames: torch.Tensor,
+    depth: torch.Tensor,
+    source: torch.Tensor,
+    source_to_target: torch.Tensor,
+    canvas: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """uint8 frames ``t h w 3``, uint8 masks ``t h w`` (255 or 0) and target depth ``t h w`` float32.
+
+    ``source`` and ``canvas`` are intrinsics (``t 3 3``, the latter for twice the frames' size).
+    """
+    t, h, w = depth.shape
+    u, v, z = project(depth, source, source_to_target, canvas)
+    height, width = 2 * h, 2 * w
+    first = repeat(torch.arange(t, device=depth.device) * (height * width), "t -> t h w", h=h, w=w)
+    drawn = z > 0
+    touched = []  # per place of the square: which points are on the canvas there, and on which of its pixels
+    for dy in range(-HALF_SIDE, HALF_SIDE + 1):
+        row = torch.round(v + dy)
+        for dx in range(-HALF_SIDE, HALF_SIDE + 1):
+            column = torch.round(u + dx)
+            on_canvas = drawn & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            touched.append((on_canvas, (first + row.long() * width + column.long())[on_canvas]))
+
+    nearest = torch.full((t * height * width,), torch.inf, device=depth.device)
+    for on_canvas, pixel in touched:
+        nearest.scatter_reduce_(0, pixel, z[on_canvas], "amin")
+    point = rearrange(torch.arange(t * h * w, device=depth.device), "(t h w) -> t h w", t=t, h=h)
+    shown = torch.full_like(nearest, -1, dtype=torch.int64)
+    for on_canvas, pixel in touched:
+        in_front = z[on_canvas] <= nearest[pixel] + float(DEPTH_TOLERANCE)
+        shown.scatter_reduce_(0, pixel[in_front], point[on_canvas][in_front], "amax")
+
+    colours = rearrange(frames, "t h w c -> (t h w) c")[shown.clamp(min=0)] * (shown >= 0)[:, None]
+    colours = rearrange(colours, "(t h w) c -> t h w c", t=t, h=height)
+    rendered = (reduce(colours.int(), "t (h i) (w j) c -> t h w c", "sum", i=2, j=2) + 2) // 4
+    target_depth = rearrange(nearest, "(t h w) -> t h w", t=t, h=height)[:, ::2, ::2]
+    seen = torch.isfinite(target_depth)
+    return rendered.to(torch.uint8), seen.to(torch.uint8) * 255, torch.where(seen, target_depth, 0)
+
+
+def project(
+    depth: torch.Tensor, source: torch.Tensor, source_to_target: torch.Tensor, canvas: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Column and row on the canvas and z of every pixel's point, each ``t h w``; z 0 where it is not drawn."""
+    h, w = depth.shape[1:]
+    known = (depth > 0) & torch.isfinite(depth)
+    x = torch.arange(w, dtype=torch.float32, device=depth.device)
+    y = torch.arange(h, dtype=torch.float32, device=depth.device)[:, None]
+
+    def entry(matrices: torch.Tensor, i: int, j: int) -> torch.Tensor:
+        return matrices[:, i, j, None, None]
+
+    ray_y = (y - entry(source, 1, 2)) / entry(source, 1, 1)
+    px = (x - entry(source, 0, 2) - entry(source, 0, 1) * ray_y) / entry(source, 0, 0) * depth
+    py = ray_y * depth
+    qx, qy, z = (
+        entry(source_to_target, i, 0) * px
+        + entry(source_to_target, i, 1) * py
+        + entry(source_to_target, i, 2) * depth
+        + entry(source_to_target, i, 3)
+        for i in range(3)
+    )
+    known &= z > float(NEAR_PLANE)
+    z = torch.where(known, z, 1)
+    u = (entry(canvas, 0, 0) * qx + entry(canvas, 0, 1) * qy) / z + entry(canvas, 0, 2)
+    v = entry(canvas, 1, 1) * qy / z + entry(canvas, 1, 2)
+    return torch.where(known, u, 0), torch.where(known, v, 0), torch.where(known, z, 0)
