@@ -4,7 +4,7 @@
 quality  stored as                                      for
 ======== ============================================== ======================================================
 view     H.264 4:2:0 BT.709, index first                results: plays everywhere, streams in a browser
-render   H.264 4:4:4 BT.709 full range, near lossless   renders: no colour bleeds over the borders of the holes
+render   H.264 4:4:4 BT.709, near lossless              renders: no colour bleeds over the borders of the holes
 lossless H.264 gray full range, lossless                masks: every value from 0 to 255 comes back exactly
 ======== ============================================== ======================================================
 
@@ -52,14 +52,15 @@ _EXACT = (
 @dataclass(frozen=True)
 class _Encoding:
     pixel_format: str
-    full_range: bool
+    color_range: ColorRange
     options: dict[str, str]
 
 
 _ENCODINGS: dict[Quality, _Encoding] = {
-    "view": _Encoding("yuv420p", False, {"preset": "fast", "crf": "17"}),
-    "render": _Encoding("yuv444p", True, {"preset": "veryfast", "crf": "8"}),
-    "lossless": _Encoding("gray", True, {"preset": "veryfast", "qp": "0"}),
+    "view": _Encoding("yuv420p", ColorRange.MPEG, {"preset": "faster", "crf": "17"}),
+    # Limited range although full has finer steps: FFmpeg's conversion to full range cuts chroma instead of rounding it.
+    "render": _Encoding("yuv444p", ColorRange.MPEG, {"preset": "veryfast", "crf": "8"}),
+    "lossless": _Encoding("gray", ColorRange.JPEG, {"preset": "veryfast", "qp": "0"}),
 }
 
 
@@ -114,13 +115,11 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with ExitStack() as stack:
-            # Everything is undone even where finishing fails, as it does on a full disk.
-            stack.push(self._open.pop_all())
-            if error is None:
-                self._finish()
-            else:
-                stack.pop_all().__exit__(kind, error, trace)
+        if error is not None:
+            self._open.__exit__(kind, error, trace)
+            return
+        with self._open:  # undoes everything where finishing fails, as it does on a full disk
+            self._finish()
 
     def write(self, frames: Frames | Masks) -> None:
         """Append ``t h w 3`` uint8 RGB frames, or ``t h w`` uint8 masks where the quality is lossless."""
@@ -140,7 +139,7 @@ class VideoWriter:
         stream.gop_size = max(round(2 * self.frame_rate), 1)  # two seconds: what a viewer waits for after a jump
         context = stream.codec_context
         context.time_base = self._time_base
-        context.color_range = ColorRange.JPEG if encoding.full_range else ColorRange.MPEG
+        context.color_range = encoding.color_range
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.flags |= Flags.frame_duration
         return stream
