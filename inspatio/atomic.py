@@ -87,9 +87,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed runs left under temporary names anywhere below ``folder``."""
-    for left in sorted(folder.rglob(f".*{PART_SUFFIX}")) if folder.is_dir() else []:
+def sweep(folder: Path, *, below: bool = True) -> None:
+    """Remove what killed runs left under temporary names in ``folder`` and, with ``below``, in every folder in it.
+
+    The caller holds the folder's lock: what a live run is writing looks the same.
+    """
+    find = folder.rglob if below else folder.glob
+    for left in sorted(find(f".*{PART_SUFFIX}")) if folder.is_dir() else []:
         if left.is_dir():
             shutil.rmtree(left)
         else:

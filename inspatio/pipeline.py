@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
+from inspatio.atomic import sweep
 from inspatio.checkpoints import require
 from inspatio.console import say
 from inspatio.errors import UserError
@@ -68,8 +69,11 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
         if in_run:
             assert job.run_folder is not None, f"{in_run} need a run folder"
             locks.enter_context(_lock(job, job.run_folder, wait=False))
+            sweep(job.run_folder)
         # The work folder is shared by all trajectories: another run may be preparing it, which saves us the work.
         with _lock(job, job.work_folder, wait=True):
+            sweep(job.work_folder, below=False)
+            sweep(job.work_folder / "geometry")
             workspace = Workspace.open(job)
             workspace.save_sources()
             _introduce(job, workspace)
