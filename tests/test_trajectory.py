@@ -45,6 +45,12 @@ def test_interpolation_never_overshoots_and_is_monotone_between_keyframes(keys, 
         assert (steps >= -1e-9).all()
 
 
+@given(keyframes, st.integers(1, 60), st.integers(1, 5))
+def test_a_path_does_not_depend_on_how_finely_it_is_sampled(keys, steps, finer):
+    coarse = interpolate(keys, steps + 1)
+    np.testing.assert_allclose(interpolate(keys, steps * finer + 1)[::finer], coarse, atol=1e-9)
+
+
 @given(keyframes)
 def test_first_and_last_frames_are_first_and_last_keyframes(keys):
     values = interpolate(keys, 121)
