@@ -1,0 +1,158 @@
+"""Captions by Florence-2: the prompt that the generator is conditioned on, from one frame of the clip.
+
+Task ``<MORE_DETAILED_CAPTION>``: the image's features, then a fixed instruction, go into the encoder; the decoder
+answers greedily with the key-value cache on, at most 1024 tokens. transformers' own network is used, no code of the
+model's folder (``florence_folder.py``). float16 on a GPU, the type of the published weights, float32 elsewhere.
+
+Source: Florence-2 (arXiv 2311.06242).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Florence2ForConditionalGeneration, GenerationConfig
+
+from inspatio.caption.base import Caption, judge
+from inspatio.caption.florence_folder import FlorenceFolder
+from inspatio.errors import UsageError
+from inspatio.types import Image
+from inspatio.weights import weights_fingerprint
+
+VERSION = 1
+"""Raised when the same weights come to give other captions."""
+
+INSTRUCTION = "Describe with a paragraph what is shown in the image."
+"""What the task ``<MORE_DETAILED_CAPTION>`` says to the network in words."""
+
+NO_REPEAT_NGRAM = 3
+"""The published decoder never writes the same three tokens in a row twice."""
+
+MAX_NEW_TOKENS = 1024
+
+
+class Florence2Captioner:
+    """Florence-2, loaded and ready.
+
+    ``caption`` gives the same answers whatever the batch size is, up to the rounding of the device's arithmetic.
+    """
+
+    def __init__(
+        self,
+        model: Florence2ForConditionalGeneration,
+        folder: FlorenceFolder,
+        *,
+        batch_size: int = 4,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        weights: str = "random",
+    ) -> None:
+        """``model`` is the network of ``folder``; ``weights`` names its weights in the fingerprint.
+
+        Raises:
+            UsageError: a size is not positive, or the network has fewer positions than ``max_new_tokens``.
+        """
+        positions = folder.text.max_position_embeddings
+        if batch_size < 1 or not 1 <= max_new_tokens <= positions:
+            raise UsageError(
+                f"caption batch size and token limit are {batch_size} and {max_new_tokens}, expected at least 1, "
+                f"and at most {positions} tokens for this Florence-2"
+            )
+        self.model = model
+        self.folder = folder
+        self._batch_size = batch_size
+        self._weights = weights
+        self._prompt = self._make_prompt()
+        self._generation = self._make_generation(max_new_tokens)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        batch_size: int = 4,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Florence2Captioner:
+        """Load a folder of either published layout (``florence_folder.py``).
+
+        Raises:
+            MissingWeightsError: the folder is not there, is not Florence-2, or is damaged.
+            UsageError: a size is out of range.
+        """
+        device = torch.device(device)
+        dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+        files = FlorenceFolder.read(folder)
+        return cls(
+            files.load_model(device, dtype),
+            files,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            weights=weights_fingerprint(files.weights),
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {
+            "name": "florence2",
+            "version": VERSION,
+            "weights": self._weights,
+            "instruction": INSTRUCTION,
+            "max_new_tokens": self._generation.max_new_tokens,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
+
+    def caption(self, images: Sequence[Image]) -> list[Caption]:
+        captions: list[Caption] = []
+        for start in range(0, len(images), self._batch_size):
+            captions += self._caption_batch(images[start : start + self._batch_size])
+        return captions
+
+    def encode(self, images: Sequence[Image]) -> dict[str, torch.Tensor]:
+        """The network's input for one batch: ``pixel_values`` ``b c h w``, ``input_ids`` and its mask ``b n``."""
+        prompt = torch.tensor([self._prompt] * len(images), device=self.model.device)
+        pixels = self.folder.image_format.prepare(images).to(self.model.device, self.model.dtype)
+        return {"pixel_values": pixels, "input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
+
+    @torch.inference_mode()
+    def _caption_batch(self, images: Sequence[Image]) -> list[Caption]:
+        generate = self.model.generate  # pyright: ignore[reportAttributeAccessIssue] - its stub asks for other models
+        answers = generate(**self.encode(images), generation_config=self._generation)
+        return [self._read_answer(answer) for answer in answers.tolist()]
+
+    def _read_answer(self, tokens: list[int]) -> Caption:
+        """One row of the decoder's output: a start token, the answer, an end token unless it was cut, padding."""
+        answer, end = tokens[1:], self._generation.eos_token_id
+        cut = end not in answer
+        if not cut:
+            answer = answer[: answer.index(end)]
+        frame = (self._generation.bos_token_id, self._generation.pad_token_id)
+        words = [token for token in answer if token not in frame]
+        return judge(self.folder.tokenizer.decode(words, skip_special_tokens=False), cut=cut)
+
+    def _make_prompt(self) -> list[int]:
+        """The encoder's input: a place for each of the image's features, then the instruction as a sentence."""
+        instruction = self.folder.tokenizer.encode(INSTRUCTION, add_special_tokens=False).ids
+        image = [self.folder.image_token] * self.folder.image_tokens
+        return [*image, self.folder.token("<s>"), *instruction, self.folder.token("</s>")]
+
+    def _make_generation(self, max_new_tokens: int) -> GenerationConfig:
+        """Greedy decoding as published, whatever settings lie in the model's folder."""
+        text = self.folder.text
+        # Rows of the token embedding that stand for no token have no trained value: they are never an answer.
+        spare = range(self.folder.tokenizer.get_vocab_size(), text.vocab_size)
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            no_repeat_ngram_size=NO_REPEAT_NGRAM,
+            suppress_tokens=[self.folder.image_token, *spare],
+            forced_bos_token_id=text.bos_token_id,
+            decoder_start_token_id=text.decoder_start_token_id,
+            bos_token_id=text.bos_token_id,
+            eos_token_id=text.eos_token_id,
+            pad_token_id=text.pad_token_id,
+        )
