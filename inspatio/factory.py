@@ -60,13 +60,13 @@ def make_renderer(config: RenderConfig, device: str) -> Renderer:
     raise _unknown("render", config.backend, "warper, ply")
 
 
-def describe_generator(config: GeneratorConfig) -> dict[str, Any]:
+def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[str, Any]:
     """What a generator's results depend on besides scene, render, prompt and seed."""
     match config.backend:
         case "preview":
             from inspatio.generation.preview import PreviewGenerator
 
-            return PreviewGenerator.fingerprint_of(config)
+            return PreviewGenerator(size).fingerprint()
     raise _unknown("generator", config.backend, "preview")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import cut_short, write_clip, write_sound_only
+from tiny_videos import cut_short, write_clip, write_sound_only
 
 from inspatio.cli import main
 from inspatio.manifest import Manifest

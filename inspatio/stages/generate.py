@@ -43,7 +43,7 @@ class GenerateStage:
             "version": VERSION,
             "render": state.render.fingerprint if state.render else None,
             "prompt": state.caption.text if state.caption else "",
-            "generator": factory.describe_generator(self._config),
+            "generator": factory.describe_generator(self._config, job.profile.size),
             "seed": job.seed,
         }
 
