@@ -99,7 +99,7 @@ def open_folder(path: Path) -> ModelFolder:
         raise MissingWeightsError(
             f"{config}: names no model (no model_name); expected one of {known}. Is it the folder of another model?"
         ) from error
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise MissingWeightsError(f"{config}: model_name is {name!r}; expected one of {known}")
     return ModelFolder(path, MODELS[name])
 

@@ -85,3 +85,20 @@ def _frame_bytes(config: NetworkConfig, grid: tuple[int, int], dtype: torch.dtyp
 def _head_bytes(config: HeadConfig, grid: tuple[int, int]) -> int:
     """What a head needs for one frame at full resolution: a few maps of half its features."""
     return 4 * grid[0] * grid[1] * PATCH**2 * 4 * (config.features // 2)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The CPU's and Apple's allocators raise plain RuntimeErrors.
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give cached memory back to a device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
