@@ -68,7 +68,7 @@ def test_encoding_in_groups_equals_the_whole(sizes: list[int], latents_per_pass:
         parts.append(encoder.encode(video[:, :, :count], state))
         assert parts[-1].shape[1] == size
         video = video[:, :, count:]
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("past", ["inspatio", "wan"])
@@ -82,7 +82,7 @@ def test_decoding_in_groups_equals_the_whole(past, sizes: list[int], latents_per
     decoder.latents_per_pass = latents_per_pass
     state = decoder.start()
     parts = [decoder.decode(part, state) for part in latents.split(groups(sizes, LATENTS), dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=2), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(parts, dim=2), whole, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("latent", [1, 3, 6])
@@ -139,7 +139,7 @@ def test_states_are_apart() -> None:
     encoder.encode(-video[:, :, :9], two)
     second = encoder.encode(video[:, :, 5:9], one)
     whole = encoder.encode(video[:, :, :9], encoder.start())
-    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, rtol=0, atol=5e-5)
 
 
 def test_wrong_frame_counts_are_refused() -> None:
@@ -182,7 +182,7 @@ def test_each_half_is_loaded_alone_and_knows_its_width(tmp_path: Path) -> None:
     assert all(p.dtype == torch.bfloat16 and not p.requires_grad for p in encoder.parameters())
     latents = some_latents()
     expected = random_decoder().decode(latents, decoder.start())
-    torch.testing.assert_close(decoder.decode(latents, decoder.start()), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(decoder.decode(latents, decoder.start()), expected, rtol=0, atol=5e-5)
 
 
 def test_another_models_file_is_refused(tmp_path: Path) -> None:
