@@ -2,6 +2,7 @@
 
 The ``ply`` renderer draws every source pixel as a square of side 5 on a canvas of twice the size (point size 2 at
 twofold supersampling, made odd), nearest surface first; then colour shrinks by area, the mask by nearest neighbour.
+At the edge of a hole a little colour may therefore lie beside the mask, and a little black under it.
 Points within 1e-4 of the nearest count as one surface, of which the last in reading order shows. The near plane is
 at 0.1 of the scene's unit. Squares are larger than the pixels they stand for: what moves little is blurred by about
 a pixel. Published with InSpatio-World (arXiv 2604.07209).
@@ -37,12 +38,9 @@ class PointRenderer(Renderer):
         t, h, w, _ = frames.shape
         frames = np.ascontiguousarray(frames)
         depth = np.ascontiguousarray(depth, np.float32)
-        source = cameras.source_intrinsics.astype(np.float32)
-        canvas_intrinsics = (cameras.target_intrinsics * [[SUPERSAMPLING], [SUPERSAMPLING], [1]]).astype(np.float32)
-        source_to_target = cameras.source_to_target.astype(np.float32)
+        source, rotation, translation, canvas_intrinsics = canvas_maps(cameras)
         if self.device.type != "cpu":
-            return draw_in_chunks(frames, depth, source, source_to_target, canvas_intrinsics, self.device)
-        rotation, translation = np.ascontiguousarray(source_to_target[:, :3, :3]), source_to_target[:, :3, 3].copy()
+            return draw_in_chunks(frames, depth, source, rotation, translation, canvas_intrinsics, self.device)
         rendered = np.empty((t, h, w, 3), np.uint8)
         masks = np.empty((t, h, w), np.uint8)
         target_depth = np.empty((t, h, w), np.float32)
@@ -61,6 +59,21 @@ class PointRenderer(Renderer):
 
         on_threads(work, range(workers))
         return rendered, masks, target_depth
+
+
+def canvas_maps(cameras: CameraPairs) -> tuple[NDArray[np.float32], ...]:
+    """How pixels get to the canvas: source intrinsics, rotation, translation, and intrinsics of the canvas.
+
+    ``t 3 3`` but for the translation (``t 3``); the canvas is ``SUPERSAMPLING`` times the frame.
+    """
+    source_to_target = cameras.source_to_target
+    maps = (
+        cameras.source_intrinsics,
+        source_to_target[:, :3, :3],
+        source_to_target[:, :3, 3],
+        cameras.target_intrinsics * [[SUPERSAMPLING], [SUPERSAMPLING], [1]],
+    )
+    return tuple(np.ascontiguousarray(each, np.float32) for each in maps)
 
 
 def splat_points(

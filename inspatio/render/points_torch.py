@@ -22,15 +22,17 @@ def draw_in_chunks(
     frames: Frames,
     depth: DepthMaps,
     source: NDArray[np.float32],
-    source_to_target: NDArray[np.float32],
+    rotation: NDArray[np.float32],
+    translation: NDArray[np.float32],
     canvas: NDArray[np.float32],
     device: torch.device,
 ) -> tuple[Frames, Masks, DepthMaps]:
     """Frames ``t h w 3``, masks ``t h w`` and target depth ``t h w`` on the host, drawn on ``device``."""
+    given = (frames, depth, source, rotation, translation, canvas)
     drawn: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(frames), CHUNK):
         chunk = slice(start, start + CHUNK)
-        inputs = (torch.tensor(a[chunk], device=device) for a in (frames, depth, source, source_to_target, canvas))
+        inputs = (torch.tensor(each[chunk], device=device) for each in given)
         drawn.append(tuple(output.cpu().numpy() for output in draw(*inputs)))
     rendered, masks, target_depth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     return rendered, masks, target_depth
@@ -40,15 +42,17 @@ def draw(
     frames: torch.Tensor,
     depth: torch.Tensor,
     source: torch.Tensor,
-    source_to_target: torch.Tensor,
+    rotation: torch.Tensor,
+    translation: torch.Tensor,
     canvas: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """uint8 frames ``t h w 3``, uint8 masks ``t h w`` (255 or 0) and target depth ``t h w`` float32.
 
-    ``source`` and ``canvas`` are intrinsics (``t 3 3``, the latter for twice the frames' size).
+    ``source`` and ``canvas`` are intrinsics (``t 3 3``, the latter for twice the frames' size); ``rotation``
+    (``t 3 3``) and ``translation`` (``t 3``) take the source camera's coordinates to the target's.
     """
     t, h, w = depth.shape
-    u, v, z = project(depth, source, source_to_target, canvas)
+    u, v, z = project(depth, source, rotation, translation, canvas)
     height, width = 2 * h, 2 * w
     first = repeat(torch.arange(t, device=depth.device) * (height * width), "t -> t h w", h=h, w=w)
     drawn = z > 0
@@ -78,7 +82,7 @@ def draw(
 
 
 def project(
-    depth: torch.Tensor, source: torch.Tensor, source_to_target: torch.Tensor, canvas: torch.Tensor
+    depth: torch.Tensor, source: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor, canvas: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Column and row on the canvas and z of every pixel's point, each ``t h w``; z 0 where it is not drawn."""
     h, w = depth.shape[1:]
@@ -93,10 +97,10 @@ def project(
     px = (x - entry(source, 0, 2) - entry(source, 0, 1) * ray_y) / entry(source, 0, 0) * depth
     py = ray_y * depth
     qx, qy, z = (
-        entry(source_to_target, i, 0) * px
-        + entry(source_to_target, i, 1) * py
-        + entry(source_to_target, i, 2) * depth
-        + entry(source_to_target, i, 3)
+        entry(rotation, i, 0) * px
+        + entry(rotation, i, 1) * py
+        + entry(rotation, i, 2) * depth
+        + translation[:, i, None, None]
         for i in range(3)
     )
     known &= z > float(NEAR_PLANE)
