@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,8 +68,9 @@ def run(
 
 @pytest.fixture
 def nested(models: Path) -> Callable[..., DepthAnything3]:
-    def make(**options) -> DepthAnything3:
-        return DepthAnything3(models / "DA3", device=CPU, **{"longest": 112} | options)
+    def make(**options: Any) -> DepthAnything3:
+        chosen: dict[str, Any] = {"longest": 112} | options
+        return DepthAnything3(models / "DA3", device=CPU, **chosen)
 
     return make
 
@@ -76,11 +78,11 @@ def nested(models: Path) -> Callable[..., DepthAnything3]:
 def test_nested_writes_a_geometry_folder(
     nested: Callable[..., DepthAnything3], clip: VideoInfo, tmp_path: Path
 ) -> None:
-    summary, geometry, progress = run(nested(longest=504), clip, tmp_path)
+    summary, geometry, progress = run(nested(longest=252), clip, tmp_path)
     assert (summary.backend, summary.scale, summary.frame_count) == ("da3", "metres", 13)
     assert geometry.scale == "metres"
     assert geometry.image_size == (96, 160)
-    assert geometry.depth.shape == (13, 308, 504)  # 302.4 pixels go to the nearest multiple of 14
+    assert geometry.depth.shape == (13, 154, 252)  # 151.2 pixels go to the nearest multiple of 14
     assert geometry.confidence is not None
     assert geometry.sky is not None
     assert geometry.confidence.shape == geometry.sky.shape == geometry.depth.shape
@@ -146,9 +148,7 @@ def test_window_larger_than_the_clip_changes_nothing(
     np.testing.assert_array_equal(free.world_to_camera, wide.world_to_camera)
 
 
-def test_smoothing_is_for_poses_only(
-    nested: Callable[..., DepthAnything3], clip: VideoInfo, tmp_path: Path
-) -> None:
+def test_smoothing_is_for_poses_only(nested: Callable[..., DepthAnything3], clip: VideoInfo, tmp_path: Path) -> None:
     _, raw, _ = run(nested(pose_smoothing=0.0), clip, tmp_path / "raw")
     _, smooth, _ = run(nested(pose_smoothing=2.0), clip, tmp_path / "smooth")
     np.testing.assert_array_equal(raw.depth, smooth.depth)

@@ -120,7 +120,9 @@ def test_weights_cut_short(tmp_path: Path, folders: Path) -> None:
         open_folder(folder).load(CPU, torch.float32)
 
 
-@pytest.mark.parametrize(("config", "weights"), [("DA3", "DA3-any-view"), ("DA3-any-view", "DA3"), ("DA3-metric", "DA3-any-view")])
+@pytest.mark.parametrize(
+    ("config", "weights"), [("DA3", "DA3-any-view"), ("DA3-any-view", "DA3"), ("DA3-metric", "DA3-any-view")]
+)
 def test_weights_of_another_model(config: str, weights: str, tmp_path: Path, folders: Path) -> None:
     folder = copy(folders, tmp_path, config)
     shutil.copy(folders / weights / WEIGHTS_FILE, folder / WEIGHTS_FILE)
