@@ -1,0 +1,63 @@
+"""8-bit frames on the host to what the networks see, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from inspatio.types import Frames, Masks, VideoTensor
+
+
+def to_video(frames: Frames, device: torch.device, dtype: torch.dtype) -> VideoTensor:
+    """``t h w 3`` uint8 -> ``1 3 t h w`` in -1..1."""
+    video = rearrange(_upload(frames, device), "t h w c -> 1 c t h w").float()
+    return (video / 127.5 - 1.0).to(dtype)
+
+
+def to_mask(masks: Masks, device: torch.device) -> torch.Tensor:
+    """``t h w`` uint8 coverage -> ``1 1 t h w`` float32: +1 where covered, -1 elsewhere."""
+    covered = rearrange(_upload(masks, device), "t h w -> 1 1 t h w") > 127
+    return covered.float() * 2.0 - 1.0
+
+
+def to_frames(video: VideoTensor) -> torch.Tensor:
+    """``1 3 t h w`` in -1..1 -> ``t h w 3`` uint8 on the same device."""
+    levels = (video.float() + 1.0) * 127.5
+    return rearrange(levels.round_().clamp_(0, 255).to(torch.uint8), "1 c t h w -> t h w c").contiguous()
+
+
+def extended(frames: np.ndarray, count: int) -> np.ndarray:
+    """``t ...`` frames brought to ``count`` by repeating the last one."""
+    missing = count - len(frames)
+    return frames if missing == 0 else np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0)))
+
+
+class Download:
+    """Frames on their way to the host: started at once, waited for when they are needed.
+
+    On a GPU the copy goes on while the caller enqueues more work; started before that work, it does not wait for it.
+    """
+
+    def __init__(self, frames: torch.Tensor) -> None:
+        """``frames`` is ``t h w 3`` uint8, ready on the current stream."""
+        self._copied: torch.cuda.Event | None = None
+        if frames.device.type == "cuda":
+            self._host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
+            self._host.copy_(frames, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+        else:
+            self._host = frames
+
+    def wait(self) -> Frames:
+        """The frames, once they are all there."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._host.numpy()
+
+
+def _upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    host = torch.from_numpy(np.ascontiguousarray(array))
+    # Only a copy from pinned memory lets the host go on at once.
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
