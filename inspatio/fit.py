@@ -11,6 +11,7 @@ shifted by ``o`` takes ``u`` to ``(u + 0.5) * s - 0.5 + o``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -43,9 +44,10 @@ class Fit:
                 scaled = target
             case "crop" | "pad":
                 ratio = max(ratios) if mode == "crop" else min(ratios)
-                # Rounding up covers the frame by construction; rounding down stays inside it.
-                side = _ceil if mode == "crop" else _floor
-                scaled = (side(source[0] * ratio), side(source[1] * ratio))
+                # Rounding up covers the frame by construction, rounding down stays inside it. An even surplus keeps
+                # the middle of the source at the middle of the frame, where cameras have their principal point.
+                side = _cover if mode == "crop" else _inside
+                scaled = (side(source[0] * ratio, target[0]), side(source[1] * ratio, target[1]))
             case _:
                 raise ValueError(f"fit must be crop, pad or stretch, got {mode!r}")
         offset = ((target[0] - scaled[0]) // 2, (target[1] - scaled[1]) // 2)
@@ -134,9 +136,13 @@ class Fit:
         return np.where((position >= 0) & (position < 1), np.clip(index, 0, size - 1), -1)
 
 
-def _ceil(value: float) -> int:
-    return int(np.ceil(value - 1e-6))
+def _cover(side: float, target: int) -> int:
+    """The least whole number not below ``side`` (nor ``target``) that differs from ``target`` by an even one."""
+    whole = max(math.ceil(side - 1e-6), target)
+    return whole + (whole - target) % 2
 
 
-def _floor(value: float) -> int:
-    return max(int(np.floor(value + 1e-6)), 1)
+def _inside(side: float, target: int) -> int:
+    """The largest whole number not above ``side`` (nor ``target``) that differs from ``target`` by an even one."""
+    whole = min(math.floor(side + 1e-6), target)
+    return max(whole - (target - whole) % 2, min(2 - target % 2, target))

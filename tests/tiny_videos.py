@@ -31,9 +31,9 @@ def write_clip(
     """A whole clip."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not sound:
-        with VideoWriter(path, size, Fraction(rate), quality="view") as writer:
+        with VideoWriter(path.with_suffix(".mp4"), size, Fraction(rate), quality="view") as writer:
             writer.write(frames(count, size, seed))
-        return path
+        return path.with_suffix(".mp4").rename(path)
     with av.open(str(path), "w") as container:
         picture = container.add_stream("libx264", rate=rate)
         picture.height, picture.width = size
