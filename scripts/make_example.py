@@ -12,13 +12,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from tqdm import tqdm
 
 import example_scene as scene
+from inspatio.atomic import atomic_file
 from inspatio.geometry.depth_video import DEPTH_VIDEO_FILE, write_depth_video
 from inspatio.geometry.folder import CameraRecord, write_cameras
-from inspatio.media import VideoWriter
 
 CLIP = "living_room"
 DEPTH_SIZE = (scene.SIZE[0] // 2, scene.SIZE[1] // 2)
@@ -38,9 +40,22 @@ def main() -> None:
 def make_video(path: Path) -> None:
     """Film all frames with the source camera."""
     world_to_camera = scene.source_world_to_camera()
-    with VideoWriter(path, scene.SIZE, scene.FRAME_RATE, quality="view") as writer:
-        for frame in tqdm(range(scene.FRAME_COUNT), desc=path.name, unit="frame"):
-            writer.write(scene.true_view(frame, world_to_camera[frame])[None])
+    bt709, video_range = Colorspace.ITU709, ColorRange.MPEG
+    with atomic_file(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        # Smaller than the results are (media.VideoWriter): it is in the repository.
+        stream = container.add_stream("libx264", rate=scene.FRAME_RATE, options={"preset": "slow", "crf": "20"})
+        stream.height, stream.width = scene.SIZE
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1  # the file depends on it
+        context.colorspace, context.color_range = bt709, video_range
+        context.color_primaries = context.color_trc = 1
+        for index in tqdm(range(scene.FRAME_COUNT), desc=path.name, unit="frame"):
+            picture = av.VideoFrame.from_ndarray(scene.true_view(index, world_to_camera[index]))
+            frame = picture.reformat(format="yuv420p", dst_colorspace=bt709, dst_color_range=video_range)
+            frame.pts, frame.time_base = index, 1 / scene.FRAME_RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 def make_geometry(folder: Path) -> None:

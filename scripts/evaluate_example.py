@@ -1,0 +1,274 @@
+"""How near renders and previews of the example come to what a camera would truly see there.
+
+    python scripts/evaluate_example.py                                      everything anew, no video compression between
+    python scripts/evaluate_example.py --traj traj/zoom_out_in.txt --sheet sheet.png
+    python scripts/evaluate_example.py --run output/examples/orbit_left     what a finished run left
+
+Prints one row of a markdown table for each trajectory: PSNR (dB) and SSIM on the pixels that the render covers and in
+the holes, flicker at the borders of the holes (mean absolute change from frame to frame in excess of the truth's own,
+in 1/255, within BORDER pixels of a hole), and the largest errors of the source and target cameras. True views are ray-cast
+for every --stride'th frame and its successor, and kept in --truth for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.metrics import structural_similarity
+from tqdm import tqdm
+
+import example_scene as truth
+from inspatio.cameras import invert
+from inspatio.controls import Controls, clip_order, target_cameras
+from inspatio.fit import Fit
+from inspatio.generation.base import Generator, RenderSource
+from inspatio.generation.preview import PreviewGenerator
+from inspatio.geometry.files import FilesGeometry, GeometryDepth, load_geometry
+from inspatio.media import VideoReader, probe
+from inspatio.render import WarpRenderer
+from inspatio.render.folder import RenderFiles
+from inspatio.render.live import LiveRenders
+from inspatio.scene import Scene
+from inspatio.trajectory import load_trajectory
+from inspatio.types import Frames, Image, Masks, WorldToCamera
+from make_example import CLIP
+
+BORDER = 3
+TRAJECTORIES = ("x_y_circle_cycle", "zoom_out_in", "orbit_left", "truck")
+HEADER = (
+    "| trajectory | holes % | covered, render | covered, result | holes, result | whole, result | border flicker, result "
+    "| source poses | target poses |\n|---|---|---|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of a target view: what was made and what is true, ``h w 3`` uint8; mask ``h w`` bool."""
+
+    place: int
+    render: Image
+    mask: np.ndarray
+    result: Image
+    true: Image
+
+
+@dataclass
+class Tally:
+    """Means over pixels, collected frame by frame: squared error and structural similarity."""
+
+    squared: float = 0.0
+    similarity: float = 0.0
+    count: int = 0
+
+    def add(self, image: Image, true: Image, where: np.ndarray, similarity: np.ndarray) -> None:
+        difference = image[where].astype(np.float64) - true[where]
+        self.squared += float((difference**2).sum()) / 3
+        self.similarity += float(similarity[where].sum())
+        self.count += int(where.sum())
+
+    def __str__(self) -> str:
+        if not self.count:
+            return "-"
+        psnr = 10 * np.log10(255.0**2 / max(self.squared / self.count, 1e-12))
+        return f"{psnr:.1f} / {self.similarity / self.count:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traj", type=Path, nargs="*", help="trajectory files [four of traj/]")
+    parser.add_argument("--run", type=Path, help="a finished run folder of the example with this one --traj's result")
+    parser.add_argument("--folder", type=Path, default=Path("examples"), help="where the example is [examples]")
+    parser.add_argument("--stride", type=int, default=10, help="measure every so manieth frame [10]")
+    parser.add_argument("--truth", type=Path, default=Path("output/true_views"), help="keeps ray-cast views")
+    parser.add_argument("--sheet", type=Path, help="PNG: truth, render, result and error side by side")
+    arguments = parser.parse_args()
+    if arguments.run and not (arguments.traj and len(arguments.traj) == 1):
+        parser.error("--run needs the one --traj that it was made with")
+    trajectories = arguments.traj or [Path("traj") / f"{name}.txt" for name in TRAJECTORIES]
+    print(HEADER)
+    with open_example(arguments.folder) as scene:
+        for path in trajectories:
+            trajectory = load_trajectory(path)
+            adapted = scene.select(clip_order(len(scene), trajectory, Controls()))
+            cameras = target_cameras(adapted, trajectory, Controls())
+            wanted = range(0, len(adapted) - 1, arguments.stride)
+            if arguments.run:
+                moments, cameras = from_run(arguments.run, wanted)
+            else:
+                moments = from_scene(adapted, cameras, wanted)
+            views = TrueViews(adapted, cameras, arguments.truth)
+            print(evaluate(path.stem, pair_up(moments, views), adapted, cameras, arguments.sheet), flush=True)
+
+
+@contextmanager
+def open_example(folder: Path) -> Iterator[Scene]:
+    """The example clip as a scene, its geometry imported as the pipeline does it."""
+    video = probe(folder / f"{CLIP}.mp4")
+    with tempfile.TemporaryDirectory() as work, VideoReader(video, truth.SIZE) as frames:
+        FilesGeometry().estimate(video, Path(work), lambda done, total: None)
+        geometry = load_geometry(Path(work))
+        yield Scene(
+            clip_id=CLIP,
+            frames=frames,
+            depth=GeometryDepth(geometry, Fit.make(video.size, truth.SIZE)),
+            intrinsics=geometry.intrinsics,
+            world_to_camera=geometry.world_to_camera,
+            size=truth.SIZE,
+            frame_rate=video.frame_rate,
+            scale=geometry.scale,
+        )
+
+
+class TrueViews:
+    """True views of an adapted clip from its target cameras, ray-cast once and kept in a folder."""
+
+    def __init__(self, adapted: Scene, cameras: WorldToCamera, folder: Path) -> None:
+        self._order = adapted.order or tuple(range(len(adapted)))
+        self._cameras = cameras
+        self._folder = folder
+
+    def __getitem__(self, place: int) -> Image:
+        frame, pose = self._order[place], self._cameras[place]
+        made_by = b"".join(Path(truth.__file__).with_name(f"example_{part}.py").read_bytes() for part in _SOURCES)
+        key = hashlib.sha256(made_by + np.round(pose, 9).tobytes() + bytes([frame])).hexdigest()[:20]
+        path = self._folder / f"{key}.png"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), truth.true_view(frame, pose)[..., ::-1])
+        image = cv2.imread(str(path))
+        assert image is not None, f"{path} cannot be read"
+        return image[..., ::-1]
+
+
+_SOURCES = ("scene", "raycast", "textures")
+
+
+def from_scene(
+    adapted: Scene,
+    cameras: WorldToCamera,
+    wanted: range,
+    generator: Generator | None = None,
+    renders: RenderSource | None = None,
+) -> Iterator[tuple[int, Image, np.ndarray, Image]]:
+    """(place, render, mask, result) of the wanted places and their successors, made here and now."""
+    renders = renders or LiveRenders(adapted, WarpRenderer())
+    session = (generator or PreviewGenerator()).start(adapted, seed=0, renders=renders)
+    done = 0
+    while needed := session.frames_needed:
+        poses = cameras[done : done + needed]
+        block = session.step(poses)
+        results: Frames = block.frames.numpy()
+        frames, masks = renders.read(done, poses)
+        yield from _wanted(done, frames, masks, results, wanted)
+        done += needed
+
+
+def from_run(folder: Path, wanted: range) -> tuple[Iterator[tuple[int, Image, np.ndarray, Image]], WorldToCamera]:
+    """The same from the files of a finished run, and its target cameras."""
+    cameras = RenderFiles(folder / "render" / CLIP).cameras.world_to_camera
+
+    def moments() -> Iterator[tuple[int, Image, np.ndarray, Image]]:
+        with RenderFiles(folder / "render" / CLIP) as files, VideoReader(folder / f"{CLIP}.mp4") as results:
+            for place in wanted:
+                poses = cameras[place : place + 2]
+                yield from _wanted(place, *files.read(place, poses), results.read([place, place + 1]), wanted)
+
+    return moments(), cameras
+
+
+def _wanted(start: int, frames: Frames, masks: Masks, results: Frames, wanted: range):
+    for i, (frame, mask, result) in enumerate(zip(frames, masks, results, strict=True)):
+        if start + i in wanted or start + i - 1 in wanted:
+            yield start + i, frame, mask > 0, result
+
+
+def pair_up(moments: Iterable[tuple[int, Image, np.ndarray, Image]], views: TrueViews) -> Iterator[Moment]:
+    for place, render, mask, result in tqdm(moments, unit="frame"):
+        yield Moment(place, render, mask, result, views[place])
+
+
+def evaluate(name: str, moments: Iterable[Moment], adapted: Scene, cameras: WorldToCamera, sheet: Path | None) -> str:
+    """One row of the table; writes the sheet."""
+    covered_render, covered, holes, whole = Tally(), Tally(), Tally(), Tally()
+    flicker, previous, rows = [], None, []
+    for moment in moments:
+        everywhere = np.ones_like(moment.mask)
+        similar = _similarity(moment.result, moment.true)
+        covered_render.add(moment.render, moment.true, moment.mask, _similarity(moment.render, moment.true))
+        covered.add(moment.result, moment.true, moment.mask, similar)
+        holes.add(moment.result, moment.true, ~moment.mask, similar)
+        whole.add(moment.result, moment.true, everywhere, similar)
+        if previous is not None and previous.place == moment.place - 1:
+            flicker.append(_flicker(previous, moment))
+        else:
+            rows.append(_row(moment))
+        previous = moment
+    if sheet:
+        picked = rows[:: max(len(rows) // 6, 1)]
+        target = sheet.with_name(f"{sheet.stem}_{name}{sheet.suffix}")
+        cv2.imwrite(str(target), np.concatenate(picked)[..., ::-1])
+    share = 100 * holes.count / max(whole.count, 1)
+    source = _pose_error(adapted.world_to_camera, truth.source_world_to_camera()[list(adapted.order or ())])
+    target = _pose_error(cameras, _true_targets(name, adapted, cameras))
+    return (
+        f"| {name} | {share:.1f} | {covered_render} | {covered} | {holes} | {whole} | {np.mean(flicker):.2f} "
+        f"| {source} | {target} |"
+    )
+
+
+def _true_targets(name: str, adapted: Scene, cameras: WorldToCamera) -> WorldToCamera:
+    """Where the target cameras should be: the trajectory laid over the true geometry."""
+    path = Path("traj") / f"{name}.txt"
+    if not path.exists():
+        return cameras
+    depth = truth.true_depth(0, np.eye(4))
+    from inspatio.scene import FOREGROUND_PERCENTILE
+
+    foreground = float(np.percentile(depth, FOREGROUND_PERCENTILE))
+    return invert(load_trajectory(path).camera_to_world(len(adapted), foreground))
+
+
+def _similarity(image: Image, true: Image) -> np.ndarray:
+    """``h w`` structural similarity around each pixel (Wang et al. 2004: Gaussian window, sigma 1.5)."""
+    _, full = structural_similarity(
+        image, true, channel_axis=-1, data_range=255, gaussian_weights=True, use_sample_covariance=False, full=True
+    )
+    return full.mean(axis=-1)
+
+
+def _flicker(before: Moment, after: Moment) -> float:
+    """Mean change at the borders of the holes that the truth does not have."""
+    near = np.zeros_like(after.mask)
+    kernel = np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)
+    for mask in (before.mask, after.mask):
+        holes = (~mask).astype(np.uint8)
+        near |= cv2.dilate(holes, kernel) != cv2.erode(holes, kernel, borderValue=1)
+    change = after.result.astype(np.int32) - before.result
+    true_change = after.true.astype(np.int32) - before.true
+    return float(np.abs(change - true_change)[near].mean()) if near.any() else 0.0
+
+
+def _pose_error(poses: WorldToCamera, true: WorldToCamera) -> str:
+    """Largest angle and distance between cameras."""
+    between = poses @ invert(true)
+    cosine = np.clip((np.trace(between[:, :3, :3], axis1=1, axis2=2) - 1) / 2, -1, 1)
+    return f"{np.degrees(np.arccos(cosine)).max():.3f} deg, {1e3 * np.linalg.norm(between[:, :3, 3], axis=1).max():.1f} mm"
+
+
+def _row(moment: Moment) -> Image:
+    error = np.abs(moment.result.astype(np.int32) - moment.true).max(axis=-1)
+    heat = cv2.applyColorMap(np.clip(3 * error, 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    panels = [moment.true, moment.render, moment.result, heat]
+    return np.concatenate([cv2.resize(panel, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for panel in panels], 1)
+
+
+if __name__ == "__main__":
+    main()
