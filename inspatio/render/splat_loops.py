@@ -93,10 +93,10 @@ def splat_row(y, image, columns, rows, target_depth, weights, sums, depth_sums):
     keeps_depth = depth_sums.size > 0
     for x in range(width):
         u, v, z = columns[x], rows[x], target_depth[x]
-        if not (z > 0 and u > -1 and u < width and v > -1 and v < height):
-            continue
         column = np.floor(u + SNAP)
         row = np.floor(v + SNAP)
+        if not (z > 0 and column >= -1 and column < width and row >= -1 and row < height):
+            continue
         share_right = u - column
         share_down = v - row
         if share_right < SNAP:

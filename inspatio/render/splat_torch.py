@@ -72,9 +72,9 @@ def splat(frames: torch.Tensor, depth: torch.Tensor, rotation: torch.Tensor, tra
     most = log_depth.amax(dim=(1, 2), keepdim=True)
     weight = torch.where(known, torch.exp(-SHARPNESS * log_depth / most), 0)
 
-    inside = known & (u > -1) & (u < w) & (v > -1) & (v < h)
-    u, v = torch.where(inside, u, 0), torch.where(inside, v, 0)
     left, top = torch.floor(u + float(SNAP)), torch.floor(v + float(SNAP))
+    inside = known & (left >= -1) & (left < w) & (top >= -1) & (top < h)
+    u, v, left, top = (torch.where(inside, each, 0) for each in (u, v, left, top))
     right_share = torch.where(u - left < float(SNAP), 0, u - left)
     lower_share = torch.where(v - top < float(SNAP), 0, v - top)
 
