@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as processes
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_causal import TINY, cameras, embed, make_dit, make_generator, make_scene, one_thread
+from torch.multiprocessing.spawn import spawn
 
 from inspatio.errors import UsageError
 from inspatio.generation.block_loop import BlockLoop, Schedule
@@ -54,7 +54,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:
-    processes.spawn(work, args=(str(tmp_path),), nprocs=PROCESSES)
+    spawn(work, args=(str(tmp_path),), nprocs=PROCESSES)
     with one_thread():
         expected, expected_frames = latents(None), frames(None)
     for size in SIZES:
