@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from render_scenes import hills, turned, wall
 
-from inspatio.render import WarpRenderer, splat_torch
+from inspatio.render import WarpRenderer, splat_loops, splat_torch
 from inspatio.render.base import CameraPairs
 from inspatio.render.splat import pixel_maps
 
@@ -94,3 +94,21 @@ def test_nearer_splats_outweigh_by_the_published_law() -> None:
     share = weights[0] / weights.sum()
     assert abs(frames[0, 0, 0, 0] - (250 * share + 50 * (1 - share))) <= 1
     assert depth[0, 0, 0] == pytest.approx(2.0 * share + 2.2 * (1 - share), rel=1e-3)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("off", [-(2.0**-9), -(2.0**-11), 0.0, 2.0**-11, 2.0**-9])
+def test_splats_just_beyond_the_edge_stay_inside_the_sums(sign: int, off: float) -> None:
+    """Moved by a pixel and next to nothing; around the sums lies -0.0, which even adding nothing would make 0.0."""
+    clip = wall(depth=4.0, focal=16.0, target=turned(0, 0, [sign * (1 + off) / 4] * 2 + [0]))
+    rotation, translation = pixel_maps(
+        CameraPairs(clip.source_intrinsics, clip.source, clip.target_intrinsics, clip.target)
+    )
+    h, w = clip.depth.shape[1:]
+    sizes = (h + 2) * (w + 2) * splat_loops.CHANNELS, (h + 2) * (w + 2)
+    around = [np.full(size + 2000, -0.0, np.float32) for size in sizes]
+    splat_loops.splat(clip.frames[0], clip.depth[0], rotation[0], translation[0], *(a[1000:-1000] for a in around))
+    for array in around:
+        assert np.signbit(array[:1000]).all()
+        assert np.signbit(array[-1000:]).all()
+    splat_torch.splat(*(torch.tensor(a) for a in (clip.frames, clip.depth, rotation, translation)))

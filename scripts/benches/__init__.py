@@ -1,0 +1,1 @@
+"""One module for each subcommand of ``bench.py``; ``measure.py`` says what they share."""

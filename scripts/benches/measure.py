@@ -1,0 +1,116 @@
+"""What the benches share: timing, peak memory, and the closing line.
+
+A bench is a module of this package with a ``BENCH``. Timings are medians: the mean would be moved by whatever else the
+machine does for a moment, and the minimum is what nobody gets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIBRARIES = ("inspatio", "torch", "numpy", "numba", "transformers", "av")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A subcommand: its options, and what it measures with them (JSON values by name, the unit in the name)."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Mapping[str, Any]]
+
+
+def size_argument(text: str) -> tuple[int, int]:
+    """``832x480`` as (height, width)."""
+    try:
+        width, height = (int(side) for side in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 832x480, got {text!r}") from None
+    return height, width
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """How long ``work`` takes, until the device is done with it."""
+    _wait_for(device)
+    start = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - start
+
+
+def median_seconds(
+    work: Callable[[], object], *, repeats: int, warm_up: int = 1, device: torch.device | None = None
+) -> float:
+    """The median of ``repeats`` timings of ``work``, after ``warm_up`` calls that do not count."""
+    device = device or torch.device("cpu")
+    for _ in range(warm_up):
+        work()
+    return statistics.median(seconds_of(work, device) for _ in range(repeats))
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Largest resident memory of this process so far and, on a GPU, largest allocation there; both in GiB."""
+    # The unit is KiB on Linux, bytes on macOS.
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = {"peak_resident_gib": round(resident / 2**30, 3)}
+    if device.type == "cuda":
+        peak["peak_gpu_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+    return peak
+
+
+def report(options: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The closing line: JSON of options, results, hardware, versions and date."""
+    return json.dumps(
+        {
+            **{name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+            "results": dict(results),
+            "hardware": hardware(),
+            "versions": {"python": platform.python_version(), **_library_versions()},
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores and threads, and the GPUs by name."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": _processor_name(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _library_versions() -> dict[str, str]:
+    installed = {distribution.name.lower(): distribution.version for distribution in importlib.metadata.distributions()}
+    return {name: installed[name] for name in LIBRARIES if name in installed}
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
