@@ -32,17 +32,25 @@ State = TypeVar("State")
 class VideoEncoder(Protocol[State]):
     """Video in, normalised latents out."""
 
+    @property
+    def lookahead(self) -> int:
+        """How many frames after a group its last latent also sees; 0 for a strictly causal encoder."""
+        ...
+
     def start(self) -> State:
         """A fresh state: nothing has been encoded yet."""
         ...
 
-    def encode(self, video: VideoTensor, state: State) -> LatentTensor:
+    def encode(self, video: VideoTensor, state: State, ahead: VideoTensor | None = None) -> LatentTensor:
         """The next group of a clip, and the state moves on.
 
         Args:
             video: ``b c t h w`` RGB in -1..1; ``t`` is ``1 + 4 k`` for the first group of a state, ``4 k`` after;
                 ``h`` and ``w`` are multiples of 8.
             state: what ``start`` gave; changed in place.
+            ahead: the frames that follow the group, where they are known already: ``lookahead`` of them, fewer only
+                before the clip's end. They come again at the beginning of the next group. Without them the group's last
+                frame stands in, and its last latent may differ a little from the whole clip's; all others do not.
 
         Returns:
             ``b f c h/8 w/8`` normalised latents: ``1 + k`` for the first group, ``k`` after, in the video's dtype.

@@ -74,6 +74,8 @@ class WanState:
 class WanEncoder(nn.Module):
     """Video to normalised latents; implements ``codec.VideoEncoder[WanState]``."""
 
+    lookahead = 0
+
     def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1) -> None:
         super().__init__()
         self.latents_per_pass = latents_per_pass
@@ -85,7 +87,7 @@ class WanEncoder(nn.Module):
         """A fresh state: nothing has been encoded yet."""
         return WanState()
 
-    def encode(self, video: VideoTensor, state: WanState) -> LatentTensor:
+    def encode(self, video: VideoTensor, state: WanState, ahead: VideoTensor | None = None) -> LatentTensor:
         """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`codec.VideoEncoder.encode`."""
         _, c, t, h, w = video.shape
         assert c == 3, f"video has {c} channels, expected 3"
