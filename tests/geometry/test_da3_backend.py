@@ -24,7 +24,7 @@ from inspatio.geometry.da3 import DepthAnything3
 from inspatio.geometry.da3.loading import WEIGHTS_FILE
 from inspatio.geometry.da3.preprocess import network_size, shrink
 from inspatio.geometry.da3.windows import free_memory, window_for
-from inspatio.geometry.files import Geometry, load_geometry
+from inspatio.geometry.folder import Geometry, load_geometry
 from inspatio.media import VideoInfo, VideoWriter, probe
 
 CPU = torch.device("cpu")

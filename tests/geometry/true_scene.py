@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from inspatio.cameras import invert, relative_to_first
 from inspatio.geometry.da3.similarity import Similarity, View
+from inspatio.geometry.folder import Geometry, GeometryWriter, load_geometry
+from inspatio.types import ScaleKind
 
 SIZE = (42, 70)
 """(height, width)"""
@@ -92,3 +97,31 @@ def _ball(origin: np.ndarray, directions: np.ndarray, centre: np.ndarray, radius
     inside = b**2 - a * (to_centre @ to_centre - radius**2)
     depth = (b - np.sqrt(np.maximum(inside, 0))) / a
     return np.where((inside > 0) & (depth > 0), depth, np.inf)
+
+
+def write_geometry(folder: Path, view: View, scale: ScaleKind = "metres", sky: np.ndarray | None = None) -> Geometry:
+    """The view as a geometry folder for frames of twice its resolution."""
+    count, image_size = len(view.depth), (2 * SIZE[0], 2 * SIZE[1])
+    matrices = view.intrinsics.copy()
+    matrices[:, :2] *= 2
+    matrices[:, :2, 2] -= 0.5
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = GeometryWriter(folder, image_size, SIZE, count)
+    writer.write(view.depth, view.confidence, sky)
+    writer.finish(matrices, view.world_to_camera, scale, "test", {})
+    return load_geometry(folder)
+
+
+class ShadedFrames:
+    """Frames of twice the depth's resolution whose red says how far a pixel is (12 a unit)."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __len__(self) -> int:
+        return len(self._view.depth)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        red = np.clip(12 * self._view.depth[list(indices)], 0, 255).astype(np.uint8)
+        shaded = np.stack([red, np.full_like(red, 100), np.full_like(red, 50)], axis=-1)
+        return shaded.repeat(2, axis=1).repeat(2, axis=2)

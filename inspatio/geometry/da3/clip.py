@@ -22,7 +22,7 @@ from inspatio.geometry.da3.frames import SmallFrames
 from inspatio.geometry.da3.poses import smooth
 from inspatio.geometry.da3.spool import Spool, pieces
 from inspatio.geometry.da3.sweep import Cameras, Clip, Findings, Sweep, Waiting
-from inspatio.geometry.files import GeometryWriter
+from inspatio.geometry.folder import GeometryWriter
 from inspatio.scene import FrameSource
 from inspatio.types import Intrinsics
 
