@@ -84,9 +84,13 @@ class Fit:
         """One ``h w c`` or ``h w`` uint8 image, fitted; area filter down, cubic up."""
         if self.is_identity:
             return image
-        shrinks = self.scaled[0] < self.source[0] or self.scaled[1] < self.source[1]
-        height, width = self.scaled
-        scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        # Axis by axis: where one shrinks and the other grows, cv2's area filter samples single pixels off their place.
+        height, width = (min(side, shape) for side, shape in zip(self.scaled, image.shape[:2], strict=True))
+        scaled: np.ndarray = image
+        if (height, width) != scaled.shape[:2]:
+            scaled = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_AREA)
+        if self.scaled != (height, width):
+            scaled = cv2.resize(scaled, self.scaled[::-1], interpolation=cv2.INTER_CUBIC)
         return self.place(np.asarray(scaled, np.uint8))
 
     def place(self, image: Image) -> Image:

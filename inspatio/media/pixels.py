@@ -41,7 +41,9 @@ class Turn:
     def of(cls, frame: av.VideoFrame) -> Turn:
         """The turn that a frame's display matrix asks for, at the nearest quarter.
 
-        The matrix takes a stored (x, y) to (a x + c y, b x + d y), in rows of three numbers: a b u, c d v.
+        The matrix takes a stored (x, y) to (a x + c y, b x + d y), in rows of three numbers: a b u, c d v. Ask this of
+        few frames: PyAV ties a frame whose side data was looked at to itself, so that only the garbage collector
+        frees it, and it does not know how large frames are.
         """
         side_data = cast("Mapping[SideDataType, Buffer]", frame.side_data)
         data = side_data.get(SideDataType.DISPLAYMATRIX)
@@ -72,13 +74,12 @@ class Turn:
         return np.ascontiguousarray(image)
 
 
-def upright_rgb(frame: av.VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> Image:
-    """The frame as an upright ``h w 3`` picture of (height, width) ``size``.
+def upright_rgb(frame: av.VideoFrame, turn: Turn, size: tuple[int, int], reformatter: VideoReformatter) -> Image:
+    """The frame, turned, as an upright ``h w 3`` picture of (height, width) ``size``.
 
     Raises:
         av.FFmpegError: the frame's pixel format or colour matrix cannot be converted.
     """
-    turn = Turn.of(frame)
     height, width = turn.size(size)
     converted = reformatter.reformat(
         frame,

@@ -67,8 +67,7 @@ class VideoInfo:
 
     ``size`` is (height, width) as shown: upright and with square pixels. ``frame_rate`` is in frames per second, exact
     for a constant rate and the mean for a variable one. ``duration`` and ``start`` (when the first frame is shown, on
-    the file's own clock) are in seconds. ``rotation`` is by how many degrees clockwise stored frames are turned to
-    stand upright; readers do it.
+    the file's own clock) are in seconds.
     """
 
     path: Path
@@ -76,14 +75,20 @@ class VideoInfo:
     frame_count: int
     frame_rate: Fraction
     duration: float
-    rotation: int
     has_audio: bool
     variable_frame_rate: bool
     file_size: int
     start: Fraction
     stored_size: tuple[int, int]
     """(height, width) of the frames as stored: before turning and making pixels square."""
+    turn: Turn
+    """How stored frames are turned to stand upright; readers do it."""
     index: FrameIndex = field(repr=False, compare=False)
+
+    @property
+    def rotation(self) -> int:
+        """By how many degrees clockwise stored frames are turned to stand upright: 0, 90, 180 or 270."""
+        return self.turn.degrees
 
     def timestamps(self) -> list[Fraction]:
         """When each frame is shown, in seconds; the first one at 0."""
@@ -132,12 +137,12 @@ def probe(path: Path) -> VideoInfo:
         frame_count=len(index.ticks),
         frame_rate=frame_rate,
         duration=float(int(index.ticks[-1] - index.ticks[0]) * index.time_base + end),
-        rotation=turn.degrees,
         has_audio=has_audio,
         variable_frame_rate=variable,
         file_size=path.stat().st_size,
         start=int(index.ticks[0]) * index.time_base if index.stamped else Fraction(0),
         stored_size=stored_size,
+        turn=turn,
         index=index,
     )
 

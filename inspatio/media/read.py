@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 
 from inspatio.errors import ClipError
 from inspatio.fit import Fit
-from inspatio.media.pixels import Turn, upright_rgb
+from inspatio.media.pixels import upright_rgb
 from inspatio.media.probe import VideoInfo, open_video, probe
 from inspatio.types import FitMode, Frames, Image, Masks
 
@@ -174,11 +174,11 @@ class VideoReader:
     def _fitted(self, index: int, frame: av.VideoFrame) -> Image:
         try:
             if (frame.height, frame.width) == self.info.stored_size:
-                return self.fit.place(upright_rgb(frame, self.fit.scaled, self._reformatter))
+                return self.fit.place(upright_rgb(frame, self.info.turn, self.fit.scaled, self._reformatter))
             # The size changes in mid-stream: first the picture that the clip would have had without the change, so that
             # depth and cameras, which know one size only, hold for this frame as well.
             whole = Fit.make(self._shown_size(frame), self.info.size, "crop")
-            image = whole.place(upright_rgb(frame, whole.scaled, self._reformatter))
+            image = whole.place(upright_rgb(frame, self.info.turn, whole.scaled, self._reformatter))
             return self.fit.image(image)
         except FFmpegError as error:
             raise ClipError(
@@ -188,7 +188,7 @@ class VideoReader:
 
     def _shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """(height, width) of a frame of another size than the first, upright, its pixels as square as the first's."""
-        turn = Turn.of(frame)
+        turn = self.info.turn
         stored = turn.size((frame.height, frame.width))
         usual = turn.size(self.info.stored_size)
         shown = [max(round(s * size / u), 1) for s, size, u in zip(stored, self.info.size, usual, strict=True)]

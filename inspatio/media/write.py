@@ -56,10 +56,14 @@ class _Encoding:
     options: dict[str, str]
 
 
+# x264's macroblock tree reads memory that nobody wrote (its SIMD code, with B-frames): the same frames would give other
+# bytes every time, and a run that was interrupted other files than one that was not.
+_REPEATABLE = {"x264-params": "mbtree=0"}
+
 _ENCODINGS: dict[Quality, _Encoding] = {
-    "view": _Encoding("yuv420p", ColorRange.MPEG, {"preset": "faster", "crf": "17"}),
+    "view": _Encoding("yuv420p", ColorRange.MPEG, {"preset": "faster", "crf": "17", **_REPEATABLE}),
     # Limited range although full has finer steps: FFmpeg's conversion to full range cuts chroma instead of rounding it.
-    "render": _Encoding("yuv444p", ColorRange.MPEG, {"preset": "veryfast", "crf": "8"}),
+    "render": _Encoding("yuv444p", ColorRange.MPEG, {"preset": "veryfast", "crf": "8", **_REPEATABLE}),
     "lossless": _Encoding("gray", ColorRange.JPEG, {"preset": "veryfast", "qp": "0"}),
 }
 
@@ -96,7 +100,7 @@ class VideoWriter:
         self.frame_count = 0
         self._audio_from = audio_from
         self._times = times
-        self._time_base = 1 / self.frame_rate if times is None else _time_base(times)
+        self._time_base = 1 / self.frame_rate if times is None else _time_base(times, 1 / self.frame_rate)
         self._reformatter = VideoReformatter()
         self._open = ExitStack()
 
@@ -132,7 +136,10 @@ class VideoWriter:
     def _add_stream(self) -> VideoStream:
         encoding = _ENCODINGS[self.quality]
         odd = self.size[0] % 2 or self.size[1] % 2
-        stream = self._container.add_stream("libx264", rate=self.frame_rate, options=dict(encoding.options))
+        # An mp4 keeps the time between frames in the order they are stored; only without B-frames is that how long each
+        # one is shown, and so the end of the last one exact.
+        options = encoding.options if self._times is None else {**encoding.options, "bf": "0"}
+        stream = self._container.add_stream("libx264", rate=self.frame_rate, options=dict(options))
         stream.height, stream.width = self.size
         stream.pix_fmt = "yuv444p" if odd and encoding.pixel_format == "yuv420p" else encoding.pixel_format
         stream.thread_count = _THREADS
@@ -189,10 +196,13 @@ class VideoWriter:
             self._container.close()
 
 
-def _time_base(times: Sequence[Fraction]) -> Fraction:
-    """A tick in which all times are whole numbers, or 1/90000 s where that would be finer than a microsecond."""
+def _time_base(times: Sequence[Fraction], last: Fraction) -> Fraction:
+    """A tick in which all times and the length of the last frame are whole numbers.
+
+    Where that would be finer than a microsecond, it is 1/90000 s, and times are rounded to it.
+    """
     assert len(times) > 0, "no times"
     assert times[0] == 0, f"times begin at {times[0]}, expected 0"
     assert all(a < b for a, b in pairwise(times)), "times must rise"
-    ticks = lcm(*(time.denominator for time in times))
+    ticks = lcm(last.denominator, *(time.denominator for time in times))
     return Fraction(1, ticks if ticks <= _FINEST_TICK else _USUAL_TICK)
