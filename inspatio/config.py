@@ -29,12 +29,14 @@ class CaptionConfig:
     model_path: str = "checkpoints/Florence-2-large"
     batch_size: int = 4
     max_new_tokens: int = 1024
+    frame: str = "middle"
+    """Which frame is described: ``middle``, or its number from 0 on."""
 
 
 @dataclass(frozen=True)
 class GeometryConfig:
     """``backend``: ``da3`` (Depth Anything 3), ``files``, ``plane``, or ``auto``: files where a clip has them,
-    else ``fallback``."""
+    else ``fallback``. ``window``: frames that Depth Anything 3 sees at once (None: as many as memory holds)."""
 
     backend: str = "da3"
     fallback: str = "plane"

@@ -20,12 +20,27 @@ from inspatio.render.live import Renderer
 
 def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
     """What a captioner's answers depend on besides the image."""
-    raise _unknown("caption", config.backend, "sidecar")
+    match config.backend:
+        case "florence":
+            from inspatio.caption.florence_task import describe
+
+            return describe(Path(config.model_path), config.max_new_tokens)
+    raise _unknown("caption", config.backend, "florence, sidecar")
 
 
 def make_captioner(config: CaptionConfig, device: str) -> Captioner:
-    """The captioner of a profile."""
-    raise _unknown("caption", config.backend, "sidecar")
+    """The captioner of a profile (with backend ``sidecar`` there is none, and nobody asks)."""
+    match config.backend:
+        case "florence":
+            from inspatio.caption.florence import Florence2Captioner
+
+            return Florence2Captioner.load(
+                Path(config.model_path),
+                device=device,
+                batch_size=config.batch_size,
+                max_new_tokens=config.max_new_tokens,
+            )
+    raise _unknown("caption", config.backend, "florence, sidecar")
 
 
 def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:
@@ -45,7 +60,19 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
             return FilesGeometry()
         case "plane":
             return PlaneGeometry()
-    raise _unknown("geometry", config.backend, "auto, files, plane")
+        case "da3":
+            import torch
+
+            from inspatio.geometry.da3 import DepthAnything3
+
+            return DepthAnything3(
+                config.model_path,
+                config.metric_path,
+                device=torch.device(device),
+                window=config.window,
+                pose_smoothing=config.pose_smoothing,
+            )
+    raise _unknown("geometry", config.backend, "auto, da3, files, plane")
 
 
 def make_renderer(config: RenderConfig, device: str) -> Renderer:

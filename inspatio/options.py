@@ -109,6 +109,10 @@ def caption(parser: argparse.ArgumentParser) -> None:
         "--caption", metavar="TEXT", help="the prompt of every clip, in place of <clip>.txt files and captions"
     )
     group.add_argument("--florence_model_path", metavar="DIR", help="Florence-2 folder [checkpoints/Florence-2-large]")
+    group.add_argument("--caption_batch_size", type=int, metavar="N", help="clips captioned at a time [4]")
+    group.add_argument(
+        "--caption_frame", metavar="WHICH", help="frame that is described: middle, or its number from 0 on [middle]"
+    )
     group.add_argument(
         "--step1_gpus", default="0", metavar="IDS", help="GPUs of the caption stage, comma-separated [0]"
     )
@@ -120,6 +124,17 @@ def geometry(parser: argparse.ArgumentParser) -> None:
         "--geometry", choices=("da3", "files", "plane", "auto"), help="backend, in place of the profile's"
     )
     group.add_argument("--da3_model_path", metavar="DIR", help="Depth Anything 3 folder [checkpoints/DA3]")
+    group.add_argument(
+        "--da3_metric_path",
+        metavar="DIR",
+        help="metric model to go with an any-view one (base + metric-large: Apache-2.0)",
+    )
+    group.add_argument(
+        "--geometry_window", type=int, metavar="N", help="frames estimated at once [as many as memory holds]"
+    )
+    group.add_argument(
+        "--pose_smoothing", type=float, metavar="SIGMA", help="smoothing of the camera path in frames, 0: off [2]"
+    )
     group.add_argument(
         "--step2_gpus", default="0", metavar="IDS", help="GPUs of geometry and render, comma-separated [0]"
     )
@@ -315,8 +330,25 @@ def _profile(given: dict[str, object]) -> Profile:
     if name and path:
         raise UsageError(f"--profile {name} and --config_path {path}: choose one")
     profile = load_profile(Path(str(path)) if path else find_profile(str(name or DEFAULT_PROFILE)))
-    caption = _override(profile.caption, given, model_path="florence_model_path")
-    geometry = _override(profile.geometry, given, backend="geometry", model_path="da3_model_path")
+    frame = given.get("caption_frame")
+    if frame is not None and frame != "middle" and not str(frame).isdigit():
+        raise UsageError(f"--caption_frame {frame}: expected middle or a frame number from 0 on")
+    caption = _override(
+        profile.caption,
+        given,
+        model_path="florence_model_path",
+        batch_size="caption_batch_size",
+        frame="caption_frame",
+    )
+    geometry = _override(
+        profile.geometry,
+        given,
+        backend="geometry",
+        model_path="da3_model_path",
+        metric_path="da3_metric_path",
+        window="geometry_window",
+        pose_smoothing="pose_smoothing",
+    )
     render = _override(profile.render, given, backend="render_backend")
     generator = _override(
         profile.generator, given, checkpoint_path="checkpoint_path", tae_checkpoint_path="tae_checkpoint_path"

@@ -1,7 +1,7 @@
 """Stage 1: a prompt for every clip.
 
 The first of these that is there: the text of --caption, a text file beside the clip, the public clip list's text, the
-captioner's answer to the middle frame. Without a captioner (backend ``sidecar``) the prompt may be empty.
+captioner's answer to one frame (the middle one). Without a captioner (backend ``sidecar``) the prompt may be empty.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class CaptionStage:
         return {
             "version": VERSION,
             "source": state.source.fingerprint,
+            "frame": self._config.frame,
             "captioner": factory.describe_captioner(self._config),
         }
 
@@ -62,7 +63,7 @@ class CaptionStage:
                 if given is not None:
                     results[state.id] = self._block(state, Caption(given[0]), given[1])
                 else:
-                    images[state.id] = _middle_frame(self._workspace.info(state))
+                    images[state.id] = _frame(self._workspace.info(state), self._config.frame)
             except ClipError as error:
                 results[state.id] = error
         if images:
@@ -95,9 +96,14 @@ class CaptionStage:
         )
 
 
-def _middle_frame(video: VideoInfo) -> Image:
+def _frame(video: VideoInfo, which: str) -> Image:
+    index = video.frame_count // 2 if which == "middle" else int(which)
+    if index >= video.frame_count:
+        raise ClipError(
+            f"{video.path}: no frame {index} to describe, the clip has {video.frame_count}; see --caption_frame"
+        )
     with VideoReader(video) as reader:
-        return reader.read([video.frame_count // 2])[0]
+        return reader.read([index])[0]
 
 
 if __name__ == "__main__":
