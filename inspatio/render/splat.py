@@ -6,6 +6,10 @@ the nearest surface wins. Unknown depth (0, negative, NaN, infinite) and points 
 Where nothing landed the frame is black and the mask 0. Pixel centres are at integer coordinates. Depth of the target
 view is blended as colours are. Published with InSpatio-World (arXiv 2604.07209).
 
+What to expect of it: a surface that comes more than twice as near shows gaps between its splats, and a slope that was
+seen edge-on opens in thin lines; both are holes in the mask, for the generator to fill. Edges of near things carry the
+background that the source had mixed into their last pixel.
+
 A source pixel ``p = (x, y, 1)`` of z-depth ``d`` lands at ``rotation p + translation / d``, up to the positive factor
 ``d``: ``(u z, v z, z) / d``. Dividing by the depth, instead of lifting to space and projecting, costs less and is exact
 where nothing moves: then ``rotation`` is the identity, ``translation`` zero, and no rounding of the depth enters the
