@@ -1,0 +1,182 @@
+"""Loading a profile's networks, and the ways of running them that must not change what they compute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_causal import SIZE, TINY, cameras, embed, make_dit, make_scene, one_thread, seeded
+
+from inspatio.config import GeneratorConfig
+from inspatio.errors import MissingWeightsError, UsageError
+from inspatio.generation.acceleration import compile_layers, quantise_fp8, why_no_fp8
+from inspatio.generation.block_loop import BlockLoop, Schedule
+from inspatio.generation.causal_checkpoints import TEXT_WEIGHTS, VAE_WEIGHTS, describe_causal, load_causal
+from inspatio.generation.offload import offload_layers
+from inspatio.models.taehv import TaeDecoder, TaeEncoder
+from inspatio.models.wan_dit import CausalDiT
+from inspatio.models.wan_vae import WanDecoder, WanEncoder
+from inspatio.render.splat import WarpRenderer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GeneratorConfig:
+    """A checkpoints folder in the published layout."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    wan = root / "Wan"
+    wan.mkdir()
+    save_file({f"model.{key}": value for key, value in make_dit().state_dict().items()}, root / "world.safetensors")
+    (wan / "config.json").write_text(json.dumps({**asdict(TINY), "in_dim": 16, "model_type": "t2v"}))
+    torch.save({"embedding": torch.zeros(1)}, wan / TEXT_WEIGHTS)
+    for path, parts in (
+        (wan / VAE_WEIGHTS, (WanEncoder(8), WanDecoder(8))),
+        (root / "tae.pth", (TaeEncoder(8), TaeDecoder(8))),
+    ):
+        for part in parts:
+            seeded(part)
+        torch.save({key: value for part in parts for key, value in part.state_dict().items()}, path)
+    return GeneratorConfig(
+        checkpoint_path=str(root / "world.safetensors"),
+        wan_path=str(wan),
+        tae_checkpoint_path=str(root / "tae.pth"),
+        precision="fp32",
+        steps=[1000, 500],
+    )
+
+
+def first_block(config: GeneratorConfig) -> np.ndarray:
+    generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
+    json.dumps(generator.fingerprint())
+    return generator.start(make_scene(9), seed=1).step(cameras(9)).frames.numpy()
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [("wan", "wan"), ("wan", "taehv"), ("taehv", "taehv")])
+def test_runs_with_either_autoencoder_on_either_side(config: GeneratorConfig, encoder: str, decoder: str) -> None:
+    frames = first_block(replace(config, encoder=encoder, decoder=decoder))
+    assert frames.shape == (9, *SIZE, 3)
+    assert frames.std() > 1
+
+
+def test_offload_changes_nothing(config: GeneratorConfig) -> None:
+    assert np.array_equal(first_block(replace(config, offload=True)), first_block(config))
+
+
+def test_bf16_is_near_fp32(config: GeneratorConfig) -> None:
+    exact, rounded = (first_block(replace(config, precision=name)).astype(int) for name in ("fp32", "bf16"))
+    assert np.abs(exact - rounded).mean() < 4
+
+
+def test_fingerprint_follows_the_files_and_the_options(config: GeneratorConfig, tmp_path: Path) -> None:
+    whole = describe_causal(config)
+    assert describe_causal(replace(config, compile_dit=True, offload=True)) == whole
+    assert describe_causal(replace(config, decoder="taehv")) != whole
+    assert describe_causal(replace(config, shift=3.0)) != whole
+    other = tmp_path / "other.safetensors"
+    save_file({"x": torch.zeros(1)}, other)
+    assert describe_causal(replace(config, checkpoint_path=str(other))) != whole
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"checkpoint_path": "nowhere/world.safetensors"}, MissingWeightsError, "no such file"),
+        ({"tae_checkpoint_path": "nowhere.pth", "decoder": "taehv"}, MissingWeightsError, "no such file"),
+        ({"encoder": "vae"}, UsageError, "expected one of wan, taehv"),
+        ({"precision": "fp4"}, UsageError, "expected one of bf16, fp32, fp8"),
+        ({"precision": "fp8"}, UsageError, "needs an NVIDIA GPU"),
+        ({"precision": "fp8", "offload": True}, UsageError, "cannot go together"),
+        ({"steps": [250, 500]}, UsageError, "denoising steps"),
+    ],
+)
+def test_what_cannot_be_loaded(
+    config: GeneratorConfig, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        first_block(replace(config, **change))
+
+
+def test_config_that_does_not_fit_the_file(config: GeneratorConfig, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**asdict(TINY), "ffn_dim": 96}))
+    checkpoint = tmp_path / "world.safetensors"
+    checkpoint.write_bytes(Path(config.checkpoint_path).read_bytes())
+    with pytest.raises(MissingWeightsError, match="expected 96x48"):
+        first_block(replace(config, checkpoint_path=str(checkpoint)))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [(None, MissingWeightsError), ("{", MissingWeightsError), ("{}", UsageError)]
+)
+def test_config_that_is_none(config: GeneratorConfig, tmp_path: Path, text: str | None, error: type[Exception]) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(error, match=r"config\.json"):
+        first_block(replace(config, wan_path=str(tmp_path)))
+
+
+def two_blocks(dit: CausalDiT) -> torch.Tensor:
+    random = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        loop = BlockLoop(
+            dit,
+            Schedule.make(dit, (1000, 500), 5.0),
+            dit.project_text(embed("a room")),
+            lambda shape: torch.randn(tuple(shape), generator=random),
+        )
+        parts = [torch.randn(1, 3, 36, 4, 6, generator=random) for _ in range(2)]
+        return torch.cat([loop.step(part[:, :, :16], part[:, :, 16:]) for part in parts])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_layers_that_visit_the_device_in_turn(layers: int) -> None:
+    """Whether their number is odd or even; the second block finds the layers where the first one left them."""
+    expected = two_blocks(make_dit(config=replace(TINY, num_layers=layers)))
+    dit = make_dit(config=replace(TINY, num_layers=layers))
+    offload_layers(dit, CPU)
+    assert torch.equal(two_blocks(dit), expected)
+
+
+def test_an_interrupted_round_starts_again_at_the_first_layer() -> None:
+    dit = make_dit()
+    offload_layers(dit, CPU)
+    next(dit.walk())
+    for visiting, own in zip(dit.walk(), dit.blocks, strict=True):
+        assert torch.equal(visiting.get_parameter("ffn.0.weight"), own.get_parameter("ffn.0.weight"))
+
+
+def test_layers_are_compiled_once_for_all() -> None:
+    """Three halves, and for each the shapes of one block and of two; never once for each layer."""
+    torch.compiler.reset()
+    graphs: list[torch.fx.GraphModule] = []
+
+    def count(graph: torch.fx.GraphModule, _: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    config = replace(TINY, num_layers=4)
+    expected = two_blocks(make_dit(config=config))
+    dit = make_dit(config=config)
+    compile_layers(dit, backend=count)
+    torch.testing.assert_close(two_blocks(dit), expected)
+    assert len(graphs) <= 6
+    torch.compiler.reset()
+
+
+def test_fp8_says_why_not() -> None:
+    assert "NVIDIA" in (why_no_fp8(CPU) or "")
+    with pytest.raises(UsageError, match="use precision bf16"):
+        quantise_fp8(make_dit(), CPU)
