@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from inspatio.errors import ClipError, UsageError
 from inspatio.fit import Fit
-from inspatio.media import VideoReader, list_videos, probe
+from inspatio.media import VideoReader, hdr, list_videos, probe
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "videos"
 
@@ -297,6 +297,54 @@ class TestColour:
         with VideoReader(path) as reader:
             assert set(reader.read([0])[0, :, :40].ravel().tolist()) == {0}
             assert set(reader.read([0])[0, :, 56:].ravel().tolist()) == {255}
+
+
+class TestHighDynamicRange:
+    @pytest.mark.parametrize(
+        ("transfer", "signal", "expected"),
+        [
+            (18, [0, 0.38, 0.75, 1.0], [0, 108, 241, 253]),  # HLG: black, gray card, reference white, peak
+            (16, [0, 0.58, 1.0], [0, 241, 255]),  # PQ: black, reference white, 10000 cd/m2
+        ],
+        ids=["hlg", "pq"],
+    )
+    def test_levels(self, tmp_path: Path, transfer: int, signal: list[float], expected: list[int]) -> None:
+        """Reference white (203 cd/m2) is nearly white, a gray card middle gray, and nothing takes on a colour."""
+
+        def picture(_: int, size: tuple[int, int]) -> av.VideoFrame:
+            planes = np.full((size[0] * 3 // 2, size[1]), 512, np.uint16)
+            luma = 64 + 876 * np.array(signal)
+            planes[: size[0]] = np.repeat(np.round(luma), size[1] // len(signal))[None]
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p10le")
+            frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries = 9, 1, transfer, 9
+            return frame
+
+        def setup(stream: av.VideoStream) -> None:
+            stream.colorspace, stream.color_range, stream.color_trc, stream.color_primaries = 9, 1, transfer, 9
+
+        path = encode(
+            tmp_path / "hdr.mp4",
+            1,
+            (32, 96),
+            pixel_format="yuv420p10le",
+            options={"qp": "0"},
+            picture=picture,
+            setup=setup,
+        )
+        with VideoReader(path) as reader:
+            image = reader.read([0])[0]
+        width = 96 // len(signal)
+        patches = image[16, width // 2 :: width].astype(int)
+        assert np.abs(patches - np.array(expected)[:, None]).max() <= 3
+        assert np.ptp(patches, axis=1).max() <= 1
+
+    def test_highlights_keep_order_and_hue(self) -> None:
+        light = np.linspace(10000, 65535, 50).astype(np.uint16)
+        for transfer in hdr.TRANSFERS:
+            ramp = np.stack([light, light // 2, light // 2], -1)[None]
+            out = hdr.to_bt709(ramp, transfer)[0].astype(int)
+            assert (np.diff(out[:, 0]) >= 0).all(), "brighter stays brighter"
+            assert (out[:, 0] > out[:, 1]).all(), "red stays red"
 
 
 class TestOrder:

@@ -2,7 +2,7 @@
 
 The colour matrix and range come from the frame's own tags. Where the matrix is not tagged, the rule of the common
 players decides (BT.709 from 720 lines or 1280 columns on, else BT.601), so that a clip and what is made from
-it look alike side by side. High dynamic range (PQ or HLG) is mapped to BT.709. Interlaced frames stay woven.
+it look alike side by side. High dynamic range is mapped to BT.709 (``hdr.py``). Interlaced frames stay woven.
 
 The picture is scaled while it is converted: a 4K frame that is wanted at 832x480 never exists as 4K RGB. The scaler's
 rule for positions is the one of ``fit.py`` (centres at integers, ``u`` goes to ``(u + 0.5) s - 0.5``).
@@ -18,8 +18,9 @@ import av
 import numpy as np
 from av.buffer import Buffer
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from inspatio.media import hdr
 from inspatio.types import Image
 
 # Without these two, chroma is repeated instead of interpolated and sums are cut instead of rounded.
@@ -81,15 +82,18 @@ def upright_rgb(frame: av.VideoFrame, turn: Turn, size: tuple[int, int], reforma
         av.FFmpegError: the frame's pixel format or colour matrix cannot be converted.
     """
     height, width = turn.size(size)
+    is_hdr = frame.color_trc in hdr.TRANSFERS
     converted = reformatter.reformat(
         frame,
         width=width,
         height=height,
-        format="rgb24",
+        format="rgb48le" if is_hdr else "rgb24",
         interpolation=_EXACT | _filter(frame, height, width),
         threads=1,
         **_colour(frame),
     )
+    if is_hdr:
+        return turn.image(hdr.to_bt709(np.asarray(converted.to_ndarray(), np.uint16), frame.color_trc))
     image = np.asarray(converted.to_ndarray(), np.uint8)
     if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
         image = _LIMITED_TO_FULL[image]  # the converter takes every gray for full range
@@ -117,7 +121,4 @@ def _colour(frame: av.VideoFrame) -> dict[str, int]:
         colour["src_colorspace"] = Colorspace.BT2020
     if frame.color_range == ColorRange.UNSPECIFIED and not frame.format.name.startswith("yuvj"):
         colour["src_color_range"] = ColorRange.MPEG
-    if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
-        colour["dst_color_trc"] = ColorTrc.BT709
-        colour["dst_color_primaries"] = ColorPrimaries.BT709
     return colour
