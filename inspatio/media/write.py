@@ -11,8 +11,8 @@ lossless H.264 gray full range, lossless                masks: every value from 
 A clip always has the very size asked for. 4:2:0 cannot store an odd height or width, so ``view`` stores such a clip as
 4:4:4, which not every hardware player shows.
 
-The encoder always runs the same number of threads, since its output depends on it: the same frames
-give the same file on every machine.
+The encoder always runs the same number of threads, since its output depends on it: the same frames give the same
+file however many cores there are.
 """
 
 from __future__ import annotations
