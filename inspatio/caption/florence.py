@@ -1,8 +1,8 @@
 """Captions by Florence-2: the prompt that the generator is conditioned on, from one frame of the clip.
 
-Task ``<MORE_DETAILED_CAPTION>``: the image's features, then a fixed instruction, go into the encoder; the decoder
-answers greedily with the key-value cache on, at most 1024 tokens. transformers' own network is used, no code of the
-model's folder (``florence_folder.py``). float16 on a GPU, the type of the published weights, float32 elsewhere.
+The image's features, then the task's instruction (``florence_task.py``), go into the encoder; the decoder answers
+greedily with the key-value cache on. transformers' own network is used, no code of the model's folder
+(``florence_folder.py``). float16 on a GPU, the type of the published weights, float32 elsewhere.
 
 Source: Florence-2 (arXiv 2311.06242).
 """
@@ -18,20 +18,9 @@ from transformers import Florence2ForConditionalGeneration, GenerationConfig
 
 from inspatio.caption.base import Caption, judge
 from inspatio.caption.florence_folder import FlorenceFolder
+from inspatio.caption.florence_task import INSTRUCTION, MAX_NEW_TOKENS, NO_REPEAT_NGRAM, describe
 from inspatio.errors import UsageError
 from inspatio.types import Image
-from inspatio.weights import weights_fingerprint
-
-VERSION = 1
-"""Raised when the same weights come to give other captions."""
-
-INSTRUCTION = "Describe with a paragraph what is shown in the image."
-"""What the task ``<MORE_DETAILED_CAPTION>`` says to the network in words."""
-
-NO_REPEAT_NGRAM = 3
-"""The published decoder never writes the same three tokens in a row twice."""
-
-MAX_NEW_TOKENS = 1024
 
 
 class Florence2Captioner:
@@ -47,9 +36,9 @@ class Florence2Captioner:
         *,
         batch_size: int = 4,
         max_new_tokens: int = MAX_NEW_TOKENS,
-        weights: str = "random",
+        fingerprint: dict[str, Any],
     ) -> None:
-        """``model`` is the network of ``folder``; ``weights`` names its weights in the fingerprint.
+        """``model`` is the network of ``folder``, on any device; see :meth:`load`, which makes it.
 
         Raises:
             UsageError: a size is not positive, or the network has fewer positions than ``max_new_tokens``.
@@ -63,9 +52,11 @@ class Florence2Captioner:
         self.model = model
         self.folder = folder
         self._batch_size = batch_size
-        self._weights = weights
+        self._fingerprint = fingerprint
         self._prompt = self._make_prompt()
         self._generation = self._make_generation(max_new_tokens)
+        # What is not set there would come from here, and with it settings that were meant for another task.
+        model.generation_config = self._generation
 
     @classmethod
     def load(
@@ -91,18 +82,11 @@ class Florence2Captioner:
             files,
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
-            weights=weights_fingerprint(files.weights),
+            fingerprint=describe(folder, max_new_tokens),
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        return {
-            "name": "florence2",
-            "version": VERSION,
-            "weights": self._weights,
-            "instruction": INSTRUCTION,
-            "max_new_tokens": self._generation.max_new_tokens,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-        }
+        return self._fingerprint
 
     def caption(self, images: Sequence[Image]) -> list[Caption]:
         captions: list[Caption] = []
@@ -119,7 +103,7 @@ class Florence2Captioner:
     @torch.inference_mode()
     def _caption_batch(self, images: Sequence[Image]) -> list[Caption]:
         generate = self.model.generate  # pyright: ignore[reportAttributeAccessIssue] - its stub asks for other models
-        answers = generate(**self.encode(images), generation_config=self._generation)
+        answers = generate(**self.encode(images))
         return [self._read_answer(answer) for answer in answers.tolist()]
 
     def _read_answer(self, tokens: list[int]) -> Caption:

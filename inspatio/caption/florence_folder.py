@@ -24,8 +24,9 @@ from transformers import BartConfig, Florence2Config, Florence2ForConditionalGen
 
 from inspatio.caption import florence_original as original
 from inspatio.caption.florence_image import ImageFormat
+from inspatio.caption.florence_task import weights_path
 from inspatio.errors import MissingWeightsError
-from inspatio.weights import find_files, load_state, load_strict
+from inspatio.weights import load_state, load_strict
 
 _VISION_FIELDS: dict[str, type] = {
     **dict.fromkeys(("depths", "patch_size", "patch_stride", "patch_padding", "patch_prenorm"), list),
@@ -127,19 +128,13 @@ class FlorenceFolder:
         """The config of the whole network."""
         return Florence2Config(vision_config=self.vision, text_config=self.text, image_token_id=self.image_token)
 
-    @property
-    def weights(self) -> Path:
-        """The file or folder that ``weights.load_state`` takes."""
-        files = find_files(self.path)
-        return files[0] if len(files) == 1 else self.path
-
     def load_model(self, device: torch.device, dtype: torch.dtype) -> Florence2ForConditionalGeneration:
         """The network with the folder's weights, in evaluation mode.
 
         Raises:
             MissingWeightsError: the weights are missing, cut short, refused, or do not fit the config.
         """
-        source = self.weights
+        source = weights_path(self.path)
         state = load_state(source)
         names: dict[str, str | None] = {key: key for key in state}
         if self.is_original:

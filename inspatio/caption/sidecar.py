@@ -7,13 +7,10 @@ it is never judged, but a file that cannot be meant as a prompt (binary, huge, e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from inspatio.caption.base import Caption
 from inspatio.errors import ClipError, UsageError
-from inspatio.types import Image
 
 SIDECAR_SUFFIX = ".txt"
 
@@ -21,24 +18,16 @@ MAX_BYTES = 64 * 1024
 """The text encoder reads 512 tokens, some two or three kilobytes; what is far larger is no prompt."""
 
 
-class FixedCaptioner:
-    """Gives every clip the same text.
+def fixed_caption(text: str) -> Caption:
+    """The caption that ``--caption`` gives to every clip.
 
     Raises:
         UsageError: the text is empty or is no text.
     """
-
-    def __init__(self, text: str) -> None:
-        try:
-            self._caption = Caption(_clean(text))
-        except ValueError as error:
-            raise UsageError(f"--caption: {error}, expected a description of the scene in words") from error
-
-    def fingerprint(self) -> dict[str, Any]:
-        return {"name": "fixed", "text": self._caption.text}
-
-    def caption(self, images: Sequence[Image]) -> list[Caption]:
-        return [self._caption] * len(images)
+    try:
+        return Caption(_clean(text))
+    except ValueError as error:
+        raise UsageError(f"--caption {error}, expected a description of the scene in words") from error
 
 
 def sidecar_path(video: Path) -> Path:

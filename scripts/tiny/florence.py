@@ -135,7 +135,7 @@ def write_settings(
         config = _original_config(vision, text)
         preprocessor["auto_map"] = {"AutoProcessor": "processing_florence2.Florence2Processor"}
         _write_json(folder / "tokenizer_config.json", {"model_max_length": 1024})
-        _write_json(folder / "vocab.json", tokenizer.get_vocab())
+        _write_json(folder / "vocab.json", dict(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])))
         for name in ("configuration_florence2.py", "modeling_florence2.py", "processing_florence2.py"):
             (folder / name).write_text(_NEVER_RUN.format(name=name), encoding="utf-8")
     _write_json(folder / "config.json", config)
