@@ -1,0 +1,36 @@
+"""The benches run, and end with a line that says what was measured on what."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import bench
+import pytest
+import torch
+from benches.measure import median_seconds, size_argument
+
+
+@pytest.mark.parametrize("backend", ["warper", "ply"])
+def test_render(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.main(["render", "--frames", "30", "--size", "64x32", "--backend", backend])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["bench"], line["backend"], line["frames"], line["size"]) == ("render", backend, 30, [32, 64])
+    assert line["results"]["frames_per_second"] >= line["results"]["slowest_chunk_frames_per_second"] > 0
+    assert line["results"]["peak_resident_gib"] > 0
+    assert line["hardware"]["cores"] >= 1
+    assert line["versions"]["torch"] == torch.__version__
+    assert line["date"]
+
+
+def test_size_argument() -> None:
+    assert size_argument("832x480") == (480, 832)
+    for wrong in ("832", "832x", "axb", "1x2x3"):
+        with pytest.raises(argparse.ArgumentTypeError, match="832x480"):
+            size_argument(wrong)
+
+
+def test_warm_up_does_not_count() -> None:
+    calls: list[int] = []
+    median_seconds(lambda: calls.append(1), repeats=3, warm_up=2)
+    assert len(calls) == 5
