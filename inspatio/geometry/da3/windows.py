@@ -8,6 +8,7 @@ The size follows from what memory is free, or is given; when it turns out to be 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -67,9 +68,22 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    # macOS does not tell what is free, only what there is.
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") // 2
+    return _free_host_memory()
+
+
+def _free_host_memory() -> int:
+    """What this process can still take without pushing others out, within its container's limit."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    info = Path("/proc/meminfo")
+    if not info.is_file():
+        return total // 2  # macOS tells what there is, not what is free
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        free = min(free, max(int(most) - int(used.read_text()), 0))
+    return free
 
 
 def _frame_bytes(config: NetworkConfig, grid: tuple[int, int], dtype: torch.dtype) -> int:
