@@ -40,7 +40,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         part.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise explain(error, path) from error
+        if _is_about(error, part, path):
+            raise explain(error, path) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -71,7 +73,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             part.rename(path)
         sync(path.parent)
     except OSError as error:
-        raise explain(error, path) from error
+        if _is_about(error, part, path):
+            raise explain(error, path) from error
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -107,6 +111,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_about(error: OSError, part: Path, path: Path) -> bool:
+    """Whether an error is of the file or folder being written, not of another one that the caller's block touched."""
+    if error.filename is None:
+        return True
+    named = Path(os.fsdecode(error.filename))
+    return named in (part, path, *path.parents) or named.is_relative_to(part)
 
 
 def explain(error: OSError, path: Path) -> UserError:

@@ -6,9 +6,10 @@ the thing. Heavy modules are imported when they are asked for, so that a preview
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inspatio.caption.base import Captioner
 from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, RenderConfig
@@ -16,6 +17,10 @@ from inspatio.errors import UsageError
 from inspatio.generation.base import Generator
 from inspatio.geometry.base import GeometryBackend
 from inspatio.render.live import Renderer
+
+if TYPE_CHECKING:
+    from inspatio.generation.prompts import PromptCache
+    from inspatio.models.wan_dit import Exchange
 
 
 def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
@@ -94,17 +99,75 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
             from inspatio.generation.preview import PreviewGenerator
 
             return PreviewGenerator(size).fingerprint()
-    raise _unknown("generator", config.backend, "preview")
+        case "causal":
+            from inspatio.generation.causal_checkpoints import describe_causal
+
+            return describe_causal(config)
+    raise _unknown("generator", config.backend, "causal, preview")
 
 
-def make_generator(config: GeneratorConfig, size: tuple[int, int], device: str) -> Generator:
-    """The generator of a profile for frames of ``size`` (height, width)."""
+def prepare_prompts(config: GeneratorConfig, texts: Sequence[str], folder: Path, device: str) -> None:
+    """Encode prompts into ``folder``, before the generator is in memory; nothing where it needs none."""
+    if config.backend == "causal":
+        _prompts(config, folder, device).prepare(texts)
+
+
+def crew_size(config: GeneratorConfig, processes: int, clips: int) -> int:
+    """How many of the processes work on the same clip."""
+    if config.backend != "causal" or processes == 1:
+        return 1
+    from inspatio.generation.causal_checkpoints import read_dit_config
+    from inspatio.generation.sequence_parallel import processes_per_clip
+
+    return processes_per_clip(processes, clips, read_dit_config(config).num_heads)
+
+
+def join_crew(size: int, device: str) -> Exchange | None:
+    """This process's link to the others of its crew, None where everybody works alone. All processes call it."""
+    if size == 1:
+        return None
+    import torch.distributed as dist
+
+    from inspatio.generation.sequence_parallel import own_group
+
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return own_group(size)
+
+
+def make_generator(
+    config: GeneratorConfig,
+    size: tuple[int, int],
+    device: str,
+    prompt_folder: Path,
+    exchange: Exchange | None = None,
+) -> Generator:
+    """The generator of a profile for frames of ``size`` (height, width); ``exchange`` links a crew that shares a clip."""
     match config.backend:
         case "preview":
             from inspatio.generation.preview import PreviewGenerator
 
             return PreviewGenerator(size)
-    raise _unknown("generator", config.backend, "preview")
+        case "causal":
+            import torch
+
+            from inspatio.generation.causal_checkpoints import load_causal
+
+            return load_causal(
+                config,
+                size,
+                torch.device(device),
+                prompts=_prompts(config, prompt_folder, device),
+                renderer=make_renderer(RenderConfig(), device),
+                exchange=exchange,
+            )
+    raise _unknown("generator", config.backend, "causal, preview")
+
+
+def _prompts(config: GeneratorConfig, folder: Path, device: str) -> PromptCache:
+    from inspatio.generation.prompts import PromptCache
+
+    return PromptCache(Path(config.wan_path), folder, device=device)
 
 
 def _unknown(what: str, name: str, known: str) -> UsageError:

@@ -200,10 +200,16 @@ def generate(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--use_tae", action="store_true", help="TAEHV for encode and decode: 20 times cheaper than the Wan VAE"
     )
+    for part, about in (("encoder", "videos to latents"), ("decoder", "latents to videos")):
+        group.add_argument(f"--{part}", choices=("wan", "taehv"), help=f"the autoencoder for {about} alone [wan]")
     group.add_argument("--tae_checkpoint_path", metavar="FILE", help="TAEHV weights [checkpoints/taehv/taew2_1.pth]")
     group.add_argument(
         "--compile_dit", action="store_true", help="compile the transformer blocks (pays off on long clips)"
     )
+    group.add_argument(
+        "--precision", choices=("bf16", "fp32", "fp8"), help="of the generator; fp8 needs an Ada or Hopper GPU [bf16]"
+    )
+    group.add_argument("--offload", action="store_true", help="keep idle layers in host memory, for small GPUs")
     group.add_argument(
         "--step3_gpus", default="0", metavar="IDS", help="GPUs of the generate stage, comma-separated [0]"
     )
@@ -355,8 +361,12 @@ def _profile(given: dict[str, object]) -> Profile:
     )
     if given.get("use_tae"):
         generator = replace(generator, encoder="taehv", decoder="taehv")
-    if given.get("compile_dit"):
-        generator = replace(generator, compile_dit=True)
+    generator = _override(generator, given, encoder="encoder", decoder="decoder", precision="precision")
+    generator = replace(
+        generator,
+        compile_dit=generator.compile_dit or bool(given.get("compile_dit")),
+        offload=generator.offload or bool(given.get("offload")),
+    )
     return replace(profile, caption=caption, geometry=geometry, render=render, generator=generator)
 
 

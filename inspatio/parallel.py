@@ -15,6 +15,20 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
+class Crew:
+    """The ``size`` workers that do the same items together: crew ``number`` of ``count``. Only its lead records."""
+
+    number: int
+    count: int
+    size: int
+    is_lead: bool
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """The crew's part of the items: every item has exactly one crew."""
+        return list(items[self.number :: self.count])
+
+
+@dataclass(frozen=True)
 class Worker:
     """This process among the ``world_size`` of a job; ``local_rank`` is its number on this machine."""
 
@@ -31,6 +45,11 @@ class Worker:
             local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         )
 
+    def crew(self, size: int = 1) -> Crew:
+        """This worker's crew, where all workers form crews of ``size`` in the order of their ranks."""
+        assert self.world_size % size == 0, f"{self.world_size} workers cannot form crews of {size}"
+        return Crew(number=self.rank // size, count=self.world_size // size, size=size, is_lead=self.rank % size == 0)
+
     @property
     def is_main(self) -> bool:
         return self.rank == 0
@@ -39,6 +58,10 @@ class Worker:
     def is_alone(self) -> bool:
         return self.world_size == 1
 
-    def share(self, items: Sequence[Item]) -> list[Item]:
-        """This worker's part of the items: every item has exactly one worker."""
-        return list(items[self.rank :: self.world_size])
+
+def part_ways() -> None:
+    """Leave the process group, where one was made."""
+    import torch.distributed as dist  # here, so that the command line does not wait for it
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -19,6 +19,7 @@ from inspatio.console import say
 from inspatio.errors import UserError
 from inspatio.lock import folder_lock
 from inspatio.options import Job
+from inspatio.parallel import part_ways
 from inspatio.stages.base import Stage, StageName, run_stage, status
 from inspatio.stages.caption import CaptionStage
 from inspatio.stages.generate import GenerateStage
@@ -91,6 +92,7 @@ def _work(job: Job, stages: Sequence[StageName]) -> int:
     workspace = Workspace.open(job)
     for stage in stages:
         run_stage(make_stage(stage, workspace), workspace)
+    part_ways()
     return 0
 
 

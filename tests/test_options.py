@@ -17,7 +17,7 @@ GEOMETRY = {"--geometry", "--da3_model_path", "--da3_metric_path", "--step2_gpus
 GEOMETRY |= {"--geometry_window", "--pose_smoothing"}
 RENDER = {"--render_backend"}
 GENERATE = {"--checkpoint_path", "--use_tae", "--tae_checkpoint_path", "--compile_dit", "--step3_gpus", "--step3_nproc"}
-GENERATE |= {"--comparison"}
+GENERATE |= {"--comparison", "--encoder", "--decoder", "--precision", "--offload"}
 SKIPS = {"--skip_step1", "--skip_step2", "--skip_step3"}
 
 FLAGS = {

@@ -7,12 +7,14 @@ from __future__ import annotations
 import itertools
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from inspatio.console import bar, say
-from inspatio.errors import ClipError, UserError
+from inspatio.errors import ClipError, MissingWeightsError, UserError
 from inspatio.manifest import fingerprint
+from inspatio.parallel import Crew
 from inspatio.stages.workspace import Block, ClipState, Workspace
 
 StageName = Literal["caption", "geometry", "render", "generate"]
@@ -21,26 +23,37 @@ Report = Callable[[int, int], None]
 """Called with (frames done, frames in all) of the clip at hand."""
 
 
-class Stage(Protocol):
+class Stage(ABC):
     """One step of the pipeline for one job. Making it is cheap: models load when the first clip needs them."""
 
-    name: StageName
-    in_work: bool
+    name: ClassVar[StageName]
+    in_work: ClassVar[bool]
     """Whether its block belongs to the work folder (independent of the trajectory) or to the run folder."""
-    batch_size: int
+    batch_size: int = 1
 
+    def __init__(self, workspace: Workspace):
+        self.workspace = workspace
+        self.job = workspace.job
+
+    @abstractmethod
     def inputs(self, state: ClipState) -> dict[str, Any]:
         """Everything this clip's block is made from, as JSON values: the stage's version, earlier blocks'
         fingerprints, options, weights."""
-        ...
 
+    @abstractmethod
     def block(self, state: ClipState) -> Block | None:
         """The clip's block of this stage, where its files are there too."""
-        ...
 
+    @abstractmethod
     def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
         """The blocks of up to ``batch_size`` clips; their ``fingerprint`` is that of ``inputs``."""
-        ...
+
+    def prepare(self, states: Sequence[ClipState]) -> None:  # noqa: B027  most stages have nothing to prepare
+        """What is done once for all clips to do, before they are shared out."""
+
+    def crew(self, clips: int) -> Crew:
+        """Who works with this process on the same clip; by default everybody works alone."""
+        return self.job.worker.crew()
 
 
 Status = Literal["fresh", "trusted", "to do", "missing", "failed"]
@@ -58,8 +71,8 @@ def status(stage: Stage, state: ClipState, workspace: Workspace) -> Status:
         try:
             if block.fingerprint == fingerprint(stage.inputs(state)):
                 return "fresh"
-        except ClipError:
-            return "to do"  # what it is made from is broken, which processing it will say
+        except (ClipError, MissingWeightsError):
+            return "to do"  # what it is made from is broken or not there, which processing it will say
     return "to do"
 
 
@@ -71,7 +84,7 @@ class ClipFailed(UserError):
 
 
 def run_stage(stage: Stage, workspace: Workspace) -> None:
-    """Run a stage over this worker's share of the clips.
+    """Run a stage over this worker's share of the clips that need it.
 
     A clip that fails is recorded with its reason and left out of the stages that follow; the others go on.
 
@@ -79,7 +92,7 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
         ClipFailed: under --fail_fast, after the failing clip has been recorded.
         UserError: something that concerns every clip (missing weights, a full disk).
     """
-    states = workspace.job.worker.share(workspace.clips)
+    states = workspace.clips
     todo = []
     for state in states:
         match status(stage, state, workspace):
@@ -94,9 +107,13 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
             case _:
                 pass
     done = len(states) - len(todo) - sum(bool(state.error) for state in states)
-    if done:
+    if done and workspace.job.worker.is_main:
         say(f"{stage.name:>8}: {done} of {len(states)} clips are finished already")
-    for batch in _batches(todo, stage.batch_size):
+    if not todo:
+        return
+    stage.prepare(todo)
+    crew = stage.crew(len(todo))
+    for batch in _batches(crew.share(todo), stage.batch_size):
         begun = time.perf_counter()
         names = ", ".join(state.id for state in batch)
         with bar(sum(state.video.frame_count for state in batch), f"{stage.name:>8}: {names}") as progress:
@@ -105,7 +122,9 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
                 progress.total = total
                 progress.update(done - progress.n)
 
-            results = _attempt(stage, batch, report)
+            results = _attempt(stage, batch, report, crew)
+        if not crew.is_lead:
+            continue
         for state, result in zip(batch, results, strict=True):
             if isinstance(result, ClipError):
                 _fail(stage, state, str(result), workspace)
@@ -114,14 +133,16 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
                 say(f"{stage.name:>8}: {state.id} done ({time.perf_counter() - begun:.1f} s)")
 
 
-def _attempt(stage: Stage, batch: Sequence[ClipState], report: Report) -> Sequence[Block | ClipError]:
+def _attempt(stage: Stage, batch: Sequence[ClipState], report: Report, crew: Crew) -> Sequence[Block | ClipError]:
     try:
         return stage.process(batch, report)
     except ClipError as error:
         return [error] * len(batch)
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001  the one place where a bug in one clip must not cost the others
+    except Exception as error:
+        if crew.size > 1:
+            raise  # the others of the crew would wait for this one for ever: the job ends, and says so
         say(traceback.format_exc())
         return [ClipError(f"{type(error).__name__}: {error} (a bug: please report the traceback above)")] * len(batch)
 

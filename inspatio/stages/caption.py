@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from inspatio import factory
@@ -17,22 +18,21 @@ from inspatio.console import say
 from inspatio.errors import ClipError
 from inspatio.manifest import CaptionBlock, fingerprint
 from inspatio.media import VideoInfo, VideoReader
-from inspatio.stages.base import Block, Report, StageName
+from inspatio.stages.base import Block, Report, Stage
 from inspatio.stages.workspace import ClipState, Workspace
 from inspatio.types import Image
 
 VERSION = 1
 
 
-class CaptionStage:
+class CaptionStage(Stage):
     """See the module; the captioner loads when the first clip without a text of its own comes."""
 
-    name: StageName = "caption"
+    name = "caption"
     in_work = True
 
     def __init__(self, workspace: Workspace):
-        self._workspace = workspace
-        self._job = workspace.job
+        super().__init__(workspace)
         self._config = workspace.job.profile.caption
         self.batch_size = self._config.batch_size
         self._captioner: Captioner | None = None
@@ -48,7 +48,7 @@ class CaptionStage:
             "version": VERSION,
             "source": state.source.fingerprint,
             "frame": self._config.frame,
-            "captioner": factory.describe_captioner(self._config),
+            "captioner": self._description,
         }
 
     def block(self, state: ClipState) -> CaptionBlock | None:
@@ -63,7 +63,7 @@ class CaptionStage:
                 if given is not None:
                     results[state.id] = self._block(state, Caption(given[0]), given[1])
                 else:
-                    images[state.id] = _frame(self._workspace.info(state), self._config.frame)
+                    images[state.id] = _frame(self.workspace.info(state), self._config.frame)
             except ClipError as error:
                 results[state.id] = error
         if images:
@@ -74,17 +74,21 @@ class CaptionStage:
 
     def _given(self, state: ClipState) -> tuple[str, str] | None:
         """The prompt that a person gave for this clip, and where; an empty one where nobody describes the clips."""
-        if self._job.caption is not None:
-            return self._job.caption, "--caption"
+        if self.job.caption is not None:
+            return self.job.caption, "--caption"
         if (sidecar := read_sidecar(state.path)) is not None:
             return sidecar.text, "sidecar"
         if state.public and state.public.text:
             return state.public.text, "new.json"
         return ("", "none") if self._config.backend == "sidecar" else None
 
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return factory.describe_captioner(self._config)
+
     def _load(self) -> Captioner:
         if self._captioner is None:
-            self._captioner = factory.make_captioner(self._config, self._job.device(self.name))
+            self._captioner = factory.make_captioner(self._config, self.job.device(self.name))
         return self._captioner
 
     def _block(self, state: ClipState, caption: Caption, origin: str) -> CaptionBlock:

@@ -11,39 +11,38 @@ from inspatio.atomic import atomic_folder
 from inspatio.errors import ClipError
 from inspatio.geometry.base import GeometryBackend
 from inspatio.manifest import GeometryBlock, fingerprint
-from inspatio.stages.base import Block, Report, StageName
+from inspatio.stages.base import Block, Report, Stage
 from inspatio.stages.workspace import ClipState, Workspace
 
 VERSION = 1
 
 
-class GeometryStage:
+class GeometryStage(Stage):
     """See the module."""
 
-    name: StageName = "geometry"
+    name = "geometry"
     in_work = True
-    batch_size = 1
 
     def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+        super().__init__(workspace)
         self._backends: dict[str | None, GeometryBackend] = {}
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
         return {
             "version": VERSION,
             "source": state.source.fingerprint,
-            "backend": self._backend(state).fingerprint(self._workspace.info(state)),
+            "backend": self._backend(state).fingerprint(self.workspace.info(state)),
         }
 
     def block(self, state: ClipState) -> GeometryBlock | None:
         block = state.geometry
-        return block if block and (self._workspace.work.folder / block.folder / "cameras.json").is_file() else None
+        return block if block and (self.workspace.work.folder / block.folder / "cameras.json").is_file() else None
 
     def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
         (state,) = states
         relative = f"geometry/{state.id}"
-        with atomic_folder(self._workspace.work.folder / relative) as folder:
-            summary = self._backend(state).estimate(self._workspace.info(state), folder, report)
+        with atomic_folder(self.workspace.work.folder / relative) as folder:
+            summary = self._backend(state).estimate(self.workspace.info(state), folder, report)
         return [
             GeometryBlock(
                 fingerprint=fingerprint(self.inputs(state)),
@@ -59,8 +58,9 @@ class GeometryStage:
         """One backend for the whole job, but for clips whose geometry a public clip list names."""
         named = state.public.vggt_depth_path if state.public else None
         if named not in self._backends:
-            job = self._workspace.job
-            self._backends[named] = factory.make_geometry(job.profile.geometry, job.device(self.name), folder=named)
+            self._backends[named] = factory.make_geometry(
+                self.job.profile.geometry, self.job.device(self.name), folder=named
+            )
         return self._backends[named]
 
 

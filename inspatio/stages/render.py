@@ -13,7 +13,7 @@ from inspatio.errors import ClipError
 from inspatio.manifest import RenderBlock, fingerprint
 from inspatio.render.folder import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
 from inspatio.render.live import LiveRenders
-from inspatio.stages.base import Block, Report, StageName
+from inspatio.stages.base import Block, Report, Stage
 from inspatio.stages.scenes import adapt, open_scene, trajectory_inputs
 from inspatio.stages.workspace import ClipState, Workspace
 
@@ -22,27 +22,24 @@ CHUNK = 12
 """Frames rendered at a time: enough to use every core, little enough to hold."""
 
 
-class RenderStage:
+class RenderStage(Stage):
     """See the module."""
 
-    name: StageName = "render"
+    name = "render"
     in_work = False
-    batch_size = 1
 
     def __init__(self, workspace: Workspace):
-        self._workspace = workspace
-        job = workspace.job
-        self._renderer = factory.make_renderer(job.profile.render, job.device(self.name))
+        super().__init__(workspace)
+        self._renderer = factory.make_renderer(self.job.profile.render, self.job.device(self.name))
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
-        job = self._workspace.job
         return {
             "version": VERSION,
             "source": state.source.fingerprint,
             "geometry": state.geometry.fingerprint if state.geometry else None,
             "radius_ratio": state.public.radius_ratio if state.public else 1.0,
-            "backend": job.profile.render.backend,
-            **trajectory_inputs(job),
+            "backend": self.job.profile.render.backend,
+            **trajectory_inputs(self.job),
         }
 
     def block(self, state: ClipState) -> RenderBlock | None:
@@ -54,8 +51,8 @@ class RenderStage:
     def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
         (state,) = states
         relative = f"render/{state.id}"
-        with open_scene(state, self._workspace) as scene, atomic_folder(self._folder(relative)) as folder:
-            adapted, world_to_camera = adapt(scene, self._workspace.job)
+        with open_scene(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
+            adapted, world_to_camera = adapt(scene, self.job)
             renders = LiveRenders(adapted, self._renderer)
             n = len(adapted)
             covered = 0
@@ -84,8 +81,8 @@ class RenderStage:
         ]
 
     def _folder(self, relative: str) -> Path:
-        assert self._workspace.run is not None, "the render stage has a run folder"
-        return self._workspace.run.folder / relative
+        assert self.workspace.run is not None, "the render stage has a run folder"
+        return self.workspace.run.folder / relative
 
 
 if __name__ == "__main__":
