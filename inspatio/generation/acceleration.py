@@ -1,8 +1,8 @@
 """What makes the same network faster: its repeated layer compiled, its matrix products in 8 bits.
 
-Regional compilation: the halves of a layer are compiled once and serve all layers, so warm-up does not grow with depth,
+Regional compilation: the pieces of a layer are compiled once and serve all layers, so warm-up does not grow with depth,
 and PyTorch's own cache on disk (TORCHINDUCTOR_CACHE_DIR) makes the next run's shorter. Attention, cache and whatever
-spreads them over processes lie between the halves and stay as they are.
+spreads them over processes lie between the pieces and stay as they are.
 
 fp8: the linear layers of the blocks take 8-bit weights and activations scaled per row, through torchao; everything else
 keeps its precision. It pays together with compilation, which fuses the scaling into what stands before it.
@@ -25,12 +25,12 @@ FP8_CAPABILITY = (8, 9)
 
 
 def compile_layers(dit: CausalDiT, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the two halves of every layer that ``dit.walk`` hands out; ``backend`` is torch.compile's."""
+    """Compile the pieces of every layer that ``dit.walk`` hands out; ``backend`` is torch.compile's."""
     # Shapes are few and fixed (tokens of a block, of a context of one block and of two), so each gets its own code.
     walked = {id(block): block for block in dit.walk()}
     for block in walked.values():
-        for half in ("project", "project_context", "finish"):
-            setattr(block, half, torch.compile(getattr(block, half), dynamic=False, backend=backend))
+        for piece in ("project", "project_context", "ask_text", "finish"):
+            setattr(block, piece, torch.compile(getattr(block, piece), dynamic=False, backend=backend))
 
 
 def why_no_fp8(device: torch.device) -> str | None:

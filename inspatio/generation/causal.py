@@ -30,6 +30,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from inspatio.errors import ClipError, UserError
@@ -42,7 +43,7 @@ from inspatio.models.codec import VideoDecoder, VideoEncoder
 from inspatio.models.wan_dit import CausalDiT
 from inspatio.render.live import LiveRenders, Renderer
 from inspatio.scene import Scene
-from inspatio.types import LatentTensor, WorldToCamera
+from inspatio.types import Frames, LatentTensor, WorldToCamera
 
 PARTS = ("render", "encode", "context", "denoise", "decode")
 
@@ -136,6 +137,7 @@ class CausalSession:
         self._decoder_state = generator.decoder.start()
         lanes = (Lane(self._device, apart=generator.options.overlap) for _ in range(3))
         self._encoding, self._denoising, self._decoding = lanes
+        self._read_ahead: Frames = np.zeros((0, *generator.options.size, 3), np.uint8)
         self._next_source: LatentTensor | None = None
         self._finite: torch.Tensor | None = None
 
@@ -183,10 +185,16 @@ class CausalSession:
 
     def _encode_source(self) -> LatentTensor:
         """The source's latents of the block that comes next; the clip's last frame stands for those after it."""
-        places = range(self._start, self._start + self.frames_needed)
-        frames = extended(self._scene.read_frames(places), self._block_frames)
+        encoder, needed = self._generator.encoder, self.frames_needed
+        known = self._start + len(self._read_ahead)
+        places = range(known, min(self._start + needed + encoder.lookahead, len(self._scene)))
+        read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
+        # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
+        self._read_ahead = read[needed:]
         with self._encoding.after(), self._watch("encode"):
-            return self._generator.encoder.encode(to_video(frames, self._device, self._dtype), self._source_state)
+            video = to_video(extended(read[:needed], self._block_frames), self._device, self._dtype)
+            ahead = to_video(self._read_ahead, self._device, self._dtype) if len(self._read_ahead) else None
+            return encoder.encode(video, self._source_state, ahead)
 
     def _encode_condition(self, world_to_camera: WorldToCamera) -> LatentTensor:
         """Mask and render latents of the target view."""

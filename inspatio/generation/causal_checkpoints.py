@@ -24,7 +24,8 @@ from inspatio.generation.causal import CausalGenerator, CausalOptions, Prompts
 from inspatio.generation.offload import offload_layers
 from inspatio.models import taehv, wan_vae
 from inspatio.models.codec import VideoDecoder, VideoEncoder
-from inspatio.models.wan_dit import CausalDiT, DiTConfig, Exchange, published_name
+from inspatio.models.exchange import Exchange
+from inspatio.models.wan_dit import CausalDiT, DiTConfig, published_name
 from inspatio.render.live import Renderer
 from inspatio.weights import load_state, load_strict, weights_fingerprint
 

@@ -46,7 +46,7 @@ class Download:
             self._host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
             self._host.copy_(frames, non_blocking=True)
             self._copied = torch.cuda.Event()
-            self._copied.record()
+            self._copied.record(torch.cuda.current_stream(frames.device))
         else:
             self._host = frames
 

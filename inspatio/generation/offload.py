@@ -43,12 +43,13 @@ class _Visits:
 
     def __init__(self, dit: CausalDiT, device: torch.device) -> None:
         self._layers = list(dit.blocks)
+        self._device = device
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None
         self._slots: list[_Slot] = []
         for _ in range(2):
             with torch.device("meta"):
-                block = Block(dit.config, dit.attend)
+                block = Block(dit.config)
             block.to(dit.dtype).to_empty(device=device).requires_grad_(False)
             events = (torch.cuda.Event(), torch.cuda.Event()) if on_gpu else (None, None)
             self._slots.append(_Slot(block, -1, *events))
@@ -61,10 +62,10 @@ class _Visits:
         for layer in range(len(self._layers)):
             self._fetch((layer + 1) % len(self._layers), behind)
             if ahead.copied is not None:
-                torch.cuda.current_stream().wait_event(ahead.copied)
+                torch.cuda.current_stream(self._device).wait_event(ahead.copied)
             yield ahead.block
             if ahead.computed is not None:
-                ahead.computed.record()
+                ahead.computed.record(torch.cuda.current_stream(self._device))
             ahead, behind = behind, ahead
             self._slots = [ahead, behind]
 
@@ -81,4 +82,4 @@ class _Visits:
         with torch.cuda.stream(self._stream):
             for target, source in pairs:
                 target.data.copy_(source, non_blocking=True)
-            slot.copied.record()
+            slot.copied.record(self._stream)

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 
 class Ulysses:
-    """The exchange of one group of processes; implements :class:`wan_dit.Exchange`."""
+    """The exchange of one group of processes; implements :class:`exchange.Exchange`."""
 
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self._group = group

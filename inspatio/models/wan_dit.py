@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -35,6 +35,7 @@ from torch.nn import functional
 from inspatio.attention import Attend, attention
 from inspatio.errors import UsageError
 from inspatio.models.codec import LATENT_CHANNELS
+from inspatio.models.exchange import Alone, Exchange
 from inspatio.models.kv_cache import ContextCache, TextCache
 from inspatio.models.rotary import Rotary, make_rotary
 from inspatio.types import LatentTensor
@@ -105,49 +106,6 @@ class Modulation:
     head: torch.Tensor
 
 
-class Exchange(Protocol):
-    """How the tokens of a pass are spread over processes: each has a part of the tokens, or a part of the heads."""
-
-    @property
-    def size(self) -> int:
-        """How many processes share the tokens."""
-        ...
-
-    def split(self, tokens: torch.Tensor, dim: int) -> torch.Tensor:
-        """All tokens -> this process's part of them, padded to a part of equal size."""
-        ...
-
-    def join(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
-        """``b n/size c`` parts -> all ``count`` tokens ``b n c``."""
-        ...
-
-    def to_heads(self, x: torch.Tensor, count: int) -> torch.Tensor:
-        """A part of the tokens with all heads -> all ``count`` tokens with a part of the heads (``b n h d``)."""
-        ...
-
-    def to_tokens(self, x: torch.Tensor) -> torch.Tensor:
-        """The way back of ``to_heads``."""
-        ...
-
-
-class Alone:
-    """One process has all tokens and all heads."""
-
-    size = 1
-
-    def split(self, tokens: torch.Tensor, dim: int) -> torch.Tensor:
-        return tokens
-
-    def join(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
-        return tokens
-
-    def to_heads(self, x: torch.Tensor, count: int) -> torch.Tensor:
-        return x
-
-    def to_tokens(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
 class Attention(nn.Module):
     """Projections of an attention layer; queries and keys are RMS-normalised over the full width, not per head."""
 
@@ -175,14 +133,14 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer, in two halves with self-attention between them: what is between may leave the process.
+    """One layer, in pieces with attention between them: what is between may leave the process.
 
-    Each half is a pure function of tensors, whose shapes alone tell the passes apart; ``modulation`` is ``6 c``.
+    Each piece is a pure function of tensors, and their shapes are all that differs from pass to pass, so that a
+    compiler can take a piece as it is. ``modulation`` is ``6 c``, tokens are ``b n c``, what attends ``b n h d``.
     """
 
-    def __init__(self, config: DiTConfig, attend: Attend) -> None:
+    def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self.attend = attend
         self.width = (config.dim,)
         self.eps = config.eps
         self.modulation = nn.Parameter(torch.empty(1, 6, config.dim))
@@ -196,7 +154,7 @@ class Block(nn.Module):
     def project(
         self, x: torch.Tensor, modulation: torch.Tensor, rotary: Rotary
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens ``b n c`` -> query, key and value ``b n h d`` of the self-attention, turned to their positions."""
+        """Tokens -> query, key and value of the self-attention, turned to their positions."""
         y = self._modulated(x, modulation[0], modulation[1])
         query = rotary.turn(self.self_attn.query(y))
         return query, rotary.turn(self.self_attn.key(y)), self.self_attn.value(y)
@@ -208,17 +166,15 @@ class Block(nn.Module):
         y = self._modulated(x, modulation[0], modulation[1])
         return rotary.turn(self.self_attn.key(y)), self.self_attn.value(y)
 
-    def finish(
-        self,
-        x: torch.Tensor,
-        attended: torch.Tensor,
-        modulation: torch.Tensor,
-        text_key: torch.Tensor,
-        text_value: torch.Tensor,
-    ) -> torch.Tensor:
-        """Tokens and what their self-attention gave (``b n h d``) -> tokens after the layer ``b n c``."""
+    def ask_text(
+        self, x: torch.Tensor, attended: torch.Tensor, modulation: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and what their self-attention gave -> tokens, and the query of their cross-attention."""
         x = torch.addcmul(x, self.self_attn.o(attended.flatten(-2)), modulation[2])
-        read = self.attend(self.cross_attn.query(self.norm3(x)), text_key, text_value)
+        return x, self.cross_attn.query(self.norm3(x))
+
+    def finish(self, x: torch.Tensor, read: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+        """Tokens and what their cross-attention gave -> tokens after the layer."""
         x = x + self.cross_attn.o(read.flatten(-2))
         return torch.addcmul(x, self.ffn(self._modulated(x, modulation[3], modulation[4])), modulation[5])
 
@@ -254,7 +210,7 @@ class CausalDiT(nn.Module):
         )
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
-        self.blocks = nn.ModuleList(Block(config, attend) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.head = Head(config)
         self.walk = self._walk
         """Gives the layers in order; replaced where their weights have to be fetched first."""
@@ -372,7 +328,9 @@ class CausalDiT(nn.Module):
         shares = (self.exchange.to_heads(part, count) for part in block.project(x, modulation.layers[layer], rotary))
         query, key, value = shares
         attended = self.exchange.to_tokens(self.attend(query, *cache.put(layer, start, key, value)))
-        return block.finish(x, attended, modulation.layers[layer], text.keys[layer], text.values[layer])
+        x, query = block.ask_text(x, attended, modulation.layers[layer])
+        read = self.attend(query, text.keys[layer], text.values[layer])
+        return block.finish(x, read, modulation.layers[layer])
 
     def _embed(self, latents: torch.Tensor) -> torch.Tensor:
         """``b f c h w`` -> tokens ``b n c``: a convolution whose stride is its kernel is one matrix product."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
-from tiny_causal import ArrayFrames, cameras, make_generator, make_scene, one_thread
+from tiny_causal import SIZE, ArrayFrames, cameras, make_generator, make_scene, one_thread
 
 from inspatio.errors import ClipError, UserError
 from inspatio.generation.causal import CausalGenerator
 from inspatio.generation.frames import Download, extended, to_frames, to_video
+from inspatio.models.taehv import TaeEncoder
 from inspatio.scene import Scene
 from inspatio.types import Frames, Masks, WorldToCamera
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,6 +87,35 @@ def test_the_prompt_and_the_render_matter(generator: CausalGenerator) -> None:
     other = make_scene(9)
     object.__setattr__(other, "prompt", "another room, brightly lit")
     assert not np.array_equal(run(generator, scene), run(generator, other))
+
+
+def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
+    encoder = TaeEncoder(8)
+    generator = make_generator(encoder=encoder)
+    scene = make_scene(35)
+    reads: list[int] = []
+
+    class Watched(ArrayFrames):
+        def read(self, indices: Sequence[int]) -> np.ndarray:
+            reads.extend(indices)
+            return super().read(indices)
+
+    object.__setattr__(scene, "frames", Watched(scene.read_frames(range(35))))
+    session = generator.start(scene, seed=0, renders=StoredRenders(9, SIZE))
+    for needed in (9, 12, 12, 2):
+        session._renders = StoredRenders(needed, SIZE)
+        session.step(cameras(needed))
+    assert reads == list(range(35))
+
+    # Latents of the whole clip at once, whose last block is filled up with its last frame.
+    whole = encoder.encode(to_video(extended(scene.read_frames(range(35)), 45), CPU, torch.float32), encoder.start())
+    blocks = []
+    session = generator.start(scene, seed=0)
+    for needed in (9, 12, 12, 2):
+        blocks.append(session._encode_source())
+        session._start += needed
+        session._block += 1
+    torch.testing.assert_close(torch.cat(blocks, dim=1), whole)
 
 
 def test_any_size_of_whole_patches() -> None:

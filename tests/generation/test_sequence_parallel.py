@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import spawn
 from inspatio.errors import UsageError
 from inspatio.generation.block_loop import BlockLoop, Schedule
 from inspatio.generation.sequence_parallel import own_group, processes_per_clip
-from inspatio.models.wan_dit import Alone, Exchange
+from inspatio.models.exchange import Alone, Exchange
 
 PROCESSES = 4
 SIZES = (4, 2)

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from inspatio.generation.causal import CausalGenerator, CausalOptions
-from inspatio.models.wan_dit import CausalDiT, DiTConfig, Exchange
+from inspatio.models.exchange import Exchange
+from inspatio.models.taehv import TaeEncoder
+from inspatio.models.wan_dit import CausalDiT, DiTConfig
 from inspatio.models.wan_vae import WanDecoder, WanEncoder
 from inspatio.render.splat import WarpRenderer
 from inspatio.scene import Scene
@@ -55,8 +57,10 @@ def embed(prompt: str) -> torch.Tensor:
     return torch.randn(1, TINY.text_len, TINY.text_dim, generator=torch.Generator().manual_seed(len(prompt)))
 
 
-def make_generator(size: tuple[int, int] = SIZE, exchange: Exchange | None = None) -> CausalGenerator:
-    encoder, decoder = WanEncoder(8), WanDecoder(8)
+def make_generator(
+    size: tuple[int, int] = SIZE, exchange: Exchange | None = None, encoder: WanEncoder | TaeEncoder | None = None
+) -> CausalGenerator:
+    encoder, decoder = encoder or WanEncoder(8), WanDecoder(8)
     seeded(encoder)
     seeded(decoder)
     return CausalGenerator(make_dit(exchange), encoder, decoder, embed, WarpRenderer(), CausalOptions(size=size))

@@ -1,0 +1,216 @@
+"""``bench.py generate``: the neural generator end to end and part by part, on whatever device there is.
+
+    python scripts/bench.py generate --config_path configs/inference_1.3b.yaml --random_weights --device cuda
+
+A made-up clip is rendered live along an orbit of ten degrees and goes through a whole session. Measured are
+
+    warm_up_seconds          loading aside: the first three blocks of the process, with whatever is compiled for them
+    first_block_seconds      from the start of a session to its first frames on the host, after warm-up
+    frames_per_second        from the start of a session to its last frames on the host, for every number of --blocks,
+                             with reading, encoding, denoising and decoding overlapped as in production
+    peak memory              of those same runs: it must not grow with the blocks
+    parts                    seconds a steady block of 12 frames spends in each part, one part at a time
+
+Random weights have the published sizes, so every figure but the picture is that of the published ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benches.measure import Bench, peak_memory, seconds_of, size_argument
+from benches.render import YAW_DEG, made_up_scene
+from inspatio import cameras
+from inspatio.config import GeneratorConfig, load_profile
+from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
+from inspatio.generation.causal import PARTS, CausalGenerator
+from inspatio.generation.causal_checkpoints import (
+    CODECS,
+    PRECISIONS,
+    assemble,
+    empty_dit,
+    load_causal,
+    precision_dtype,
+)
+from inspatio.generation.frames import Download
+from inspatio.models.taehv import TaeDecoder, TaeEncoder
+from inspatio.models.wan_dit import DiTConfig
+from inspatio.models.wan_vae import WanDecoder, WanEncoder
+from inspatio.render import WarpRenderer
+from inspatio.scene import Scene
+
+MODELS = {
+    "1.3b": DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
+    "14b": DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
+    "tiny": DiTConfig(dim=96, ffn_dim=160, num_heads=4, num_layers=3, freq_dim=32, text_dim=48, text_len=16),
+}
+WARM_UP_BLOCKS = 3
+PART_BLOCKS = 6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config_path", type=Path, default=Path("configs/inference_1.3b.yaml"), help="the profile")
+    parser.add_argument("--random_weights", action="store_true", help="no checkpoint: random numbers of --model's size")
+    parser.add_argument("--model", choices=list(MODELS), default="1.3b", help="size of the random network [1.3b]")
+    parser.add_argument("--blocks", type=int, nargs="+", default=[2, 20, 100], help="lengths to measure [2 20 100]")
+    parser.add_argument("--size", type=size_argument, metavar="WxH", help="frame size [the profile's]")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
+    for side in ("encoder", "decoder"):
+        parser.add_argument(f"--{side}", choices=CODECS, help=f"video {side} [the profile's]")
+    parser.add_argument("--precision", choices=list(PRECISIONS), help="[the profile's]")
+    parser.add_argument("--compile_dit", action="store_true", help="compile the repeated layer")
+    parser.add_argument("--offload", action="store_true", help="layers visit the device in turn")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    profile = load_profile(options.config_path)
+    given = {name: getattr(options, name) for name in ("encoder", "decoder", "precision") if getattr(options, name)}
+    switched = {name: True for name in ("compile_dit", "offload") if getattr(options, name)}
+    config = replace(profile.generator, **given, **switched)
+    size, device = options.size or profile.size, torch.device(options.device)
+    generator = make_generator(config, size, device, MODELS[options.model] if options.random_weights else None)
+    results: dict[str, Any] = {
+        "encoder": config.encoder,
+        "decoder": config.decoder,
+        "precision": config.precision,
+        "size": size,
+    }
+
+    results["warm_up_seconds"] = round(seconds_of(lambda: play(generator, WARM_UP_BLOCKS), device), 3)
+    results["first_block_seconds"] = round(seconds_of(lambda: play(generator, 1), device), 3)
+    results["runs"] = {}
+    for blocks in options.blocks:
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        seconds = seconds_of(lambda blocks=blocks: play(generator, blocks), device)
+        results["runs"][str(blocks)] = {
+            "frames_per_second": round(clip_length(blocks) / seconds, 3),
+            **peak_memory(device),
+        }
+        print(f"{blocks:4d} blocks: {results['runs'][str(blocks)]}", flush=True)
+    parts = time_parts(generator, device)
+    for name, seconds in parts.items():
+        print(f"{name:>8} {seconds * 1000:10.1f} ms a block {BLOCK_FRAMES / seconds:10.1f} frames/s", flush=True)
+    results["part_seconds_per_block"] = {name: round(seconds, 5) for name, seconds in parts.items()}
+    return results
+
+
+def make_generator(
+    config: GeneratorConfig, size: tuple[int, int], device: torch.device, random: DiTConfig | None
+) -> CausalGenerator:
+    """The profile's generator, or one of random weights; prompts are random embeddings in both."""
+    renderer = WarpRenderer(device)
+    if random is None:
+        return load_causal(config, size, device, prompts=random_prompt, renderer=renderer)
+    dtype = precision_dtype(config.precision)
+    dit = empty_dit(random)
+    fill(dit, torch.device("cpu") if config.offload else device)
+    dit.place(torch.device("cpu") if config.offload else device, dtype)
+    with torch.device("meta"):
+        encoder = WanEncoder() if config.encoder == "wan" else TaeEncoder()
+        decoder = WanDecoder() if config.decoder == "wan" else TaeDecoder()
+    for codec in (encoder, decoder):
+        fill(codec, device)
+        codec.to(dtype)
+    width, length = random.text_dim, random.text_len
+    return assemble(
+        config,
+        size,
+        device,
+        dit,
+        encoder,
+        decoder,
+        prompts=lambda prompt: random_prompt(prompt, length, width),
+        renderer=renderer,
+        fingerprint={"weights": "random"},
+    )
+
+
+def fill(module: nn.Module, device: torch.device) -> None:
+    """Storage on a device, gains of 1 and matrices that keep the variance."""
+    module.to_empty(device=device).requires_grad_(False)
+    for name, parameter in module.named_parameters():
+        if parameter.squeeze().ndim <= 1:
+            parameter.fill_(1.0 if name.endswith(("weight", "gamma")) else 0.0)
+        else:
+            parameter.normal_(std=parameter[0].numel() ** -0.5)
+
+
+def random_prompt(prompt: str, length: int = 512, width: int = 4096) -> torch.Tensor:
+    """Embeddings ``1 m c`` as if of a prompt."""
+    return torch.randn(1, length, width, generator=torch.Generator().manual_seed(0))
+
+
+def clip_length(blocks: int) -> int:
+    """Frames in so many blocks."""
+    return FIRST_BLOCK_FRAMES + (blocks - 1) * BLOCK_FRAMES
+
+
+def clip(generator: CausalGenerator, blocks: int) -> tuple[Scene, np.ndarray]:
+    """A made-up scene of so many blocks, and ``n 4 4`` target cameras."""
+    count = clip_length(blocks)
+    scene = made_up_scene(count, generator.options.size)
+    orbit = cameras.orbit(0.0, np.linspace(0, YAW_DEG, count), scene.foreground_depth())
+    return scene, cameras.invert(orbit)
+
+
+def play(generator: CausalGenerator, blocks: int) -> None:
+    """A whole session, its frames fetched to the host one block behind, as the generate stage does."""
+    scene, world_to_camera = clip(generator, blocks)
+    session = generator.start(scene, seed=0)
+    pending: Download | None = None
+    done = 0
+    while needed := session.frames_needed:
+        block = session.step(world_to_camera[done : done + needed])
+        done += needed
+        if pending is not None:
+            pending.wait()
+        pending = Download(block.frames)
+    assert pending is not None, "a session has at least one block"
+    pending.wait()
+
+
+def time_parts(generator: CausalGenerator, device: torch.device) -> dict[str, float]:
+    """The median seconds that steady blocks spend in each part, when nothing overlaps."""
+    spent: dict[str, float] = {}
+
+    @contextmanager
+    def watch(part: str) -> Iterator[None]:
+        synchronise(device)
+        start = time.perf_counter()
+        yield
+        synchronise(device)
+        spent[part] = spent.get(part, 0.0) + time.perf_counter() - start
+
+    scene, world_to_camera = clip(generator, PART_BLOCKS)
+    session = generator.start(scene, seed=0, watch=watch)
+    samples: dict[str, list[float]] = {part: [] for part in PARTS}
+    done = block = 0
+    while needed := session.frames_needed:
+        spent.clear()
+        session.step(world_to_camera[done : done + needed])
+        done, block = done + needed, block + 1
+        # The first block has a shorter context; the last one encodes no source ahead.
+        if block > 1 and session.frames_needed:
+            for part in PARTS:
+                samples[part].append(spent[part])
+    return {part: statistics.median(values) for part, values in samples.items()}
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+BENCH = Bench("frames per second of the neural generator, end to end and part by part", add_arguments, run)
