@@ -55,13 +55,13 @@ def intrinsics() -> np.ndarray:
 
 
 def source_world_to_camera() -> np.ndarray:
-    """``n 4 4``: a slow truck to the right with a hand's drift; the first is the identity."""
+    """``n 4 4``: a slow truck to the left with a hand's drift; the first is the identity."""
     time = np.arange(FRAME_COUNT) / (FRAME_COUNT - 1)
     ease = time * time * (3 - 2 * time)
-    x = 0.34 * ease + 0.012 * np.sin(9.0 * time)
+    x = -0.34 * ease + 0.012 * np.sin(9.0 * time)
     y = 0.010 * np.sin(7.0 * time) - 0.03 * ease
     z = 0.10 * ease + 0.008 * np.sin(5.0 * time)
-    yaw = np.radians(-2.2 * ease + 0.30 * np.sin(8.0 * time))
+    yaw = np.radians(2.2 * ease + 0.30 * np.sin(8.0 * time))
     pitch = np.radians(0.35 * np.sin(6.0 * time))
     poses = np.tile(np.eye(4), (FRAME_COUNT, 1, 1))
     for i in range(FRAME_COUNT):
@@ -143,8 +143,8 @@ def _ball(frame: int) -> np.ndarray:
     radius, time = 0.135, frame / (FRAME_COUNT - 1)
     hop = (time * 3.2 + 0.35) % 1.0
     height = 4 * hop * (1 - hop) * 0.46 * (1 - 0.35 * time)
-    x = -0.78 + 1.95 * time
-    roll = _turned(-18.0) @ _turned(0.0, -np.degrees(1.95 * time / radius) * 0.75, 35.0)
+    x = -0.78 + 1.68 * time
+    roll = _turned(-18.0) @ _turned(0.0, -np.degrees(1.68 * time / radius) * 0.85, 35.0)
     return _thing(ELLIPSOID, (x, 2.28 - 0.04 * time, radius + height), (radius,) * 3, textures.BALL, 0.0, roll)
 
 
