@@ -33,9 +33,10 @@ from inspatio.errors import MissingWeightsError
 
 DOWNLOADS = (
     "InSpatio-World-1.3B",
-    "InSpatio-World-14B",
     "Wan2.1-T2V-1.3B",
     "DA3",
+    "DA3-BASE",
+    "DA3METRIC-LARGE",
     "Florence-2-large",
     "taehv",
 )
@@ -279,9 +280,7 @@ def _command(path: Path) -> str | None:
 def _how_to_get(path: Path) -> str:
     command = _command(path)
     return (
-        f"Get it: {command}"
-        if command
-        else "Check the path; `scripts/download.sh --help` lists what can be downloaded"
+        f"Get it: {command}" if command else "Check the path; `scripts/download.sh --help` lists what can be downloaded"
     )
 
 
