@@ -3,9 +3,9 @@
     describe_causal(config)                                   what results depend on, without loading anything
     load_causal(config, size, device, prompts=..., renderer=...)
 
-The network's size is read from ``config.json`` beside its checkpoint, else from the Wan folder's, and the checkpoint
-must fit it. Weights go from the mapped file to the device one tensor at a time. The two autoencoders are chosen apart
-from each other (``wan`` or ``taehv``), since they share one latent space.
+The network's size is that of a published checkpoint, or what a ``config.json`` says, and the checkpoint must fit it.
+Weights go from the mapped file to the device one tensor at a time. The two autoencoders are chosen apart from each
+other (``wan`` or ``taehv``), since they share one latent space.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from inspatio.generation.offload import offload_layers
 from inspatio.models import taehv, wan_vae
 from inspatio.models.codec import VideoDecoder, VideoEncoder
 from inspatio.models.exchange import Exchange
-from inspatio.models.wan_dit import CausalDiT, DiTConfig, published_name
+from inspatio.models.wan_dit import PUBLISHED, CausalDiT, DiTConfig, published_name
 from inspatio.render.live import Renderer
 from inspatio.weights import load_state, load_strict, weights_fingerprint
 
@@ -141,25 +141,37 @@ def empty_dit(config: DiTConfig, exchange: Exchange | None = None) -> CausalDiT:
 
 
 def read_dit_config(config: GeneratorConfig) -> DiTConfig:
-    """The network's size, from beside its checkpoint or from the Wan folder.
+    """The network's size: from ``config.json`` beside its checkpoint, else by the width of a published checkpoint, else
+    from the Wan folder's ``config.json`` (whose base model need not be the one that the checkpoint was trained from).
 
     Raises:
-        MissingWeightsError: there is no config.json in either, or it is not JSON.
+        MissingWeightsError: the checkpoint is not there, or nothing says its size.
+        UsageError: a config.json describes another kind of network.
     """
     checkpoint = Path(config.checkpoint_path)
-    folders = (checkpoint if checkpoint.is_dir() else checkpoint.parent, Path(config.wan_path))
-    for path in (folder / "config.json" for folder in folders):
-        if path.is_file():
-            try:
-                return DiTConfig.from_wan(json.loads(path.read_text()))
-            except ValueError as error:
-                if isinstance(error, UsageError):
-                    raise UsageError(f"{path}: {error}") from error
-                raise MissingWeightsError(f"{path}: not JSON ({error}); get it again") from error
+    own = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "config.json"
+    if own.is_file():
+        return _read_json(own)
+    names = {published_name(key): value for key, value in load_state(checkpoint).items()}
+    first = names.get("patch_embedding.weight")
+    if first is not None and len(first) in PUBLISHED:
+        return PUBLISHED[len(first)]
+    shared = Path(config.wan_path) / "config.json"
+    if shared.is_file():
+        return _read_json(shared)
     raise MissingWeightsError(
         f"no config.json beside {checkpoint} nor in {config.wan_path}: the network's size is read from it; "
         "get it with scripts/download.sh Wan2.1-T2V-1.3B"
     )
+
+
+def _read_json(path: Path) -> DiTConfig:
+    try:
+        return DiTConfig.from_wan(json.loads(path.read_text(encoding="utf-8")))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise MissingWeightsError(f"{path}: not JSON ({error}); get it again") from error
 
 
 def load_encoder(config: GeneratorConfig, device: torch.device, dtype: torch.dtype) -> VideoEncoder[Any]:

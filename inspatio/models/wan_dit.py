@@ -16,9 +16,8 @@ done once for each of the schedule's five times (:class:`Modulation`), then roun
 shift and scale enter the LayerNorm kernel as bias and gain.
 
 The module knows one device. Attention is a callable given to it, and an :class:`Exchange` spreads tokens over
-processes. Parameter names are the published checkpoints'. Sizes: 1.3B has width 1536, feed-forward 8960, 12 heads, 30
-layers; 14B 5120, 13824, 40, 40. Sources: Wan 2.1 (arXiv 2503.20314), DiT (arXiv 2212.09748), InSpatio-World (arXiv
-2604.07209).
+processes. Parameter names are the published checkpoints'. Sources: Wan 2.1 (arXiv 2503.20314), DiT (arXiv
+2212.09748), InSpatio-World (arXiv 2604.07209).
 """
 
 from __future__ import annotations
@@ -92,6 +91,13 @@ class DiTConfig:
     @property
     def head_size(self) -> int:
         return self.dim // self.num_heads
+
+
+PUBLISHED = {
+    1536: DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
+    5120: DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
+}
+"""The published networks, 1.3B and 14B, by their width."""
 
 
 @dataclass(frozen=True)

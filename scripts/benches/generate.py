@@ -45,14 +45,14 @@ from inspatio.generation.causal_checkpoints import (
 )
 from inspatio.generation.frames import Download
 from inspatio.models.taehv import TaeDecoder, TaeEncoder
-from inspatio.models.wan_dit import DiTConfig
+from inspatio.models.wan_dit import PUBLISHED, DiTConfig
 from inspatio.models.wan_vae import WanDecoder, WanEncoder
 from inspatio.render import WarpRenderer
 from inspatio.scene import Scene
 
 MODELS = {
-    "1.3b": DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
-    "14b": DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
+    "1.3b": PUBLISHED[1536],
+    "14b": PUBLISHED[5120],
     "tiny": DiTConfig(dim=96, ffn_dim=160, num_heads=4, num_layers=3, freq_dim=32, text_dim=48, text_len=16),
 }
 WARM_UP_BLOCKS = 3

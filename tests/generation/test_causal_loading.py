@@ -18,10 +18,16 @@ from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.generation.acceleration import compile_layers, quantise_fp8, why_no_fp8
 from inspatio.generation.block_loop import BlockLoop, Schedule
-from inspatio.generation.causal_checkpoints import TEXT_WEIGHTS, VAE_WEIGHTS, describe_causal, load_causal
+from inspatio.generation.causal_checkpoints import (
+    TEXT_WEIGHTS,
+    VAE_WEIGHTS,
+    describe_causal,
+    load_causal,
+    read_dit_config,
+)
 from inspatio.generation.offload import offload_layers
 from inspatio.models.taehv import TaeDecoder, TaeEncoder
-from inspatio.models.wan_dit import CausalDiT
+from inspatio.models.wan_dit import PUBLISHED, CausalDiT
 from inspatio.models.wan_vae import WanDecoder, WanEncoder
 from inspatio.render.splat import WarpRenderer
 
@@ -126,6 +132,15 @@ def test_config_that_is_none(config: GeneratorConfig, tmp_path: Path, text: str 
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(error, match=r"config\.json"):
         first_block(replace(config, wan_path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("width", [1536, 5120])
+def test_a_published_checkpoint_says_its_own_size(config: GeneratorConfig, tmp_path: Path, width: int) -> None:
+    checkpoint = tmp_path / "world.safetensors"
+    save_file({"model.patch_embedding.weight": torch.zeros(width, 36, 1, 2, 2, dtype=torch.bfloat16)}, checkpoint)
+    found = read_dit_config(replace(config, checkpoint_path=str(checkpoint)))
+    assert found == PUBLISHED[width]
+    assert found.head_size == 128
 
 
 def two_blocks(dit: CausalDiT) -> torch.Tensor:
