@@ -103,8 +103,8 @@ def _sample(geometry: Geometry) -> _Sampled:
         unknown.append(float((depth <= 0).mean()))
         if sky is not None:
             skies.append(float(sky.mean()))
-        if confidence is not None:
-            low.append(float((confidence < floor).mean()))
+        if confidence is not None and visible.any():
+            low.append(float((confidence[visible] < floor).mean()))
     return _Sampled(
         np.concatenate(ground),
         np.array(medians),
@@ -136,7 +136,7 @@ def _sentences(geometry: Geometry, facts: GeometryReport) -> list[str]:
     if facts.sky is not None:
         shares.insert(0, f"{facts.sky:.1%} sky")
     if facts.low_confidence is not None:
-        shares.append(f"{facts.low_confidence:.1%} of low confidence")
+        shares.append(f"{facts.low_confidence:.1%} of the others of low confidence")
     found.append(f"Of all pixels: {', '.join(shares)}.")
     return found
 

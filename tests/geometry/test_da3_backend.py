@@ -5,11 +5,12 @@ Random weights know nothing of scenes, so this proves the way through, not the p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from inspatio.attention import attention
 from inspatio.errors import ClipError, MissingWeightsError, UsageError
 from inspatio.geometry.base import GeometrySummary
 from inspatio.geometry.da3 import DepthAnything3
+from inspatio.geometry.da3.frames import READ_AT_ONCE
 from inspatio.geometry.da3.loading import WEIGHTS_FILE
 from inspatio.geometry.da3.preprocess import network_size, shrink
 from inspatio.geometry.da3.windows import free_memory, window_for
@@ -174,6 +176,49 @@ def test_any_shape(size: tuple[int, int], nested: Callable[..., DepthAnything3],
     assert geometry.image_size == size
     assert max(geometry.depth.shape[1:]) == 112
     np.testing.assert_allclose(geometry.intrinsics[0, :2, 2], [(size[1] - 1) / 2, (size[0] - 1) / 2])
+
+
+def test_frames_that_change_size_in_mid_stream(nested: Callable[..., DepthAnything3], tmp_path: Path) -> None:
+    """The whole clip has the size of its first frame."""
+    parts = []
+    for size in ((64, 96), (96, 160)):
+        path = tmp_path / f"{size[0]}.h264"
+        with av.open(str(path), "w", format="h264") as file:
+            stream = file.add_stream("libx264", rate=25)
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+            for picture in moving_picture(4, size):
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            file.mux(stream.encode(None))
+        parts.append(path.read_bytes())
+    (tmp_path / "changing.h264").write_bytes(b"".join(parts))
+    _, geometry, _ = run(nested(window=5), probe(tmp_path / "changing.h264"), tmp_path / "out")
+    assert geometry.image_size == (64, 96)
+    assert geometry.frame_count == 8
+    assert (geometry.depth > 0).all()
+
+
+def test_frames_are_read_once_and_never_far_ahead(nested: Callable[..., DepthAnything3], tmp_path: Path) -> None:
+    """However the windows overlap."""
+
+    class Watched:
+        def __init__(self) -> None:
+            self.furthest = 0
+            self._picture = moving_picture(1, (32, 48))
+
+        def __len__(self) -> int:
+            return 60
+
+        def read(self, indices: Sequence[int]) -> np.ndarray:
+            assert min(indices) == self.furthest, "every frame is read once, in order"
+            self.furthest = max(indices) + 1
+            return self._picture.repeat(len(indices), axis=0)
+
+    watched, ahead = Watched(), []
+    nested(window=6, longest=56).estimate_frames(
+        watched, (32, 48), tmp_path, lambda done, total: ahead.append(watched.furthest - done)
+    )
+    assert max(ahead) <= READ_AT_ONCE
 
 
 def test_black_clip_is_said_to_be_one(nested: Callable[..., DepthAnything3], tmp_path: Path) -> None:

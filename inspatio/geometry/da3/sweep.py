@@ -180,8 +180,8 @@ class Sweep:
             if not windows.is_out_of_memory(error):
                 raise
             return None
-        poses = seen.world_to_camera.double().cpu().numpy()
-        intrinsics = seen.intrinsics.double().cpu().numpy()
+        poses = seen.world_to_camera.cpu().double().numpy()
+        intrinsics = seen.intrinsics.cpu().double().numpy()
         if not (np.isfinite(poses).all() and np.isfinite(intrinsics).all()):
             raise ClipError(
                 "Depth Anything 3 gave camera poses that are not numbers; expected finite ones. The weights are "
