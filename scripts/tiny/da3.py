@@ -83,7 +83,7 @@ def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.T
         elif name == "camera.field_of_view.bias":
             value += 1
         elif name == "head.sky.2.bias":
-            value -= 1
+            value -= 2
         elif name == "head.depth.2.bias":
             value[0] = 1
         return value
