@@ -36,7 +36,8 @@ class CaptionConfig:
 @dataclass(frozen=True)
 class GeometryConfig:
     """``backend``: ``da3`` (Depth Anything 3), ``files``, ``plane``, or ``auto``: files where a clip has them,
-    else ``fallback``. ``window``: frames that Depth Anything 3 sees at once (None: as many as memory holds)."""
+    else ``fallback``. ``window``: frames that Depth Anything 3 sees at once (None: as many as memory holds);
+    ``longest``: pixels of the frame's longer side as it sees it."""
 
     backend: str = "da3"
     fallback: str = "plane"
@@ -44,6 +45,7 @@ class GeometryConfig:
     metric_path: str | None = None
     window: int | None = None
     pose_smoothing: float = 2.0
+    longest: int = 504
 
 
 @dataclass(frozen=True)

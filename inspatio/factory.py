@@ -76,6 +76,7 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
                 device=torch.device(device),
                 window=config.window,
                 pose_smoothing=config.pose_smoothing,
+                longest=config.longest,
             )
     raise _unknown("geometry", config.backend, "auto, da3, files, plane")
 
@@ -142,7 +143,7 @@ def make_generator(
     prompt_folder: Path,
     exchange: Exchange | None = None,
 ) -> Generator:
-    """The generator of a profile for frames of ``size`` (height, width); ``exchange`` links a crew that shares a clip."""
+    """The generator of a profile for frames of ``size`` (height, width); ``exchange`` links a crew sharing a clip."""
     match config.backend:
         case "preview":
             from inspatio.generation.preview import PreviewGenerator
