@@ -81,3 +81,7 @@ class BlockLoop:
 
         self.previous = sample_block(flow, lambda: self.noise(shape), self.schedule.sigmas)
         return self.previous
+
+    def release(self) -> None:
+        """Give the cache's memory back until the next block, whose context pass fills it anew anyway."""
+        self.cache = None

@@ -39,6 +39,7 @@ from inspatio.generation.block_loop import BlockLoop, Schedule
 from inspatio.generation.condition import condition_channels, pack_mask
 from inspatio.generation.frames import extended, to_frames, to_mask, to_video
 from inspatio.generation.lanes import Lane
+from inspatio.generation.offload import release_unused, resident
 from inspatio.models.codec import VideoDecoder, VideoEncoder
 from inspatio.models.wan_dit import CausalDiT
 from inspatio.render.live import LiveRenders, Renderer
@@ -63,13 +64,15 @@ class CausalOptions:
     """How a generator runs.
 
     ``size`` is the working frame (height, width), multiples of 16; ``overlap`` gives the parts CUDA streams of their
-    own, which costs memory: each stream keeps its own. ``fingerprint`` says where the weights come from (JSON values).
+    own, which costs memory: each stream keeps its own. ``spare`` saves memory at the cost of time: what a part of a
+    block does not need is not on the device meanwhile. ``fingerprint`` says where the weights come from (JSON values).
     """
 
     size: tuple[int, int] = (480, 832)
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
     overlap: bool = True
+    spare: bool = False
     fingerprint: dict[str, Any] = field(default_factory=dict)
 
 
@@ -166,8 +169,15 @@ class CausalSession:
                     self._loop.fill_context(source)
                 with self._watch("denoise"):
                     latents = self._loop.denoise(condition, source.shape)
+                if self._generator.options.spare:
+                    self._loop.release()
+                    release_unused(self._device)
                 self._finite = latents.isfinite().all()
-            with self._decoding.after(self._denoising, using=(latents,)), self._watch("decode"):
+            with (
+                self._decoding.after(self._denoising, using=(latents,)),
+                self._watch("decode"),
+                self._resident(self._decoder_state),
+            ):
                 frames = to_frames(self._generator.decoder.decode(latents.to(self._dtype), self._decoder_state))
             block = Block(self._start, self._decoding.hand_over(frames)[:needed])
             self._start += needed
@@ -191,7 +201,7 @@ class CausalSession:
         read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
         # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
         self._read_ahead = read[needed:]
-        with self._encoding.after(), self._watch("encode"):
+        with self._encoding.after(), self._watch("encode"), self._resident(self._source_state):
             video = to_video(extended(read[:needed], self._block_frames), self._device, self._dtype)
             ahead = to_video(self._read_ahead, self._device, self._dtype) if len(self._read_ahead) else None
             return encoder.encode(video, self._source_state, ahead)
@@ -207,10 +217,14 @@ class CausalSession:
                 f"{self._start} on, expected {_by(expected)} (frames, height, width); run the render stage again"
             )
         frames, masks = extended(frames, self._block_frames), extended(masks, self._block_frames)
-        with self._encoding.after(), self._watch("encode"):
-            render = self._generator.encoder.encode(to_video(frames, self._device, self._dtype), self._render_state)
+        with self._encoding.after(), self._watch("encode"), self._resident(self._render_state):
+            video = to_video(frames, self._device, self._dtype)
+            render = self._generator.encoder.encode(video, self._render_state)
             mask = pack_mask(to_mask(masks, self._device), first=self._block == 0)
             return condition_channels(mask, render)
+
+    def _resident(self, state: object) -> AbstractContextManager[None]:
+        return resident(state, self._device) if self._generator.options.spare else nullcontext()
 
     def _noise(self, shape: Sequence[int]) -> torch.Tensor:
         noise = torch.randn(tuple(shape), generator=self._random)

@@ -113,6 +113,7 @@ def assemble(
         steps=tuple(config.steps),
         shift=config.shift,
         overlap=not config.offload,
+        spare=config.offload,
         fingerprint=describe_causal(config) if fingerprint is None else fingerprint,
     )
     return CausalGenerator(dit, encoder, decoder, prompts, renderer, options)
