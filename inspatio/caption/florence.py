@@ -104,9 +104,9 @@ class Florence2Captioner:
     def _caption_batch(self, images: Sequence[Image]) -> list[Caption]:
         generate = self.model.generate  # pyright: ignore[reportAttributeAccessIssue] - its stub asks for other models
         answers = generate(**self.encode(images))
-        return [self._read_answer(answer) for answer in answers.tolist()]
+        return [self.read_answer(answer) for answer in answers.tolist()]
 
-    def _read_answer(self, tokens: list[int]) -> Caption:
+    def read_answer(self, tokens: list[int]) -> Caption:
         """One row of the decoder's output: a start token, the answer, an end token unless it was cut, padding."""
         answer, end = tokens[1:], self._generation.eos_token_id
         cut = end not in answer

@@ -40,7 +40,7 @@ class ImageFormat:
             MissingWeightsError: a field is missing or asks for other steps than Florence-2's.
         """
         for name, expected in _FACTS.items():
-            if fields.get(name, expected) != expected:
+            if fields.get(name) not in (None, expected):
                 raise MissingWeightsError(f"{source}: {name} is {fields[name]!r}, expected {expected!r} for Florence-2")
         try:
             size = fields["size"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,56 +35,75 @@ _SENTENCES = """
 """
 WORDS = tuple(_SENTENCES.split())
 
-IMAGE_SIZE = 64
-VISION: dict[str, Any] = {
-    "depths": [1, 1, 2, 1],
-    "patch_size": [7, 3, 3, 3],
-    "patch_stride": [4, 2, 2, 2],
-    "patch_padding": [3, 1, 1, 1],
-    "patch_prenorm": [False, True, True, True],
-    "embed_dim": [8, 16, 24, 32],
-    "num_heads": [1, 2, 3, 4],
-    "num_groups": [1, 2, 3, 4],
-    "window_size": 4,
-    "projection_dim": 64,
-    "drop_path_rate": 0.1,
-    "max_temporal_embeddings": 100,
-    "max_position_embeddings": 50,
-}
-TEXT: dict[str, Any] = {
-    "d_model": 64,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 128,
-    "decoder_ffn_dim": 128,
-    "max_position_embeddings": 1024,
-    "pad_token_id": 1,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 2,
-}
 
-FULL_SIZE = 768
-FULL_VISION: dict[str, Any] = VISION | {
-    "depths": [1, 1, 9, 1],
-    "embed_dim": [256, 512, 1024, 2048],
-    "num_heads": [8, 16, 32, 64],
-    "num_groups": [8, 16, 32, 64],
-    "window_size": 12,
-    "projection_dim": 1024,
-}
-FULL_TEXT: dict[str, Any] = TEXT | {
-    "d_model": 1024,
-    "encoder_layers": 12,
-    "decoder_layers": 12,
-    "encoder_attention_heads": 16,
-    "decoder_attention_heads": 16,
-    "encoder_ffn_dim": 4096,
-    "decoder_ffn_dim": 4096,
-}
-"""Florence-2-large, for benchmarks."""
+@dataclass(frozen=True)
+class Sizes:
+    """A network's sizes: transformers' vision and text fields, the image's side in pixels, and the tokens of the file.
+
+    The file is filled up to ``tokens`` with some that no text needs; None leaves it at what the words need.
+    """
+
+    vision: dict[str, Any]
+    text: dict[str, Any]
+    image_size: int
+    tokens: int | None = None
+
+
+TINY = Sizes(
+    {
+        "depths": [1, 1, 2, 1],
+        "patch_size": [7, 3, 3, 3],
+        "patch_stride": [4, 2, 2, 2],
+        "patch_padding": [3, 1, 1, 1],
+        "patch_prenorm": [False, True, True, True],
+        "embed_dim": [8, 16, 24, 32],
+        "num_heads": [1, 2, 3, 4],
+        "num_groups": [1, 2, 3, 4],
+        "window_size": 4,
+        "projection_dim": 64,
+        "drop_path_rate": 0.1,
+        "max_temporal_embeddings": 100,
+        "max_position_embeddings": 50,
+    },
+    {
+        "d_model": 64,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 128,
+        "decoder_ffn_dim": 128,
+        "max_position_embeddings": 1024,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    },
+    image_size=64,
+)
+
+
+def _published(width: int, d_model: int, layers: int) -> Sizes:
+    """Sizes of a published network: the vision tower's first width, the text's width, the layers of each side."""
+    widths, heads = ([first * 2**stage for stage in range(4)] for first in (width, width // 32))
+    sides = ("encoder", "decoder")
+    vision = {"depths": [1, 1, 9, 1], "embed_dim": widths, "num_heads": heads, "num_groups": heads}
+    text = {
+        **{f"{side}_layers": layers for side in sides},
+        **{f"{side}_attention_heads": d_model // 64 for side in sides},
+        **{f"{side}_ffn_dim": 4 * d_model for side in sides},
+    }
+    return Sizes(
+        TINY.vision | vision | {"window_size": 12, "projection_dim": d_model},
+        TINY.text | text | {"d_model": d_model},
+        image_size=768,
+        tokens=50265,
+    )
+
+
+BASE = _published(128, 768, 6)
+LARGE = _published(256, 1024, 12)
+"""As Florence-2-base and Florence-2-large are, for benchmarks."""
 
 _CONVERTED_TOKENIZER: dict[str, Any] = {
     "model_max_length": 1024,
@@ -116,23 +136,17 @@ def write(folder: Path, seed: int = 0, layout: Layout = "converted") -> None:
         torch.save(to_original(state), folder / "pytorch_model.bin")
 
 
-def write_settings(
-    folder: Path,
-    layout: Layout = "converted",
-    vision: dict[str, Any] = VISION,
-    text: dict[str, Any] = TEXT,
-    image_size: int = IMAGE_SIZE,
-) -> None:
+def write_settings(folder: Path, layout: Layout = "converted", sizes: Sizes = TINY) -> None:
     """Write everything but the weights."""
-    tokenizer = make_tokenizer()
-    preprocessor = _preprocessor(image_size)
+    tokenizer = make_tokenizer(sizes)
+    preprocessor = _preprocessor(sizes.image_size)
     if layout == "converted":
         tokenizer.add_special_tokens([_special(token) for token in (*TASK_TOKENS, IMAGE_TOKEN)])
-        config = _converted_config(vision, text)
+        config = _converted_config(sizes)
         _write_json(folder / "tokenizer_config.json", _CONVERTED_TOKENIZER)
         _write_json(folder / "processor_config.json", {"processor_class": "Florence2Processor"})
     else:
-        config = _original_config(vision, text)
+        config = _original_config(sizes)
         preprocessor["auto_map"] = {"AutoProcessor": "processing_florence2.Florence2Processor"}
         _write_json(folder / "tokenizer_config.json", {"model_max_length": 1024})
         _write_json(folder / "vocab.json", dict(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])))
@@ -145,7 +159,7 @@ def write_settings(
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def make_tokenizer() -> Tokenizer:
+def make_tokenizer(sizes: Sizes = TINY) -> Tokenizer:
     """A byte-level BPE in the order of Florence-2's own file: ``<s> <pad> </s> <unk>``, the text tokens, ``<mask>``."""
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     merges: list[tuple[str, str]] = []
@@ -156,6 +170,7 @@ def make_tokenizer() -> Tokenizer:
                 merges.append((whole, letter))
                 tokens.append(whole + letter)
             whole += letter
+    tokens += [f"unused{number}" for number in range((sizes.tokens or 0) - len(tokens) - 1)]
     tokens.append("<mask>")
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -166,26 +181,20 @@ def make_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def base_rows() -> int:
+def base_rows(sizes: Sizes = TINY) -> int:
     """Rows of the original's token embedding: the file's tokens and the task tokens, without ``<image>``."""
-    return make_tokenizer().get_vocab_size() + len(TASK_TOKENS)
-
-
-def make_config(vision: dict[str, Any], text: dict[str, Any], rows: int, image_token: int) -> Florence2Config:
-    """transformers' config of a network with these sizes and ``rows`` in its token embedding."""
-    return Florence2Config(
-        vision_config=Florence2VisionConfig(**vision),
-        text_config=BartConfig(vocab_size=rows, **text),
-        image_token_id=image_token,
-    )
+    return make_tokenizer(sizes).get_vocab_size() + len(TASK_TOKENS)
 
 
 def make_state(seed: int) -> dict[str, torch.Tensor]:
     """The tiny network's tensors by transformers' names, float16, made of one seed."""
     tokenizer = make_tokenizer()
     rows = _rounded(base_rows() + 1)
+    config = Florence2Config(
+        vision_config=Florence2VisionConfig(**TINY.vision), text_config=BartConfig(vocab_size=rows, **TINY.text)
+    )
     with torch.device("meta"):
-        model = Florence2ForConditionalGeneration(make_config(VISION, TEXT, rows, base_rows()))
+        model = Florence2ForConditionalGeneration(config)
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, torch.Tensor] = {}
     for name, tensor in model.state_dict().items():
@@ -199,7 +208,7 @@ def make_state(seed: int) -> dict[str, torch.Tensor]:
         else:
             gain = 2 if "encoder_attn" in name else 1
             state[name] = gain * noise / tensor[0].numel() ** 0.5
-    state[_TIME_TABLE] = _time_table(VISION["max_temporal_embeddings"], VISION["embed_dim"][-1])
+    state[_TIME_TABLE] = _time_table(TINY.vision["max_temporal_embeddings"], TINY.vision["embed_dim"][-1])
     # Only whole words are likely, weakly enough that one does not call for itself again. The end is decided by the
     # first feature, which no layer of the decoder writes: it says how far the answer has come.
     embedding = state["model.language_model.shared.weight"]
@@ -207,7 +216,7 @@ def make_state(seed: int) -> dict[str, torch.Tensor]:
     embedding *= 0.2
     embedding[[token for token in range(rows) if token not in words]] *= 0.02
     embedding[:, 0] = 0
-    embedding[TEXT["eos_token_id"], 0] = 20
+    embedding[TINY.text["eos_token_id"], 0] = 20
     for name, tensor in state.items():
         if re.search(r"decoder\.layers\.\d+\.(.*\.out_proj|fc2)\.", name):
             tensor[0] = 0
@@ -250,20 +259,22 @@ _TO_ORIGINAL = (
 )
 
 
-def _converted_config(vision: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+def _converted_config(sizes: Sizes) -> dict[str, Any]:
+    rows = base_rows(sizes)
     return {
         "architectures": ["Florence2ForConditionalGeneration"],
         "dtype": "float16",
-        "image_token_id": base_rows(),
+        "image_token_id": rows,
         "is_encoder_decoder": True,
         "model_type": "florence2",
-        "text_config": {"model_type": "bart", "vocab_size": _rounded(base_rows() + 1), "dropout": 0.1, **text},
+        "text_config": {"model_type": "bart", "vocab_size": _rounded(rows + 1), "dropout": 0.1, **sizes.text},
         "tie_word_embeddings": True,
-        "vision_config": {"model_type": "florence_vision", **vision},
+        "vision_config": {"model_type": "florence_vision", **sizes.vision},
     }
 
 
-def _original_config(vision: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+def _original_config(sizes: Sizes) -> dict[str, Any]:
+    vision, rows = sizes.vision, base_rows(sizes)
     tables = ("max_temporal_embeddings", "max_position_embeddings")
     return {
         "_name_or_path": "florence2",
@@ -279,8 +290,8 @@ def _original_config(vision: dict[str, Any], text: dict[str, Any]) -> dict[str, 
         "pad_token_id": 1,
         "projection_dim": vision["projection_dim"],
         "text_config": {
-            **text,
-            "vocab_size": base_rows(),
+            **sizes.text,
+            "vocab_size": rows,
             "activation_function": "gelu",
             "add_bias_logits": False,
             "add_final_layer_norm": False,
@@ -304,7 +315,7 @@ def _original_config(vision: dict[str, Any], text: dict[str, Any]) -> dict[str, 
             "image_pos_embed": {"type": "learned_abs_2d", "max_pos_embeddings": vision["max_position_embeddings"]},
             "image_feature_source": ["spatial_avg_pool", "temporal_avg_pool"],
         },
-        "vocab_size": base_rows(),
+        "vocab_size": rows,
     }
 
 

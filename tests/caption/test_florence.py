@@ -10,6 +10,7 @@ from tiny import florence as tiny
 from transformers import Florence2ForConditionalGeneration
 
 from inspatio.caption.florence import Florence2Captioner
+from inspatio.caption.florence_folder import FlorenceFolder
 from inspatio.caption.florence_image import ImageFormat
 from inspatio.caption.florence_task import INSTRUCTION, describe
 from inspatio.errors import UsageError
@@ -114,7 +115,7 @@ def test_stopped_at_the_limit_is_flagged(folders, images):
 def test_degenerate_answers_of_the_decoder(captioners, answer, flags):
     captioner = captioners["converted"]
     tokens = [token if isinstance(token, int) else captioner.folder.token(token) for token in answer]
-    assert captioner._read_answer(tokens).flags == flags
+    assert captioner.read_answer(tokens).flags == flags
 
 
 def test_a_network_gone_wrong_is_flagged(folders, images):
@@ -164,11 +165,12 @@ def test_sizes_out_of_range(folders, options):
         Florence2Captioner.load(folders["converted"], **options)
 
 
-def test_the_published_sizes_give_577_tokens(tmp_path: Path):
-    from inspatio.caption.florence_folder import FlorenceFolder
-
-    tiny.write_settings(tmp_path, "original", tiny.FULL_VISION, tiny.FULL_TEXT, tiny.FULL_SIZE)
-    assert FlorenceFolder.read(tmp_path).image_tokens == 577
+def test_published_numbers(tmp_path: Path):
+    tiny.write_settings(tmp_path, "original", tiny.LARGE)
+    folder = FlorenceFolder.read(tmp_path)
+    assert folder.image_tokens == 577
+    assert (folder.token("<loc_0>"), folder.token("<loc_999>"), folder.token("<and>")) == (50269, 51268, 51288)
+    assert (folder.image_token, folder.text.vocab_size) == (51289, 51328)
 
 
 def test_images_become_squares_whatever_their_shape():
