@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from inspatio.cameras import relative_to_first
+from inspatio.errors import ClipError
 from inspatio.geometry.base import Progress
 from inspatio.geometry.da3 import alignment
 from inspatio.geometry.da3.camera import to_source_frame
@@ -63,8 +64,10 @@ def _write(clip: Clip, cameras: Cameras, waiting: Waiting, folder: Path, finding
     scale = _scale(clip, cameras, waiting, findings)
     sky = _sky_depth(waiting, scale, findings)
     writer = GeometryWriter(folder, clip.size, clip.small_size, clip.count)
+    known = 0
     for start, stop in pieces(clip.count):
         depth = waiting.depth.read(start, stop) * scale[start:stop, None, None].astype(np.float32)
+        known += np.count_nonzero(depth)
         confidence = None if waiting.confidence is None else waiting.confidence.read(start, stop)
         is_sky = None if waiting.sky is None else waiting.sky.read(start, stop)
         if is_sky is not None and sky is not None:
@@ -72,6 +75,7 @@ def _write(clip: Clip, cameras: Cameras, waiting: Waiting, folder: Path, finding
             if confidence is not None:
                 confidence[is_sky] = 1
         writer.write(depth, confidence, is_sky)
+    _report_unknown(1 - known / (clip.count * clip.small_size[0] * clip.small_size[1]), findings)
 
     poses = cameras.world_to_camera.copy()
     poses[:, :3, 3] *= scale[0]
@@ -126,6 +130,16 @@ def _sky_depth(waiting: Waiting, scale: NDArray[np.float64], findings: Findings)
 
     furthest = alignment.FURTHEST_SKY if findings.scale == "metres" else np.inf
     return alignment.sky_depth(ground, furthest)
+
+
+def _report_unknown(share: float, findings: Findings) -> None:
+    if share == 1:
+        raise ClipError(
+            "Depth Anything 3 gave no finite depth for any pixel. The weights are damaged: get them again "
+            "(scripts/download.sh DA3)"
+        )
+    if share:
+        findings.notes.append(f"{share:.1%} of the depth values were not numbers and count as not known")
 
 
 def _report_views(intrinsics: Intrinsics, size: tuple[int, int], findings: Findings) -> None:

@@ -117,7 +117,6 @@ class Sweep:
         self._options = clip.options
         self._device = clip.device
         self._findings = findings
-        self._unknown = 0
 
     def run(self, progress: Progress) -> Cameras:
         """Every frame through every network."""
@@ -153,7 +152,6 @@ class Sweep:
             self._single_frames(self._frames.read(part), start, self._waiting.depth)
             self._frames.forget(part.stop)
             progress(part.stop, self._count)
-        self._report_unknown()
         view = self._options.field_of_view
         focal = self._size[1] / 2 / np.tan(np.deg2rad(view or ASSUMED_VIEW) / 2)
         intrinsics = np.tile(np.diag([focal, focal, 1.0]), (self._count, 1, 1))
@@ -187,7 +185,7 @@ class Sweep:
                 "Depth Anything 3 gave camera poses that are not numbers; expected finite ones. The weights are "
                 "damaged: get them again (scripts/download.sh DA3)"
             )
-        return View(self._known(seen.depth), seen.confidence.cpu().numpy(), intrinsics, orthonormalised(poses))
+        return View(_known(seen.depth), seen.confidence.cpu().numpy(), intrinsics, orthonormalised(poses))
 
     def _smaller(self, tried: int) -> int:
         windows.release_memory(self._device)
@@ -217,18 +215,10 @@ class Sweep:
                     f"out of memory with {len(images)} single frames; free memory on {self._device}, or use a "
                     "smaller model"
                 ) from error
-            depth.write(start + at, self._known(seen.depth))
+            depth.write(start + at, _known(seen.depth))
             self._waiting.sky.write(start + at, alignment.is_sky(seen.sky.cpu().numpy()))
 
-    def _known(self, depth: torch.Tensor) -> NDArray[np.float32]:
-        """Depth on the host, 0 where the network gave no number."""
-        values = depth.float().cpu().numpy()
-        known = np.isfinite(values) & (values > 0)
-        self._unknown += int(values.size - known.sum())
-        return np.where(known, values, np.float32(0))
-
     def _report(self, stitcher: Stitcher, lengths: list[int]) -> None:
-        self._report_unknown()
         self._findings.settings["windows"] = lengths
         self._findings.settings["seam_errors"] = [
             round(seam.alignment.error, 5) if np.isfinite(seam.alignment.error) else None for seam in stitcher.seams
@@ -244,13 +234,8 @@ class Sweep:
                     f"windows joined at frame {seam.start} fit loosely ({how}): scale or position may jump there"
                 )
 
-    def _report_unknown(self) -> None:
-        total = self._count * self._size[0] * self._size[1]
-        if self._unknown >= total:
-            raise ClipError(
-                "Depth Anything 3 gave no finite depth for any pixel. The weights are damaged: get them again "
-                "(scripts/download.sh DA3)"
-            )
-        if self._unknown:
-            share = self._unknown / total
-            self._findings.notes.append(f"{share:.1%} of the depth values were not numbers and count as not known")
+
+def _known(depth: torch.Tensor) -> NDArray[np.float32]:
+    """Depth on the host, 0 where the network gave no number."""
+    values = depth.float().cpu().numpy()
+    return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
