@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from inspatio.errors import UsageError, UserError
+from inspatio.parallel import LOCK_HELD
 
 ABOUT = {
     "run": "the whole pipeline: caption, geometry, render, generate",
@@ -22,6 +23,7 @@ ABOUT = {
     "geometry": "stage 2a: depth and cameras of every clip",
     "render": "stage 2b: every clip along the trajectory, and where it has holes",
     "generate": "stage 3: the novel-view videos",
+    "licenses": "which weights are used, and under what terms",
     "doctor": "what this machine and these checkpoints can do, and what is missing",
 }
 
@@ -80,19 +82,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    from inspatio.pipeline import LOCK_HELD, STAGES, run
-
     parser = make_parser()
     # A worker gets the whole command line of the run that started it and takes what its stage knows.
     arguments = parser.parse_known_args(argv)[0] if LOCK_HELD in os.environ else parser.parse_args(argv)
-    if arguments.command == "doctor":
+    if arguments.command in ("doctor", "licenses"):
+        from inspatio.config import find_profile, load_profile, profile_names
+
+        names = [arguments.profile] if arguments.profile else profile_names()
+        profiles = [load_profile(find_profile(name)) for name in names]
+        if arguments.command == "licenses":
+            from inspatio.licenses import print_licenses
+
+            return print_licenses(profiles)
         from inspatio.doctor import examine
 
-        return examine(arguments.profile)
+        return examine(profiles)
     from inspatio.options import resolve
 
+    job = resolve(arguments)
+    from inspatio.pipeline import STAGES, run
+
     stages = STAGES if arguments.command == "run" else (arguments.command,)
-    return run(resolve(arguments), stages, argv[1:])
+    return run(job, stages, argv[1:])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from inspatio.checkpoints import DOWNLOAD, needs
-from inspatio.config import Profile, find_profile, load_profile, profile_names
+from inspatio.config import Profile
 
 PACKAGES = ("torch", "transformers", "numpy", "numba", "av", "opencv-python-headless")
 OPTIONAL = {
@@ -19,10 +19,8 @@ OPTIONAL = {
 }
 
 
-def examine(profile: str | None) -> int:
-    """Print the report; with a profile named, the exit code says whether it can run (0) or not (1)."""
-    names = [profile] if profile else profile_names()
-    profiles = [load_profile(find_profile(name)) for name in names]
+def examine(profiles: list[Profile]) -> int:
+    """Print the report; the exit code says whether any of the profiles can run (0) or none (1)."""
     print("\n".join([*_machine(), "", *_packages(), ""]))
     ready = []
     for candidate in profiles:

@@ -80,6 +80,8 @@ class CaptionBlock(_Record):
     text: str
     origin: str
     flags: list[str] = []
+    weights: dict[str, str] = {}
+    """Which weights had a part in it, and their terms."""
 
 
 class GeometryBlock(_Record):
@@ -91,6 +93,7 @@ class GeometryBlock(_Record):
     scale: ScaleKind
     frame_count: int
     notes: list[str] = []
+    weights: dict[str, str] = {}
 
 
 class RenderBlock(_Record):
@@ -113,6 +116,7 @@ class OutputBlock(_Record):
     frame_count: int
     generator: str
     notes: list[str] = []
+    weights: dict[str, str] = {}
 
 
 class ErrorBlock(_Record):

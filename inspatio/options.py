@@ -43,6 +43,9 @@ class Job:
     fail_fast: bool
     dry_run: bool
     comparison: bool
+    report: bool
+    export: Literal["ply", "glb", "colmap"] | None
+    export_frames: tuple[int, ...] | None
     skip: frozenset[str]
     """Names of stages whose finished blocks are trusted as they are."""
     gpus: dict[str, list[str]]
@@ -140,6 +143,22 @@ def geometry(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def geometry_views(parser: argparse.ArgumentParser) -> None:
+    """What a person or another program gets to see of the geometry; `inspatio geometry` alone takes these."""
+    group = parser.add_argument_group("to look at")
+    group.add_argument(
+        "--report", action="store_true", help="write reports/<clip>/: a picture, and what was found in words"
+    )
+    group.add_argument(
+        "--export", choices=("ply", "glb", "colmap"), help="write exports/<clip>: a point cloud or a COLMAP text model"
+    )
+    group.add_argument(
+        "--export_frames",
+        metavar="NUMBERS",
+        help="frames that points come from, comma-separated [8 of all]",
+    )
+
+
 def trajectory(parser: argparse.ArgumentParser) -> None:
     """What decides the target cameras and with them the run folder: for render and generate."""
     group = parser.add_argument_group("trajectory")
@@ -230,7 +249,7 @@ def skips(parser: argparse.ArgumentParser) -> None:
 
 STAGE_OPTIONS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], ...]] = {
     "caption": (common, caption),
-    "geometry": (common, geometry),
+    "geometry": (common, geometry, geometry_views),
     "render": (common, trajectory, render),
     "generate": (common, trajectory, generate),
     "run": (common, trajectory, caption, geometry, render, generate, skips),
@@ -296,6 +315,9 @@ def resolve(arguments: argparse.Namespace) -> Job:
         fail_fast=given["fail_fast"],
         dry_run=given["dry_run"],
         comparison=given.get("comparison", False),
+        report=given.get("report", False),
+        export=given.get("export"),
+        export_frames=_export_frames(given),
         skip=frozenset(
             stage
             for stage, option in (("caption", "skip_step1"), ("geometry", "skip_step2"), ("generate", "skip_step3"))
@@ -319,6 +341,16 @@ def _ids(given: dict[str, object], option: str) -> list[str]:
     if not all(part.isdigit() for part in ids):
         raise UsageError(f"--{option} {text}: expected GPU numbers separated by commas, such as 0,1")
     return ids
+
+
+def _export_frames(given: dict[str, object]) -> tuple[int, ...] | None:
+    text = given.get("export_frames")
+    if text is None:
+        return None
+    parts = [part.strip() for part in str(text).split(",")]
+    if not given.get("export") or not all(part.isdigit() for part in parts):
+        raise UsageError(f"--export_frames {text}: expected frame numbers separated by commas, together with --export")
+    return tuple(int(part) for part in parts)
 
 
 def _freeze_frame(given: dict[str, object]) -> int | Literal["middle"]:

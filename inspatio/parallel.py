@@ -13,6 +13,9 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+LOCK_HELD = "INSPATIO_LOCK_HELD"
+"""Set in the environment of workers that a run starts: it has prepared and locked the folders on their behalf."""
+
 
 @dataclass(frozen=True)
 class Crew:

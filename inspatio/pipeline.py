@@ -19,7 +19,7 @@ from inspatio.console import say
 from inspatio.errors import UserError
 from inspatio.lock import folder_lock
 from inspatio.options import Job
-from inspatio.parallel import part_ways
+from inspatio.parallel import LOCK_HELD, part_ways
 from inspatio.stages.base import Stage, StageName, run_stage, status
 from inspatio.stages.caption import CaptionStage
 from inspatio.stages.generate import GenerateStage
@@ -30,9 +30,6 @@ from inspatio.stages.workspace import PROBE, Workspace
 WORK_STAGES: tuple[StageName, ...] = ("caption", "geometry")
 RUN_STAGES: tuple[StageName, ...] = ("render", "generate")
 STAGES = (*WORK_STAGES, *RUN_STAGES)
-
-LOCK_HELD = "INSPATIO_LOCK_HELD"
-"""Set for the workers that this process starts: the folders are locked on their behalf."""
 
 
 def make_stage(name: StageName, workspace: Workspace) -> Stage:

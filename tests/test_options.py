@@ -22,7 +22,7 @@ SKIPS = {"--skip_step1", "--skip_step2", "--skip_step3"}
 
 FLAGS = {
     "caption": COMMON | CAPTION,
-    "geometry": COMMON | GEOMETRY,
+    "geometry": COMMON | GEOMETRY | {"--report", "--export", "--export_frames"},
     "render": COMMON | TRAJECTORY | RENDER,
     "generate": COMMON | TRAJECTORY | GENERATE,
     "run": COMMON | TRAJECTORY | CAPTION | GEOMETRY | RENDER | GENERATE | SKIPS,

@@ -51,6 +51,9 @@ class Stage(ABC):
     def prepare(self, states: Sequence[ClipState]) -> None:  # noqa: B027  most stages have nothing to prepare
         """What is done once for all clips to do, before they are shared out."""
 
+    def conclude(self, states: Sequence[ClipState]) -> None:  # noqa: B027  most stages have nothing to add
+        """What is done for all finished clips at the end, also for those that were finished before."""
+
     def crew(self, clips: int) -> Crew:
         """Who works with this process on the same clip; by default everybody works alone."""
         return self.job.worker.crew()
@@ -109,9 +112,15 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
     done = len(states) - len(todo) - sum(bool(state.error) for state in states)
     if done and workspace.job.worker.is_main:
         say(f"{stage.name:>8}: {done} of {len(states)} clips are finished already")
-    if not todo:
-        return
-    stage.prepare(todo)
+    if todo:
+        stage.prepare(todo)
+        _process(stage, workspace, todo)
+    if workspace.job.worker.is_main:
+        stage.conclude([state for state in workspace.clips if not state.error])
+
+
+def _process(stage: Stage, workspace: Workspace, todo: Sequence[ClipState]) -> None:
+    """This worker's share of what is to do."""
     crew = stage.crew(len(todo))
     for batch in _batches(crew.share(todo), stage.batch_size):
         begun = time.perf_counter()

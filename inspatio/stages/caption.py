@@ -16,6 +16,7 @@ from inspatio.caption.base import FLAG_MEANINGS, Caption, Captioner
 from inspatio.caption.sidecar import read_sidecar
 from inspatio.console import say
 from inspatio.errors import ClipError
+from inspatio.licenses import weights_in_use
 from inspatio.manifest import CaptionBlock, fingerprint
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.stages.base import Block, Report, Stage
@@ -96,7 +97,11 @@ class CaptionStage(Stage):
             faults = ", ".join(FLAG_MEANINGS[flag] for flag in caption.flags)
             say(f" caption: {state.id}: {faults}; write {state.path.stem}.txt beside the clip, or give --caption")
         return CaptionBlock(
-            fingerprint=fingerprint(self.inputs(state)), text=caption.text, origin=origin, flags=list(caption.flags)
+            fingerprint=fingerprint(self.inputs(state)),
+            text=caption.text,
+            origin=origin,
+            flags=list(caption.flags),
+            weights=weights_in_use(self.job.profile, self.name) if origin == self._config.backend else {},
         )
 
 

@@ -16,6 +16,7 @@ from inspatio.errors import ClipError
 from inspatio.fit import Fit
 from inspatio.generation.base import BLOCK_FRAMES, Generator, Session
 from inspatio.generation.frames import Download
+from inspatio.licenses import weights_in_use
 from inspatio.manifest import OutputBlock, fingerprint
 from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.parallel import Crew
@@ -109,6 +110,7 @@ class GenerateStage(Stage):
                 frame_count=len(renders.cameras.order),
                 generator=self._config.backend,
                 notes=notes,
+                weights=weights_in_use(self.job.profile, self.name),
             )
         ]
 

@@ -8,9 +8,15 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.atomic import atomic_folder
+from inspatio.console import say
 from inspatio.errors import ClipError
 from inspatio.geometry.base import GeometryBackend
+from inspatio.geometry.export import export
+from inspatio.geometry.folder import load_geometry
+from inspatio.geometry.report import write_report
+from inspatio.licenses import weights_in_use
 from inspatio.manifest import GeometryBlock, fingerprint
+from inspatio.media import VideoReader
 from inspatio.stages.base import Block, Report, Stage
 from inspatio.stages.workspace import ClipState, Workspace
 
@@ -51,8 +57,29 @@ class GeometryStage(Stage):
                 scale=summary.scale,
                 frame_count=summary.frame_count,
                 notes=list(summary.notes),
+                weights=weights_in_use(self.job.profile, self.name) if summary.backend == "da3" else {},
             )
         ]
+
+    def conclude(self, states: Sequence[ClipState]) -> None:
+        if not (self.job.report or self.job.export):
+            return
+        for state in states:
+            if state.geometry is None:
+                continue
+            geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
+            with VideoReader(self.workspace.info(state), geometry.image_size) as frames:
+                if self.job.report:
+                    folder = self.workspace.work.folder / "reports" / state.id
+                    report = write_report(geometry, frames, folder)
+                    for line in [*report.sentences, *(f"WARNING: {warning}" for warning in report.warnings)]:
+                        say(f"geometry: {state.id}: {line}")
+                    say(f"geometry: {folder / 'report.png'}")
+                if self.job.export:
+                    suffix = "_colmap" if self.job.export == "colmap" else f".{self.job.export}"
+                    target = self.workspace.work.folder / "exports" / f"{state.id}{suffix}"
+                    export(geometry, frames, target, self.job.export, indices=self.job.export_frames)
+                    say(f"geometry: {target}")
 
     def _backend(self, state: ClipState) -> GeometryBackend:
         """One backend for the whole job, but for clips whose geometry a public clip list names."""
