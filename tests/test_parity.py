@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import parity
 import pytest
 import torch
-from parity_cases.golden import GoldenCase, Measured, compare, judge, read_set, uniform
+from parity_cases.golden import GoldenCase, Measured, compare, judge, noise, read_set, uniform
 from safetensors.torch import save_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -71,3 +72,70 @@ def test_the_past_of_a_name_never_changes() -> None:
     assert (uniform("a", (7,))[:3] == uniform("a", (3,))).all()
     assert (uniform("a", (3,)) != uniform("b", (3,))).all()
     assert compare(torch.ones(2), torch.tensor([1.0, 2.0]), 0.4).error == 0.5
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Networks this small only lose by threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_a_set_of_other_sizes_and_shifts(tmp_path: Path) -> None:
+    """Tag, widths, depths and shifts come from the set: the generator's cases answer for one they have never seen."""
+    sizes = {"dim": 40, "ffn_dim": 48, "freq_dim": 16, "num_heads": 2, "num_layers": 2, "text_dim": 12, "text_len": 5}
+    flows = [f"context{frames}.t{time}.flow" for frames in (3, 6) for time in ("800", "312.5")]
+    caches = [f"context{frames}.{kind}{layer}" for frames in (3, 6) for kind in "kv" for layer in range(2)]
+    shift = ["sigmas", "timesteps", "warped", *(f"noisy{step}" for step in range(4))]
+    names = {
+        "scheduler": [f"shift3.{name}" for name in shift] + [f"shift2.5.{name}" for name in shift],
+        "dit": [*caches, *flows],
+        "block_loop": ["latents.every4th", "per_frame_mean", "per_frame_std"],
+        "mask_pack": ["pack5", "pack10"],
+    }
+    entries = {
+        "scheduler": {"tensors": {key: [] for key in names["scheduler"]}},
+        "dit": {"config": sizes, "latent_hw": [4, 8]},
+        "block_loop": {"config": sizes, "blocks": 2, "renoise_shapes": [[3, 16, 4, 8]] * 6},
+        "mask_pack": {},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps({"tag": "other", "cases": entries}))
+    for name, tensors in names.items():
+        save_file({tensor: torch.zeros(1) for tensor in tensors}, tmp_path / f"{name}.safetensors")
+    known = parity.known_cases()
+    arguments = ["--golden", str(tmp_path)]
+    assert parity.main(arguments) == 1
+    for case in read_set(tmp_path):
+        if case.name in ("dit", "block_loop"):
+            with torch.inference_mode():
+                outputs = known[case.name](case, torch.device("cpu"), torch.float32)
+            made = {
+                key: value.contiguous().clone() for key, value in outputs.items() if isinstance(value, torch.Tensor)
+            }
+            assert set(made) == set(names[case.name])
+            save_file(made, tmp_path / f"{case.name}.safetensors")
+    sigmas = torch.arange(1000, 0, -1) / 1000
+    stored: dict[str, torch.Tensor] = {}
+    clean, fresh = (noise(f"other.sch.{name}", (3, 16, 4, 6)) for name in ("x0", "noise"))
+    for value in (3, 2.5):
+        shifted = value * sigmas / (1 + (value - 1) * sigmas)
+        warped = shifted[[0, 250, 500, 750]]
+        stored |= {f"shift{value}.sigmas": shifted, f"shift{value}.timesteps": 1000 * shifted}
+        stored[f"shift{value}.warped"] = 1000 * warped
+        stored |= {f"shift{value}.noisy{i}": (1 - s) * clean + s * fresh for i, s in enumerate(warped)}
+    save_file(stored, tmp_path / "scheduler.safetensors")
+    masks = {count: noise(f"other.mask.{count}", (1, 1, count, 48, 64)) for count in (5, 10)}
+    packed = {f"pack{count}": torch.zeros(1, 1 + (count - 1) // 4, 4, 6, 8) for count in masks}
+    for count, mask in masks.items():
+        # Half-pixel centres and a factor of eight: the mean of the four pixels in the middle of each square of eight.
+        middle = torch.where(mask > 0, 1.0, -1.0).unflatten(3, (6, 8)).unflatten(5, (8, 8))[0, 0, :, :, 3:5, :, 3:5]
+        for frame, small in enumerate(middle.mean(dim=(2, 4))):
+            latent, channel = divmod(frame + 3, 4)
+            if latent < packed[f"pack{count}"].shape[1]:
+                packed[f"pack{count}"][0, latent, channel] = small
+        packed[f"pack{count}"][0, 0, :3] = packed[f"pack{count}"][0, 0, 3]
+    save_file(packed, tmp_path / "mask_pack.safetensors")
+    assert parity.main(arguments) == 0
