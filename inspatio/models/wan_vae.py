@@ -25,18 +25,28 @@ keeps the last two frames there as everywhere else, as Wan's own code does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
-from inspatio.attention import attention
 from inspatio.errors import MissingWeightsError
 from inspatio.models.codec import LATENT_CHANNELS, TEMPORAL_FACTOR
+from inspatio.models.wan_vae_layers import (
+    CausalConv,
+    Downsample,
+    PixelAttention,
+    ResidualBlock,
+    RmsNorm,
+    TwiceTheLastFrame,
+    Upsample,
+    WanState,
+    as_conv,
+    as_norm,
+    number_slots,
+)
 from inspatio.types import LatentTensor, VideoTensor
 from inspatio.weights import load_state, load_strict
 
@@ -54,23 +64,6 @@ LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
 # fmt: on
 
 
-@dataclass
-class WanState:
-    """What an encoder or a decoder remembers of one clip.
-
-    ``tails`` are, by the slot of each causal layer, the last frames of that layer's input, ``b c t h w``.
-    """
-
-    tails: dict[int, torch.Tensor] = field(default_factory=dict)
-    at_start: bool = True
-    """Nothing has gone through yet: the next pass is the clip's first frame (or latent), alone."""
-
-    @property
-    def bytes(self) -> int:
-        """Memory held, in bytes; constant from the second pass on."""
-        return sum(tail.untyped_storage().nbytes() for tail in self.tails.values())
-
-
 class WanEncoder(nn.Module):
     """Video to normalised latents; implements ``codec.VideoEncoder[WanState]``."""
 
@@ -81,7 +74,7 @@ class WanEncoder(nn.Module):
         self.latents_per_pass = latents_per_pass
         self.encoder = _EncoderNetwork(width)
         self.conv1 = nn.Conv3d(2 * LATENT_CHANNELS, 2 * LATENT_CHANNELS, 1)
-        _number_slots(self)
+        number_slots(self)
 
     def start(self) -> WanState:
         """A fresh state: nothing has been encoded yet."""
@@ -111,7 +104,7 @@ class WanDecoder(nn.Module):
         self.latents_per_pass = latents_per_pass
         self.conv2 = nn.Conv3d(LATENT_CHANNELS, LATENT_CHANNELS, 1)
         self.decoder = _DecoderNetwork(width, past)
-        _number_slots(self)
+        number_slots(self)
 
     def start(self) -> WanState:
         """A fresh state: nothing has been decoded yet."""
@@ -160,14 +153,14 @@ class _EncoderNetwork(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         widths = [width * factor for factor in WIDTH_FACTORS]
-        self.conv1 = _CausalConv(3, width)
+        self.conv1 = CausalConv(3, width)
         layers: list[nn.Module] = []
         channels = width
         for level, out in enumerate(widths):
-            layers += [_ResidualBlock(channels, out), _ResidualBlock(out, out)]
+            layers += [ResidualBlock(channels, out), ResidualBlock(out, out)]
             channels = out
             if level < 3:
-                layers.append(_Downsample(out, in_time=level > 0))
+                layers.append(Downsample(out, in_time=level > 0))
         self.downsamples = nn.ModuleList(layers)
         self.middle = _middle(channels)
         self.head = _head(channels, 2 * LATENT_CHANNELS)
@@ -176,7 +169,8 @@ class _EncoderNetwork(nn.Module):
         x = self.conv1(x, state)
         for layer in (*self.downsamples, *self.middle):
             x = layer(x, state)
-        return self.head["2"](F.silu(self.head["0"](x), inplace=True), state)
+        x = as_conv(self.head["2"]).gather(x, state, as_norm(self.head["0"]))
+        return as_conv(self.head["2"]).convolve(x)
 
 
 class _DecoderNetwork(nn.Module):
@@ -184,18 +178,18 @@ class _DecoderNetwork(nn.Module):
         super().__init__()
         widths = [width * factor for factor in reversed(WIDTH_FACTORS)]
         channels = widths[0]
-        self.conv1 = _CausalConv(LATENT_CHANNELS, channels)
+        self.conv1 = CausalConv(LATENT_CHANNELS, channels)
         self.middle = _middle(channels)
         layers: list[nn.Module] = []
         for level, out in enumerate(widths):
-            layers += [_ResidualBlock(channels, out), _ResidualBlock(out, out), _ResidualBlock(out, out)]
+            layers += [ResidualBlock(channels, out), ResidualBlock(out, out), ResidualBlock(out, out)]
             channels = out
             if level < 3:
                 # Only the first of them meets single frames, where the two kinds of past differ.
                 time_conv = (
-                    (_TwiceTheLastFrame if past == "inspatio" and level == 0 else _CausalConv) if level < 2 else None
+                    (TwiceTheLastFrame if past == "inspatio" and level == 0 else CausalConv) if level < 2 else None
                 )
-                layers.append(_Upsample(out, time_conv))
+                layers.append(Upsample(out, time_conv))
                 channels = out // 2
         self.upsamples = nn.ModuleList(layers)
         self.head = _head(channels, 3)
@@ -204,159 +198,18 @@ class _DecoderNetwork(nn.Module):
         x = self.conv1(x, state)
         for layer in (*self.middle, *self.upsamples):
             x = layer(x, state)
-        return self.head["2"](F.silu(self.head["0"](x), inplace=True), state)
-
-
-class _CausalConv(nn.Conv3d):
-    """A convolution over time and space that sees no future: its first frames come from the state."""
-
-    slot: int
-
-    def __init__(
-        self, channels: int, out: int, kernel: tuple[int, int, int] = (3, 3, 3), stride: int = 1, tail: int = 2
-    ) -> None:
-        super().__init__(channels, out, kernel, (stride, 1, 1), padding=(0, kernel[1] // 2, kernel[2] // 2))
-        self.tail = tail
-        """How many input frames of the past it needs."""
-
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - the state is an argument, not hidden
-        self, x: torch.Tensor, state: WanState
-    ) -> torch.Tensor:
-        past = state.tails.get(self.slot)
-        if past is None:
-            past = x.new_zeros((*x.shape[:2], self.tail, *x.shape[3:]))
-        x = torch.cat([past, x], dim=2)
-        state.tails[self.slot] = x[:, :, -self.tail :].clone()  # a view would keep the whole input alive
-        if x.device.type == "cpu" and x.dtype == torch.float32:
-            return self._frame_by_frame(x)
-        return super().forward(x)
-
-    def _frame_by_frame(self, x: torch.Tensor) -> torch.Tensor:
-        """The same as a sum of 2D convolutions: PyTorch has a fast float32 kernel for those on the CPU, for 3D none."""
-        size, stride = self.weight.shape[2], self.stride[0]
-        count = (x.shape[2] - size) // stride + 1
-        result: torch.Tensor | None = None
-        for tap in range(size):
-            frames = rearrange(x[:, :, tap : tap + stride * count : stride][:, :, :count], "b c t h w -> (b t) c h w")
-            bias = self.bias if tap == 0 else None
-            part = F.conv2d(frames, self.weight[:, :, tap], bias, padding=self.padding[1:])  # pyright: ignore[reportArgumentType]
-            result = part if result is None else result.add_(part)
-        assert result is not None
-        return rearrange(result, "(b t) c h w -> b c t h w", b=x.shape[0])
-
-
-class _TwiceTheLastFrame(_CausalConv):
-    """Keeps the last frame twice instead of the last two frames (but for the first it sees: zeros are before that)."""
-
-    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
-        results = []
-        for frame in x.split(1, dim=2):
-            is_first = self.slot not in state.tails
-            results.append(super().forward(frame, state))
-            if not is_first:
-                state.tails[self.slot] = torch.cat([frame, frame], dim=2)
-        return torch.cat(results, dim=2)
-
-
-class _RmsNorm(nn.Module):
-    """Divides the channels of each pixel by their root mean square; gain, no bias."""
-
-    def __init__(self, channels: int, dims: int = 3) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels, *[1] * dims))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # The smallest addend that float32 does not round away next to zero: only all-zero pixels notice it.
-        normed = F.rms_norm(x.movedim(1, -1), (x.shape[1],), self.gamma.flatten(), eps=1e-26)
-        return normed.movedim(-1, 1)
-
-
-class _ResidualBlock(nn.Module):
-    """Twice norm, SiLU and causal convolution, added to the input (brought to as many channels)."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        # Numbered as published: 1 and 4 are activations, 5 is a dropout.
-        self.residual = nn.ModuleDict(
-            {
-                "0": _RmsNorm(channels),
-                "2": _CausalConv(channels, out),
-                "3": _RmsNorm(out),
-                "6": _CausalConv(out, out),
-            }
-        )
-        self.shortcut = nn.Conv3d(channels, out, 1) if channels != out else nn.Identity()
-
-    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
-        residual = self.residual["2"](F.silu(self.residual["0"](x), inplace=True), state)
-        residual = self.residual["6"](F.silu(self.residual["3"](residual), inplace=True), state)
-        return residual.add_(self.shortcut(x))
-
-
-class _Attention(nn.Module):
-    """Every pixel of a frame attends to all pixels of that frame, with one head as wide as the network."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = _RmsNorm(channels, dims=2)
-        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.proj = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
-        b, _, _, h, w = x.shape
-        frames = rearrange(x, "b c t h w -> (b t) c h w")
-        query, key, value = rearrange(self.to_qkv(self.norm(frames)), "n (k c) h w -> k n (h w) 1 c", k=3)
-        mixed = rearrange(attention(query, key, value), "n (h w) 1 c -> n c h w", h=h, w=w)
-        return x + rearrange(self.proj(mixed), "(b t) c h w -> b c t h w", b=b)
-
-
-class _Downsample(nn.Module):
-    """Half the height and width and, where ``in_time``, half the frames: all but the clip's first, which stays."""
-
-    def __init__(self, channels: int, in_time: bool) -> None:
-        super().__init__()
-        self.resample = nn.ModuleDict({"1": nn.Conv2d(channels, channels, 3, stride=2)})
-        self.time_conv = _CausalConv(channels, channels, (3, 1, 1), stride=2, tail=1) if in_time else None
-
-    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
-        frames = F.pad(rearrange(x, "b c t h w -> (b t) c h w"), (0, 1, 0, 1))
-        x = rearrange(self.resample["1"](frames), "(b t) c h w -> b c t h w", b=x.shape[0])
-        if self.time_conv is None:
-            return x
-        if state.at_start:
-            state.tails[self.time_conv.slot] = x
-            return x
-        return self.time_conv(x, state)
-
-
-class _Upsample(nn.Module):
-    """Twice the height and width at half the channels and, with a ``time_conv``, two frames for each but the first."""
-
-    def __init__(self, channels: int, time_conv: type[_CausalConv] | None) -> None:
-        super().__init__()
-        self.resample = nn.ModuleDict({"1": nn.Conv2d(channels, channels // 2, 3, padding=1)})
-        self.time_conv = time_conv(channels, 2 * channels, (3, 1, 1)) if time_conv else None
-
-    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
-        # The first frame does not enter the convolution's past either: that begins with zeros at the second.
-        if self.time_conv is not None and not state.at_start:
-            x = rearrange(self.time_conv(x, state), "b (k c) t h w -> b c (t k) h w", k=2)
-        frames = F.interpolate(rearrange(x, "b c t h w -> (b t) c h w"), scale_factor=2, mode="nearest-exact")
-        return rearrange(self.resample["1"](frames), "(b t) c h w -> b c t h w", b=x.shape[0])
+        x = as_conv(self.head["2"]).gather(x, state, as_norm(self.head["0"]))
+        return as_conv(self.head["2"]).convolve(x)
 
 
 def _middle(channels: int) -> nn.ModuleList:
-    return nn.ModuleList([_ResidualBlock(channels, channels), _Attention(channels), _ResidualBlock(channels, channels)])
+    return nn.ModuleList(
+        [ResidualBlock(channels, channels), PixelAttention(channels), ResidualBlock(channels, channels)]
+    )
 
 
 def _head(channels: int, out: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"0": _RmsNorm(channels), "2": _CausalConv(channels, out)})
-
-
-def _number_slots(model: nn.Module) -> None:
-    """Give every causal layer its place in the state."""
-    for slot, layer in enumerate(m for m in model.modules() if isinstance(m, _CausalConv)):
-        layer.slot = slot
+    return nn.ModuleDict({"0": RmsNorm(channels), "2": CausalConv(channels, out)})
 
 
 def _passes(x: torch.Tensor, state: WanState, size: int) -> Iterator[torch.Tensor]:

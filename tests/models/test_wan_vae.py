@@ -54,7 +54,7 @@ def groups(sizes: list[int], total: int) -> list[int]:
     return [size for size in [*result, rest] if size > 0]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(sizes=cuts, latents_per_pass=st.integers(1, 3))
 def test_encoding_in_groups_equals_the_whole(sizes: list[int], latents_per_pass: int) -> None:
     encoder, video = random_encoder(), clip()
@@ -72,7 +72,7 @@ def test_encoding_in_groups_equals_the_whole(sizes: list[int], latents_per_pass:
 
 
 @pytest.mark.parametrize("past", ["inspatio", "wan"])
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(sizes=cuts, latents_per_pass=st.integers(1, 3))
 def test_decoding_in_groups_equals_the_whole(past, sizes: list[int], latents_per_pass: int) -> None:
     decoder, latents = random_decoder(past=past), some_latents()
