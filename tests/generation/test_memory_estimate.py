@@ -93,14 +93,19 @@ def published_peak(codec: str = "taehv", offload: bool = False, precision: str =
 
 def test_offload_fp8_and_small_autoencoders_take_less() -> None:
     assert published_peak() < published_peak("wan")
-    assert published_peak(offload=True) < published_peak()
+    for codec in ("wan", "taehv"):
+        assert published_peak(codec, offload=True) < published_peak(codec)
     assert published_peak(precision="fp8") < published_peak()
 
 
-def test_targets_at_832x480_with_the_small_autoencoders() -> None:
-    """8 GB without offload and 5 GB with it, and half a gigabyte of that for the CUDA context."""
+def test_targets_at_832x480() -> None:
+    """8 GB without offload and 5 GB with it, and half a gigabyte of that for the CUDA context.
+
+    Wan's own autoencoders remember too much for the first; with offload they fit as well.
+    """
     assert published_peak() < 7.5e9
     assert published_peak(offload=True) < 4.5e9
+    assert published_peak("wan", offload=True) < 4.5e9
 
 
 def test_table_names_the_peak() -> None:
