@@ -208,7 +208,8 @@ class CausalSession:
 
     def _encode_condition(self, world_to_camera: WorldToCamera) -> LatentTensor:
         """Mask and render latents of the target view."""
-        with self._watch("render"):
+        # Not on the caller's stream: a renderer waits for its own work, and that stream is behind the last decoding.
+        with self._encoding.after(), self._watch("render"):
             frames, masks = self._renders.read(self._start, world_to_camera)
         expected = (len(world_to_camera), *self._generator.options.size)
         if frames.shape[:3] != expected or masks.shape != expected:
