@@ -97,7 +97,7 @@ def _dispatch(argv: list[str]) -> int:
         from inspatio.doctor import examine
 
         return examine(profiles)
-    from inspatio.options import resolve
+    from inspatio.job import resolve
 
     job = resolve(arguments)
     from inspatio.pipeline import STAGES, run

@@ -17,8 +17,8 @@ from inspatio.atomic import sweep
 from inspatio.checkpoints import require
 from inspatio.console import say
 from inspatio.errors import UserError
+from inspatio.job import Job
 from inspatio.lock import folder_lock
-from inspatio.options import Job
 from inspatio.parallel import LOCK_HELD, part_ways
 from inspatio.stages.base import Stage, StageName, run_stage, status
 from inspatio.stages.caption import CaptionStage

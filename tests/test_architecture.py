@@ -16,7 +16,7 @@ LEVELS = [
     },
     {"caption", "geometry", "render", "models"},
     {"generation", "factory"},
-    {"options", "stages", "pipeline", "cli", "doctor", "licenses"},
+    {"options", "job", "stages", "pipeline", "cli", "doctor", "licenses"},
 ]
 """Every module and folder of the package, from the bottom up; `design` in docs/ says what each is for."""
 

@@ -6,7 +6,8 @@ import pytest
 
 from inspatio.cli import main, make_parser
 from inspatio.errors import UsageError
-from inspatio.options import STAGE_OPTIONS, resolve
+from inspatio.job import resolve
+from inspatio.options import STAGE_OPTIONS
 
 COMMON = {"--input_dir", "--work_folder", "--profile", "--config_path", "--seed", "--force", "--dry_run"}
 COMMON |= {"--keep_going", "--fail_fast", "--master_port"}
@@ -75,6 +76,7 @@ def test_overrides_reach_the_profile(clips):
         (["--freeze_repeat", "2", "--freeze_frame", "soon"], "middle or a frame number"),
         (["--step3_gpus", "a,b"], "GPU numbers"),
         (["--step3_nproc", "0"], "1 or more"),
+        (["--caption", " "], "--caption"),
         (["--fit", "bend"], "invalid choice"),
         (["--seed", "x"], "invalid int"),
         (["--keep_going", "--fail_fast"], "not allowed with"),

@@ -10,9 +10,9 @@ from inspatio.controls import clip_order, target_cameras
 from inspatio.errors import ClipError
 from inspatio.fit import Fit
 from inspatio.geometry.folder import GeometryDepth, load_geometry
+from inspatio.job import Job
 from inspatio.manifest import file_fingerprint
 from inspatio.media import VideoReader
-from inspatio.options import Job
 from inspatio.scene import Scene
 from inspatio.stages.workspace import ClipState, Workspace
 from inspatio.types import WorldToCamera

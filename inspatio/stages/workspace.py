@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inspatio.errors import ClipError, UsageError
+from inspatio.job import Job
 from inspatio.manifest import (
     CaptionBlock,
     Clip,
@@ -21,7 +22,6 @@ from inspatio.manifest import (
     relative,
 )
 from inspatio.media import VideoInfo, list_videos, probe
-from inspatio.options import Job
 from inspatio.public_manifest import PublicClip, read_public
 
 Block = CaptionBlock | GeometryBlock | RenderBlock | OutputBlock
