@@ -1,13 +1,13 @@
 """How near renders and previews of the example come to what a camera would truly see there.
 
-    python scripts/evaluate_example.py                                      everything anew, no video compression between
+    python scripts/evaluate_example.py                                     all made anew, no video codec in between
     python scripts/evaluate_example.py --traj traj/zoom_out_in.txt --sheet sheet.png
-    python scripts/evaluate_example.py --run output/examples/orbit_left     what a finished run left
+    python scripts/evaluate_example.py --run output/examples/orbit_left --traj traj/orbit_left.txt
 
 Prints one row of a markdown table for each trajectory: PSNR (dB) and SSIM on the pixels that the render covers and in
-the holes, flicker at the borders of the holes (mean absolute change from frame to frame in excess of the truth's own,
-in 1/255, within BORDER pixels of a hole), and the largest errors of the source and target cameras. True views are ray-cast
-for every --stride'th frame and its successor, and kept in --truth for the next time.
+the holes, flicker at the borders of the holes (mean absolute change from frame to frame along the true surfaces, in
+excess of the truth's own, in 1/255, within BORDER pixels of a hole's border), and the largest errors of the source
+and target cameras. True views are ray-cast for every --stride'th frame and its successor, and kept in --truth.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import example_scene as truth
 import numpy as np
+from make_example import CLIP
 from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
-import example_scene as truth
 from inspatio.cameras import invert
 from inspatio.controls import Controls, clip_order, target_cameras
 from inspatio.fit import Fit
@@ -36,15 +37,15 @@ from inspatio.media import VideoReader, probe
 from inspatio.render import WarpRenderer
 from inspatio.render.folder import RenderFiles
 from inspatio.render.live import LiveRenders
-from inspatio.scene import Scene
+from inspatio.scene import FOREGROUND_PERCENTILE, Scene
 from inspatio.trajectory import load_trajectory
 from inspatio.types import Frames, Image, Masks, WorldToCamera
-from make_example import CLIP
 
 BORDER = 3
+THUMBNAIL = (30, 52)
 TRAJECTORIES = ("x_y_circle_cycle", "zoom_out_in", "orbit_left", "truck")
 HEADER = (
-    "| trajectory | holes % | covered, render | covered, result | holes, result | whole, result | border flicker, result "
+    "| trajectory | holes % | covered, render | covered, result | holes, result | whole, result | border flicker "
     "| source poses | target poses |\n|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -58,6 +59,10 @@ class Moment:
     mask: np.ndarray
     result: Image
     true: Image
+    depth: np.ndarray
+    """``h w`` true z-depth."""
+    pose: np.ndarray
+    """``4 4`` world_to_camera."""
 
 
 @dataclass
@@ -132,23 +137,25 @@ class TrueViews:
 
     def __init__(self, adapted: Scene, cameras: WorldToCamera, folder: Path) -> None:
         self._order = adapted.order or tuple(range(len(adapted)))
-        self._cameras = cameras
+        self.cameras = cameras
         self._folder = folder
 
     def __getitem__(self, place: int) -> Image:
-        frame, pose = self._order[place], self._cameras[place]
-        made_by = b"".join(Path(truth.__file__).with_name(f"example_{part}.py").read_bytes() for part in _SOURCES)
-        key = hashlib.sha256(made_by + np.round(pose, 9).tobytes() + bytes([frame])).hexdigest()[:20]
+        frame, pose = self._order[place], self.cameras[place]
+        # A small view tells whether the scene is still the one that the kept picture shows.
+        thumbnail = truth.true_view(frame, pose, np.diag([1 / 16, 1 / 16, 1]) @ truth.intrinsics(), THUMBNAIL)
+        key = hashlib.sha256(thumbnail.tobytes() + np.round(pose, 9).tobytes() + bytes([frame])).hexdigest()[:20]
         path = self._folder / f"{key}.png"
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), truth.true_view(frame, pose)[..., ::-1])
         image = cv2.imread(str(path))
         assert image is not None, f"{path} cannot be read"
-        return image[..., ::-1]
+        return np.ascontiguousarray(image[..., ::-1], np.uint8)
 
-
-_SOURCES = ("scene", "raycast", "textures")
+    def depth(self, place: int) -> np.ndarray:
+        """``h w`` z-depth of the true view."""
+        return truth.true_depth(self._order[place], self.cameras[place])
 
 
 def from_scene(
@@ -192,7 +199,7 @@ def _wanted(start: int, frames: Frames, masks: Masks, results: Frames, wanted: r
 
 def pair_up(moments: Iterable[tuple[int, Image, np.ndarray, Image]], views: TrueViews) -> Iterator[Moment]:
     for place, render, mask, result in tqdm(moments, unit="frame"):
-        yield Moment(place, render, mask, result, views[place])
+        yield Moment(place, render, mask, result, views[place], views.depth(place), views.cameras[place])
 
 
 def evaluate(name: str, moments: Iterable[Moment], adapted: Scene, cameras: WorldToCamera, sheet: Path | None) -> str:
@@ -230,44 +237,65 @@ def _true_targets(name: str, adapted: Scene, cameras: WorldToCamera) -> WorldToC
     if not path.exists():
         return cameras
     depth = truth.true_depth(0, np.eye(4))
-    from inspatio.scene import FOREGROUND_PERCENTILE
-
     foreground = float(np.percentile(depth, FOREGROUND_PERCENTILE))
     return invert(load_trajectory(path).camera_to_world(len(adapted), foreground))
 
 
 def _similarity(image: Image, true: Image) -> np.ndarray:
     """``h w`` structural similarity around each pixel (Wang et al. 2004: Gaussian window, sigma 1.5)."""
-    _, full = structural_similarity(
+    both = structural_similarity(
         image, true, channel_axis=-1, data_range=255, gaussian_weights=True, use_sample_covariance=False, full=True
     )
-    return full.mean(axis=-1)
+    return np.asarray(both[1]).mean(axis=-1)
 
 
 def _flicker(before: Moment, after: Moment) -> float:
-    """Mean change at the borders of the holes that the truth does not have."""
-    near = np.zeros_like(after.mask)
+    """How much more the result changes than the truth does at the borders of the holes, following the true surfaces."""
     kernel = np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)
-    for mask in (before.mask, after.mask):
-        holes = (~mask).astype(np.uint8)
-        near |= cv2.dilate(holes, kernel) != cv2.erode(holes, kernel, borderValue=1)
-    change = after.result.astype(np.int32) - before.result
-    true_change = after.true.astype(np.int32) - before.true
-    return float(np.abs(change - true_change)[near].mean()) if near.any() else 0.0
+    holes = (~after.mask).astype(np.uint8)
+    near = cv2.dilate(holes, kernel) != cv2.erode(holes, kernel, borderValue=1)
+    came_from, followed = _follow(after, before)
+    near &= followed
+    if not near.any():
+        return 0.0
+    change, true_change = (
+        np.abs(new.astype(np.float32) - cv2.remap(old, *came_from, cv2.INTER_LINEAR)).mean(axis=-1)[near].mean()
+        for new, old in ((after.result, before.result), (after.true, before.true))
+    )
+    return float(change - true_change)
+
+
+def _follow(after: Moment, before: Moment) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Where each pixel's surface was a frame before (columns, rows), and for which it was in sight and kept still."""
+    height, width = after.depth.shape
+    camera = truth.intrinsics()
+    pixels = np.indices((height, width))[::-1].reshape(2, -1)
+    depth = after.depth.astype(np.float64).ravel()
+    points = np.linalg.inv(camera) @ (np.concatenate([pixels, np.ones((1, pixels.shape[1]))]) * depth)
+    between = before.pose @ invert(after.pose)
+    points = camera @ (between[:3, :3] @ points + between[:3, 3:])
+    u, v = (points[:2] / points[2]).astype(np.float32).reshape(2, height, width)
+    there = cv2.remap(before.depth, u, v, cv2.INTER_NEAREST, borderValue=0)
+    in_sight = np.abs(there.ravel() - points[2]) < 0.02 * depth
+    return (u, v), in_sight.reshape(height, width)
 
 
 def _pose_error(poses: WorldToCamera, true: WorldToCamera) -> str:
     """Largest angle and distance between cameras."""
     between = poses @ invert(true)
     cosine = np.clip((np.trace(between[:, :3, :3], axis1=1, axis2=2) - 1) / 2, -1, 1)
-    return f"{np.degrees(np.arccos(cosine)).max():.3f} deg, {1e3 * np.linalg.norm(between[:, :3, 3], axis=1).max():.1f} mm"
+    return (
+        f"{np.degrees(np.arccos(cosine)).max():.3f} deg, {1e3 * np.linalg.norm(between[:, :3, 3], axis=1).max():.1f} mm"
+    )
 
 
 def _row(moment: Moment) -> Image:
     error = np.abs(moment.result.astype(np.int32) - moment.true).max(axis=-1)
     heat = cv2.applyColorMap(np.clip(3 * error, 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     panels = [moment.true, moment.render, moment.result, heat]
-    return np.concatenate([cv2.resize(panel, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for panel in panels], 1)
+    return np.concatenate(
+        [cv2.resize(panel, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for panel in panels], 1
+    )
 
 
 if __name__ == "__main__":

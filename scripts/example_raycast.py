@@ -11,14 +11,13 @@ import math
 
 import numba
 import numpy as np
-
 from example_textures import GLOW, albedo
 
 BOX, ELLIPSOID, CONE = 0, 1, 2
 
 KIND, CENTRE, HALF, AXES, MATERIAL, SEED, TAPER, REACH, COLUMNS = 0, 1, 4, 7, 16, 17, 18, 19, 20
 """Columns of a thing's row: kind, centre (3), half extents (3), its axes as rows in room coordinates (9), material,
-seed, and for a cone how its radius changes from its middle to its top (1 + taper * z), square of the radius around its centre."""
+seed, for a cone how its radius changes from its middle to its top (1 + taper * z), square of its largest radius."""
 
 GROUP_COLUMNS = 8
 """A group's row: bounding box (lower 3, upper 3), first thing, one past its last."""
@@ -235,9 +234,7 @@ def _trace(things, groups, room, window, sides, sample, ox, oy, oz, dx, dy, dz):
         if material == GLOW:
             return t, red, green, blue
     lift = 1e-4
-    lr, lg, lb = _light(
-        things, groups, room, window, sample, x + lift * nx, y + lift * ny, z + lift * nz, nx, ny, nz
-    )
+    lr, lg, lb = _light(things, groups, room, window, sample, x + lift * nx, y + lift * ny, z + lift * nz, nx, ny, nz)
     return t, _display(red * lr), _display(green * lg), _display(blue * lb)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import numpy as np
-
 import example_raycast as raycast
 import example_textures as textures
+import numpy as np
 from example_raycast import BOX, CONE, ELLIPSOID
 
 SIZE = (480, 832)
@@ -115,7 +114,9 @@ def furniture(frame: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows), np.array(bounds)
 
 
-def _thing(kind: int, centre, half, material: int, seed: float = 0.0, axes: np.ndarray | None = None, taper: float = 0.0):
+def _thing(
+    kind: int, centre, half, material: int, seed: float = 0.0, axes: np.ndarray | None = None, taper: float = 0.0
+):
     axes = np.eye(3) if axes is None else axes
     widest = np.array(half) * (1 + abs(taper), 1 + abs(taper), 1)
     reach = (1 if kind == ELLIPSOID else 0) * max(half) ** 2 or np.sum(widest**2)
@@ -221,7 +222,9 @@ def _shelf() -> list[list[np.ndarray]]:
             books.append(_thing(BOX, centre, (thick, deep, high), textures.BOOK, rng.uniform()))
             left += 2 * thick + 0.002
         if board == 1:
-            books.append(_thing(ELLIPSOID, (left + 0.13, y - 0.02, z + 0.125), (0.11, 0.11, 0.11), textures.MARBLE, 0.7))
+            books.append(
+                _thing(ELLIPSOID, (left + 0.13, y - 0.02, z + 0.125), (0.11, 0.11, 0.11), textures.MARBLE, 0.7)
+            )
         if board == 3:
             books.append(_thing(CONE, (left + 0.11, y, z + 0.115), (0.06, 0.06, 0.1), textures.GLAZE, 0.7, None, -0.3))
         boards.append(books)

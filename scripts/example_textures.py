@@ -12,9 +12,24 @@ import math
 import numba
 import numpy as np
 
-PLAIN, BOARDS, WALLPAPER, BRICK, CEILING, RUG, WOOD, FABRIC, LANDSCAPE, ABSTRACT, BALL, BOOK, LEAF, MARBLE, GLAZE, GLOW = (
-    range(16)
-)
+(
+    PLAIN,
+    BOARDS,
+    WALLPAPER,
+    BRICK,
+    CEILING,
+    RUG,
+    WOOD,
+    FABRIC,
+    LANDSCAPE,
+    ABSTRACT,
+    BALL,
+    BOOK,
+    LEAF,
+    MARBLE,
+    GLAZE,
+    GLOW,
+) = range(16)
 """Materials; the last one shines by itself and takes no shade."""
 
 
@@ -163,7 +178,7 @@ def _rug(x: float, y: float, hx: float, hy: float):
     else:
         u, v = x / 0.30, y / 0.30
         d = abs(u - math.floor(u) - 0.5) + abs(v - math.floor(v) - 0.5)
-        odd = (int(math.floor(u)) + int(math.floor(v))) % 2
+        odd = (math.floor(u) + math.floor(v)) % 2
         if d < 0.16:
             colour = gold
         elif d < 0.30:
@@ -216,7 +231,7 @@ def _ball(x: float, y: float, z: float):
     """Six coloured segments of a unit ball, white caps with a ring."""
     if abs(z) > 0.93:
         return 0.88, 0.86, 0.80
-    segment = int(math.floor((math.atan2(y, x) / math.pi + 1) * 3)) % 6
+    segment = math.floor((math.atan2(y, x) / math.pi + 1) * 3) % 6
     if segment == 0:
         return 0.80, 0.06, 0.05
     if segment == 2:
@@ -269,7 +284,7 @@ def albedo(material: int, seed: float, p, half, normal):
         tone = 0.84 + 0.22 * _noise(x * 120, y * 120, z * 120)
         cord = 0.93 + 0.09 * math.sin(2 * math.pi * (x + y) / 0.03)
         return _scale(_palette(seed), tone * cord * 1.15)
-    if material == LANDSCAPE or material == ABSTRACT:
+    if material in (LANDSCAPE, ABSTRACT):
         u, v = x / half[0], z / half[2]
         if max(abs(u), abs(v)) > 0.92 or abs(normal[1]) < 0.5:
             return _scale((0.45, 0.29, 0.09), 0.75 + 0.5 * _noise(x * 50, y * 50, z * 50))
@@ -284,10 +299,14 @@ def albedo(material: int, seed: float, p, half, normal):
             return _scale((0.80, 0.75, 0.64), 0.8 + 0.25 * math.sin(900 * x))
         w = z / half[2]
         band = (abs(w) > 0.72 and abs(w) < 0.82) or (abs(w - 0.2) < 0.16 and abs(x) < 0.6 * half[0])
-        return _scale(_mix(cover, (0.85, 0.72, 0.40), 0.75 if band else 0.0), 0.85 + 0.2 * _noise(x * 90, y * 90, z * 90))
+        return _scale(
+            _mix(cover, (0.85, 0.72, 0.40), 0.75 if band else 0.0), 0.85 + 0.2 * _noise(x * 90, y * 90, z * 90)
+        )
     if material == LEAF:
         vein = 0.75 if abs(y) < 0.10 * half[1] else 1.0
-        return _scale(_mix((0.05, 0.20, 0.05), (0.22, 0.42, 0.10), seed), vein * (0.8 + 0.4 * _noise(x * 40, y * 60, z * 60)))
+        return _scale(
+            _mix((0.05, 0.20, 0.05), (0.22, 0.42, 0.10), seed), vein * (0.8 + 0.4 * _noise(x * 40, y * 60, z * 60))
+        )
     if material == MARBLE:
         vein = 0.5 + 0.5 * math.sin(38 * (x + 0.6 * y + 0.8 * z) + 9 * _cloud(x * 9, y * 9, z * 9 + 20 * seed))
         return _mix((0.80, 0.77, 0.70), (0.16, 0.26, 0.30), vein**3)

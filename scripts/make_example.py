@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 
 import av
+import example_scene as scene
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from tqdm import tqdm
 
-import example_scene as scene
 from inspatio.atomic import atomic_file
 from inspatio.geometry.depth_video import DEPTH_VIDEO_FILE, write_depth_video
 from inspatio.geometry.folder import CameraRecord, write_cameras
@@ -41,7 +41,10 @@ def make_video(path: Path) -> None:
     """Film all frames with the source camera."""
     world_to_camera = scene.source_world_to_camera()
     bt709, video_range = Colorspace.ITU709, ColorRange.MPEG
-    with atomic_file(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with (
+        atomic_file(path) as part,
+        av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
         # Smaller than the results are (media.VideoWriter): it is in the repository.
         stream = container.add_stream("libx264", rate=scene.FRAME_RATE, options={"preset": "slow", "crf": "20"})
         stream.height, stream.width = scene.SIZE

@@ -39,6 +39,8 @@ def complete(memory: SceneMemory, camera: Camera, threads: int) -> View:
     beyond = np.where(label > 0, front * np.float32(1 + JUMP / 2), np.float32(0))
     sight = memory.look(wide, everywhere, beyond=beyond, threads=threads)
     known = (sight.depth > 0).astype(np.float32)
+    if not known.any():
+        return View(sight.image, wide, np.zeros((0, 3), np.float32))
     inverse = diffuse(np.divide(1, sight.depth, out=np.zeros_like(sight.depth), where=sight.depth > 0), known)
     made_up = ((known == 0) & (label != 2)).astype(np.uint8)
     depth = np.where(known > 0, sight.depth, 1 / np.maximum(inverse, np.float32(1e-6)))

@@ -1,4 +1,4 @@
-"""What a preview session knows of the scene besides the frame at hand: points in the world, and pictures to colour them.
+"""What a preview session knows of the scene besides the frame at hand: points in the world, and their pictures.
 
 The memory is a bounded list of views. A view is a picture with a camera (a source frame, or a picture that the session
 completed itself) and the points that this picture showed first. Seen from a new camera, the points give the depth of
@@ -40,7 +40,10 @@ class Camera:
         return Camera(intrinsics, self.world_to_camera, (self.size[0] + 2 * rows, self.size[1] + 2 * columns))
 
     def pixels_to(self, other: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(``3 3``, ``3``): a pixel (x, y, 1) here of depth d is at ``matrix (x, y, 1) d + vector`` = (u z, v z, z) there."""
+        """(``3 3`` matrix, ``3`` vector) that take a pixel of depth d here to the pixel (u, v) of depth z there.
+
+        ``matrix (x, y, 1) d + vector = (u z, v z, z)``.
+        """
         between = other.world_to_camera @ np.linalg.inv(self.world_to_camera)
         matrix = other.intrinsics @ between[:3, :3] @ np.linalg.inv(self.intrinsics)
         return matrix.astype(np.float32), (other.intrinsics @ between[:3, 3]).astype(np.float32)
@@ -57,7 +60,7 @@ class View:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the memory knows of one camera's view: ``h w 3`` uint8, and z-depth ``h w`` float32, 0 where it knows nothing."""
+    """What the memory knows of a view: ``h w 3`` uint8, and z-depth ``h w`` float32, 0 where it knows nothing."""
 
     image: Image
     depth: NDArray[np.float32]

@@ -17,7 +17,9 @@ def points_beyond(points, to_pixels, beyond):
         w = to_pixels[2, 0] * x + to_pixels[2, 1] * y + to_pixels[2, 2] * z + to_pixels[2, 3]
         if w <= 0:
             continue
-        column = np.int64(np.rint((to_pixels[0, 0] * x + to_pixels[0, 1] * y + to_pixels[0, 2] * z + to_pixels[0, 3]) / w))
+        column = np.int64(
+            np.rint((to_pixels[0, 0] * x + to_pixels[0, 1] * y + to_pixels[0, 2] * z + to_pixels[0, 3]) / w)
+        )
         row = np.int64(np.rint((to_pixels[1, 0] * x + to_pixels[1, 1] * y + to_pixels[1, 2] * z + to_pixels[1, 3]) / w))
         if 0 <= column < width and 0 <= row < height and w < beyond[row, column]:
             kept[i] = False
@@ -50,8 +52,8 @@ def look_up(depth, winners, number, matrix, vector, picture, image):
 def steady(frames, depths, matrices, vectors, a, tolerance, picture, kept):
     """What frame ``a`` of several (``m h w 3``, ``m h w``) shows that the others do not contradict.
 
-    ``matrices[b]``, ``vectors[b]`` take a pixel of ``a`` to frame ``b``. ``picture`` gets the median colour of all frames
-    that see the same place, ``kept`` (``h w``) 1 where no frame looks through the place and no earlier frame shows it.
+    ``matrices[b]``, ``vectors[b]`` take a pixel of ``a`` to frame ``b``. ``picture`` gets the median colour of all
+    frames that see the same place, ``kept`` (``h w``) 1 where no frame looks through it and no earlier frame shows it.
     """
     count, height, width = depths.shape
     colours = np.empty((3, count), np.uint8)
@@ -69,8 +71,12 @@ def steady(frames, depths, matrices, vectors, a, tolerance, picture, kept):
                     w = (matrices[b, 2, 0] * column + matrices[b, 2, 1] * row + matrices[b, 2, 2]) * d + vectors[b, 2]
                     if w <= 0:
                         continue
-                    u = ((matrices[b, 0, 0] * column + matrices[b, 0, 1] * row + matrices[b, 0, 2]) * d + vectors[b, 0]) / w
-                    v = ((matrices[b, 1, 0] * column + matrices[b, 1, 1] * row + matrices[b, 1, 2]) * d + vectors[b, 1]) / w
+                    u = (
+                        (matrices[b, 0, 0] * column + matrices[b, 0, 1] * row + matrices[b, 0, 2]) * d + vectors[b, 0]
+                    ) / w
+                    v = (
+                        (matrices[b, 1, 0] * column + matrices[b, 1, 1] * row + matrices[b, 1, 2]) * d + vectors[b, 1]
+                    ) / w
                     x, y = int(np.rint(u)), int(np.rint(v))
                     if not (1 <= x < width - 1 and 1 <= y < height - 1):
                         continue
@@ -113,8 +119,8 @@ def median(values, count):
 def near_edges(depth, jump, step, reach, label):
     """Mark what stands before something farther: 1 within ``reach`` pixels of the edge, 2 within twice that, else 0.
 
-    An edge is where depth rises by the factor ``1 + jump`` from a pixel to its neighbour; the mark then spreads over the near
-    surface, from pixel to pixel whose depths differ by less than ``step``. Unknown depth (0) is neither.
+    An edge is where depth rises by the factor ``1 + jump`` from a pixel to its neighbour; the mark then spreads over
+    the near surface, from pixel to pixel whose depths differ by less than ``step``. Unknown depth (0) is neither.
     """
     height, width = depth.shape
     queue = np.empty((height * width, 2), np.int32)

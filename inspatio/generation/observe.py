@@ -1,7 +1,7 @@
 """What a preview session learns before its first block: the still parts of the scene, from frames all over the clip.
 
-A few source frames, evenly spaced, are held against each other. A place that another frame looks through has moved, and is
-left out, so that nothing that moves leaves a ghost; a place that an earlier frame of them shows is not remembered
+A few source frames, evenly spaced, are held against each other. A place that another frame looks through has moved, and
+is left out, so that nothing that moves leaves a ghost; a place that an earlier frame of them shows is not remembered
 twice; colours are the median of all frames that see the place, which removes what passes before a still camera.
 """
 
@@ -21,7 +21,7 @@ AGREEMENT = 0.06
 
 EDGE = 0.06
 """Where depth changes by this share within EDGE_REACH pixels, colours are a mixture of two surfaces: not remembered."""
-EDGE_REACH = 2
+EDGE_REACH = 3
 
 
 def observe(scene: Scene, count: int, threads: int) -> list[View]:

@@ -83,8 +83,8 @@ def near(i, j, home, range_, height, width):
 def improve(image, state, target, usable, home, range_, match, cost, first, last, backward, salt):
     """One sweep of propagation and random search over the target patches of some rows, in reading order or against it.
 
-    Nothing outside the rows ``first`` .. ``last - 1`` is looked at, so that bands can be swept side by side. A source is at
-    most ``range_`` pixels from the target's ``home``.
+    No match outside the rows ``first`` .. ``last - 1`` is looked at, so that bands can be swept side by side. A source
+    is at most ``range_`` pixels from the target's ``home``.
     """
     height, width = target.shape
     step = -1 if backward else 1

@@ -1,10 +1,10 @@
 """Completing a picture from its own patches: what is missing is copied, in overlapping pieces, from what is there.
 
-Coarse to fine, each level repeats two steps: find for every patch that touches a missing pixel the most similar patch of
-the known part, and set the missing pixels to the mean of what the patches over them say (Wexler et al. 2007,
-"Space-Time Completion of Video"). The search is by propagation and random tries (Barnes et al. 2009, "PatchMatch"), with numbers
-that depend on the place alone, so that the same input gives the same picture. Inverse depth is a fourth channel: pieces come
-from things as far away as what they continue, and so at the right scale.
+Coarse to fine, each level repeats two steps: find for every patch that touches a missing pixel the most similar patch
+of the known part, and set the missing pixels to the mean of what the patches over them say (Wexler et al. 2007,
+"Space-Time Completion of Video"). The search is by propagation and random tries (Barnes et al. 2009, "PatchMatch"),
+with numbers that depend on the place alone, so that the same input gives the same picture. Inverse depth is a fourth
+channel: pieces come from things as far away as what they continue, and so at the right scale.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from inspatio.render.jit import on_threads
 from inspatio.types import Image
 
 ROUNDS = ((1, 0), (1, 1), (3, 3), (5, 5), (7, 7))
-"""On the levels from fine to coarse: how often patches vote, and in how many of these rounds matches are searched for."""
+"""From the finest level to the coarsest: how often patches vote, and in how many of these rounds matches are sought."""
 BANDS = 4
 """Rows are searched in so many bands side by side."""
 COARSEST = 32
 """The shorter side, in pixels, below which no coarser level is made."""
-DEPTH_RANGE = 90.0
+DEPTH_RANGE = 200.0
 """What the full range of inverse depth counts for, in units of 8-bit colour."""
 RANGE = 40.0
 RANGE_GROWTH = 1.2
 """Pieces come from at most so many pixels (and so much of the distance to what is known) away from the nearest known
 pixel: surfaces go on, but things that stand elsewhere are not seen twice."""
+SHARP_REACH = 50.0
+"""Pixels over which pieces give way to a smooth continuation."""
 TRUST_FADE = 0.93
 """How much less a patch counts for each pixel that it is farther from what is known."""
 
 
 def complete_picture(image: Image, inverse_depth: NDArray[np.float32], state: NDArray[np.uint8]) -> Image:
-    """``h w 3`` with the pixels in ``state`` WANTED made up from those that are KNOWN; IGNORED ones are as they were.
+    """``h w 3`` with the pixels in ``state`` WANTED made up from those that are KNOWN; IGNORED ones are just smooth.
 
     ``inverse_depth`` (``h w``) must be there for the wanted pixels too.
     """
@@ -63,10 +65,16 @@ def complete_picture(image: Image, inverse_depth: NDArray[np.float32], state: ND
             )
         match = _complete_level(picture, state, match, number)
         if match is None:
-            return np.where((levels[0][1] > 0)[..., None], image, np.clip(smooth + 0.5, 0, 255)).astype(np.uint8)
+            # Nothing known is as large as a patch.
+            return np.where(levels[0][1][..., None] > 0, image, np.clip(smooth + 0.5, 0, 255).astype(np.uint8))
         result = np.ascontiguousarray(picture[..., :3])
     assert result is not None, "there is at least one level"
-    return result
+    # The farther from what is known, the less sure: sharp nearby, soft far out.
+    distance = cv2.distanceTransform((levels[0][1] == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    share = np.exp(-((distance / SHARP_REACH) ** 2))[..., None]
+    share[~levels[0][2]] = 0
+    softened = np.clip(smooth + share * (result - smooth) + 0.5, 0, 255).astype(np.uint8)
+    return np.where(levels[0][1][..., None] > 0, image, softened)
 
 
 def _complete_level(
@@ -83,11 +91,15 @@ def _complete_level(
     if coarse is not None:
         loops.refine(coarse, target, usable, match)
     home, range_ = _homes(state, number)
-    loops.begin(target, usable, sources, home, range_, match, number)
+    rounds, searches = ROUNDS[min(number, len(ROUNDS) - 1)]
+    if searches:
+        loops.begin(target, usable, sources, home, range_, match, number)
+    else:
+        # A random match would stay one: leave such pixels to the patches around them.
+        target[match[..., 0] < 0] = 0
     cost = np.zeros(state.shape, np.float32)
     far = cv2.distanceTransform((state == loops.WANTED).astype(np.uint8), cv2.DIST_L2, 3)
     trust = (TRUST_FADE ** np.minimum(far, 100)).astype(np.float32)
-    rounds, searches = ROUNDS[min(number, len(ROUNDS) - 1)]
     height = state.shape[0]
 
     def sweep(band: tuple[int, int, int]) -> None:
@@ -126,7 +138,9 @@ def _halve(
     size = ((width + 1) // 2, (height + 1) // 2)
     share = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
     mean = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-    seen = cv2.resize(values * known[..., None], size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)[..., None]
+    seen = (
+        cv2.resize(values * known[..., None], size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)[..., None]
+    )
     is_known = share >= 0.5
     any_wanted = cv2.resize(wanted.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
     return np.where(is_known[..., None], seen, mean), is_known.astype(np.float32), any_wanted & ~is_known

@@ -1,10 +1,10 @@
 """The generator without a network: the render stays, and its holes are filled from a memory of the scene.
 
-For every block: what the render covers is kept as it is. Holes show what the session's memory in 3D has of the place:
-source frames of other times (``observe.py``), and views that the session completed itself (``complete.py``, made
-when a block's cameras see something that nobody saw). A place that the current source frame looks through is not taken from
-memory. Small gaps that remain are diffused from the farther side. Where a fill meets the render on the same
-surface, their difference is spread into the fill, so that no seam shows.
+For every block: what the render covers is kept as it is. Holes show what the session's memory in 3D has of the
+place: source frames of other times (``observe.py``), and views that the session completed itself (``complete.py``,
+made when a block's cameras see something that nobody saw). A place that the current source frame looks through is
+not taken from memory. Small gaps that remain are diffused from the farther side. Where a fill meets the render on
+the same surface, their difference is spread into the fill, so that no seam shows.
 
 The memory changes only between blocks, so the frames of a block are filled side by side. There is no random number:
 the seed changes nothing. Runs on the CPU, on as many threads as torch uses.
@@ -12,8 +12,11 @@ the seed changes nothing. Runs on the CPU, on as many threads as torch uses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -27,10 +30,11 @@ from inspatio.generation.inpaint import diffuse
 from inspatio.generation.memory import Camera, SceneMemory, Sight
 from inspatio.generation.observe import AGREEMENT, observe
 from inspatio.render import WarpRenderer
-from inspatio.render.jit import on_threads
 from inspatio.render.live import target_intrinsics
 from inspatio.scene import Scene
-from inspatio.types import Frames, Image, WorldToCamera
+from inspatio.types import Image, WorldToCamera
+
+Result = TypeVar("Result")
 
 VERSION = 1
 RING = 2
@@ -39,6 +43,7 @@ RING_SMOOTHING = 9
 BACKGROUND_POWER = 8
 """How much more a far pixel counts than a near one when a gap between them is filled."""
 BACKGROUND_WINDOW = 31
+LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class PreviewOptions:
 
     observed: int = 8
     completed: int = 8
-    gap: float = 0.001
+    gap: float = 0.003
 
 
 class PreviewGenerator:
@@ -92,19 +97,28 @@ class PreviewSession:
         return min(block, len(self._scene) - self._next)
 
     def step(self, world_to_camera: WorldToCamera) -> Block:
-        assert 0 < len(world_to_camera) <= self.frames_needed, f"{len(world_to_camera)} cameras, expected {self.frames_needed}"
+        count, most = len(world_to_camera), self.frames_needed
+        assert 0 < count <= most, f"{count} cameras, expected 1 to {most}"
         start = self._next
         views = self._render(start, world_to_camera)
         self._next += len(views)
-        self._remember(views)
-        results = np.empty((len(views), *self._scene.size, 3), np.uint8)
+        sights = self._look(views)
+        gaps = [view.gap(sight) for view, sight in zip(views, sights, strict=True)]
+        worst = int(np.argmax(gaps))
+        if gaps[worst] > self._options.gap:
+            self.memory.add(complete(self.memory, views[worst].camera, self._threads))
+            sights = self._look(views)
+        results = self._side_by_side(lambda i: views[i].filled(sights[i]), len(views))
+        return Block(start, torch.from_numpy(np.stack(results)))
 
-        def work(worker: int) -> None:
-            for i in range(worker, len(views), self._threads):
-                results[i] = views[i].filled(self.memory)
+    def _look(self, views: list[_TargetView]) -> list[Sight]:
+        """What the memory has for the holes of the views and their borders."""
+        return self._side_by_side(lambda i: self.memory.look(views[i].camera, views[i].holes_and_ring), len(views))
 
-        on_threads(work, range(min(self._threads, len(views))))
-        return Block(start, torch.from_numpy(results))
+    def _side_by_side(self, work: Callable[[int], Result], count: int) -> list[Result]:
+        """The results of ``work(0)`` .. ``work(count - 1)``, on as many threads as there are."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(work, range(count)))
 
     def _render(self, start: int, world_to_camera: WorldToCamera) -> list[_TargetView]:
         """Render, mask and depth of the block's views, and the source depth that they came from."""
@@ -128,19 +142,6 @@ class PreviewSession:
             for i in range(len(places))
         ]
 
-    def _remember(self, views: list[_TargetView]) -> None:
-        """Complete the view of the block that the memory knows least of, where that is too little."""
-        gaps = np.zeros(len(views))
-
-        def work(worker: int) -> None:
-            for i in range(worker, len(views), self._threads):
-                gaps[i] = views[i].unknown(self.memory)
-
-        on_threads(work, range(min(self._threads, len(views))))
-        worst = int(np.argmax(gaps))
-        if gaps[worst] > self._options.gap:
-            self.memory.add(complete(self.memory, views[worst].camera, self._threads))
-
 
 @dataclass(frozen=True)
 class _TargetView:
@@ -154,40 +155,42 @@ class _TargetView:
     source_camera: Camera
     source_depth: NDArray[np.float32]
 
-    def unknown(self, memory: SceneMemory) -> float:
-        """The share of the frame that neither render nor memory knows."""
-        holes = self.holes & ~self._cracks()
-        if not holes.any():
-            return 0.0
-        sight = memory.look(self.camera, holes.astype(np.uint8))
-        return float((holes & (sight.depth == 0)).mean())
+    @cached_property
+    def holes_and_ring(self) -> NDArray[np.uint8]:
+        """``h w``: 1 in the holes and in the border around them where fills are compared with the render."""
+        kernel = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
+        return np.asarray(cv2.dilate(self.holes.astype(np.uint8), kernel), np.uint8)
 
-    def filled(self, memory: SceneMemory) -> Image:
-        """The render with its holes filled."""
+    def gap(self, sight: Sight) -> float:
+        """The share of the frame that neither render nor memory knows."""
+        return float((self.holes & ~self._cracks & (sight.depth == 0)).mean())
+
+    def filled(self, sight: Sight) -> Image:
+        """The render with its holes filled from what the memory has for them, and the rest from around."""
         if not self.holes.any():
             return self.render
         holes = self.holes.astype(np.uint8)
-        ring = (cv2.dilate(holes, np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)) > 0) & ~self.holes
-        sight = memory.look(self.camera, (self.holes | ring).astype(np.uint8))
+        ring = (self.holes_and_ring > 0) & ~self.holes
         matrix, vector = self.camera.pixels_to(self.source_camera)
         loops.looks_through(sight.depth, holes, matrix, vector, self.source_depth, np.float32(AGREEMENT))
-        cracks = self._cracks()
-        known = self.holes & ~cracks & (sight.depth > 0)
+        known = self.holes & ~self._cracks & (sight.depth > 0)
         fill = np.where(known[..., None], sight.image + self._seam(sight, ring), self.render).astype(np.float32)
         rest = self.holes & ~known
         if rest.any():
             depth = np.where(known, sight.depth, self.depth)
             farthest = cv2.dilate(depth, np.ones((BACKGROUND_WINDOW, BACKGROUND_WINDOW), np.uint8))
-            weights = np.where(rest, 0, (depth / np.maximum(farthest, 1e-6)) ** BACKGROUND_POWER).astype(np.float32)
+            weights = np.maximum((depth / np.maximum(farthest, 1e-6)) ** BACKGROUND_POWER, LEAST_WEIGHT)
+            weights = np.where(rest, 0, weights).astype(np.float32)
             # A crack in a surface is mended from that surface, whatever lies beyond it.
             even = cv2.blur((~rest).astype(np.float32), (5, 5))
             mended = cv2.blur(fill * ~rest[..., None], (5, 5)) / np.maximum(even, 1e-6)[..., None]
             spread = diffuse(fill, weights)
-            fill = np.where(rest[..., None], np.where((cracks & (even > 0))[..., None], mended, spread), fill)
+            fill = np.where(rest[..., None], np.where((self._cracks & (even > 0))[..., None], mended, spread), fill)
         result = self.render.copy()
         result[self.holes] = np.clip(fill[self.holes] + 0.5, 0, 255).astype(np.uint8)
         return result
 
+    @cached_property
     def _cracks(self) -> NDArray[np.bool_]:
         """Holes no wider than two pixels: a surface that came apart as it was enlarged."""
         closed = cv2.morphologyEx((~self.holes).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
@@ -200,4 +203,4 @@ class _TargetView:
         difference = (self.render.astype(np.float32) - sight.image) * weights[..., None]
         amount = cv2.blur(weights, (RING_SMOOTHING, RING_SMOOTHING))
         smooth = cv2.blur(difference, (RING_SMOOTHING, RING_SMOOTHING)) / np.maximum(amount, 1e-6)[..., None]
-        return diffuse(smooth, weights) if same.any() else np.zeros_like(difference)
+        return diffuse(smooth.astype(np.float32), weights) if same.any() else np.zeros_like(difference)

@@ -1,0 +1,84 @@
+"""``bench.py preview``: frames per second of the generator without a network, and the memory it takes.
+
+The scene is the example, or any clip with its geometry beside it, played to and fro up to ``--frames``. Everything that
+a session does is timed: reading frames and depth, rendering, filling. Peak memory is the whole process's: run with two
+values of ``--frames`` to see that it does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benches.measure import Bench, peak_memory, seconds_of
+from inspatio.controls import Controls, bounce, target_cameras
+from inspatio.fit import Fit
+from inspatio.generation.preview import PreviewGenerator, PreviewSession
+from inspatio.geometry.files import FilesGeometry, GeometryDepth, load_geometry
+from inspatio.media import VideoReader, probe
+from inspatio.scene import Scene
+from inspatio.trajectory import load_trajectory
+
+SIZE = (480, 832)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clip", type=Path, default=Path("examples/living_room.mp4"), help="clip with geometry [example]"
+    )
+    parser.add_argument("--traj", type=Path, default=Path("traj/x_y_circle_cycle.txt"), help="trajectory [circle]")
+    parser.add_argument("--frames", type=int, default=121, help="length of the clip [121]")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    video = probe(options.clip)
+    with tempfile.TemporaryDirectory() as work, VideoReader(video, SIZE) as frames:
+        FilesGeometry().estimate(video, Path(work), lambda done, total: None)
+        geometry = load_geometry(Path(work))
+        fit = Fit.make(video.size, SIZE)
+        scene = Scene(
+            clip_id=options.clip.stem,
+            frames=frames,
+            depth=GeometryDepth(geometry, fit),
+            intrinsics=fit.intrinsics(geometry.intrinsics, geometry.image_size),
+            world_to_camera=geometry.world_to_camera,
+            size=SIZE,
+            frame_rate=video.frame_rate,
+            scale=geometry.scale,
+        ).select(bounce(video.frame_count, options.frames))
+        cameras = target_cameras(scene, load_trajectory(options.traj), Controls())
+        _drive(PreviewGenerator().start(scene.select(range(9)), seed=0), cameras)  # compiles
+        return _measure(scene, cameras)
+
+
+def _measure(scene: Scene, cameras: Any) -> dict[str, Any]:
+    cpu = torch.device("cpu")
+    sessions: list[PreviewSession] = []
+    start = seconds_of(lambda: sessions.append(PreviewGenerator().start(scene, seed=0)), cpu)
+    blocks = _drive(sessions[0], cameras)
+    return {
+        "frames_per_second": round(len(scene) / (start + sum(seconds for seconds, _ in blocks)), 2),
+        "median_block_frames_per_second": round(1 / statistics.median(seconds / n for seconds, n in blocks), 2),
+        "slowest_block_frames_per_second": round(1 / max(seconds / n for seconds, n in blocks), 2),
+        "start_seconds": round(start, 2),
+        "views_remembered": len(sessions[0].memory.views),
+        **peak_memory(cpu),
+    }
+
+
+def _drive(session: PreviewSession, cameras: Any) -> list[tuple[float, int]]:
+    """(seconds, frames) of every block."""
+    blocks, done = [], 0
+    while needed := session.frames_needed:
+        poses = cameras[done : done + needed]
+        blocks.append((seconds_of(lambda poses=poses: session.step(poses), torch.device("cpu")), needed))
+        done += needed
+    return blocks
+
+
+BENCH = Bench("frames per second of the generator without a network", add_arguments, run)
