@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
         if name in STAGE_OPTIONS:
             add_options(command, name)
         else:
-            command.add_argument("--profile", metavar="NAME", help="look at this profile only")
+            command.add_argument("--profile", metavar="NAME", help="this profile only (doctor then predicts its GPU memory too)")
     return parser
 
 

@@ -5,26 +5,30 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from inspatio.checkpoints import DOWNLOAD, needs
 from inspatio.config import Profile
+from inspatio.errors import UserError
 
 PACKAGES = ("torch", "transformers", "numpy", "numba", "av", "opencv-python-headless")
 OPTIONAL = {
     "flash-attn": "faster attention on NVIDIA GPUs: pip install -e '.[flash]'",
-    "viser": "the interactive viewer: pip install -e '.[viewer]'",
     "scikit-image": "scripts/evaluate_example.py: pip install -e '.[evaluation]'",
 }
 
 
 def examine(profiles: list[Profile]) -> int:
-    """Print the report; the exit code says whether any of the profiles can run (0) or none (1)."""
+    """Print the report; the exit code says whether any of the profiles can run (0) or none (1).
+
+    A profile that is looked at alone has its memory predicted too, which takes some seconds.
+    """
     print("\n".join([*_machine(), "", *_packages(), ""]))
     ready = []
     for candidate in profiles:
-        lines, complete = _profile(candidate)
+        lines, complete = _profile(candidate, predict=len(profiles) == 1)
         print("\n".join(lines))
         if complete:
             ready.append(candidate.name)
@@ -60,10 +64,12 @@ def _packages() -> list[str]:
     return lines
 
 
-def _profile(profile: Profile) -> tuple[list[str], bool]:
+def _profile(profile: Profile, *, predict: bool) -> tuple[list[str], bool]:
     missing = [(need, path) for need in needs(profile) for path in need.missing]
     lines = [f"profile {profile.name}: {'ready' if not missing else 'weights are missing'} ({profile.description})"]
     lines += [f"  {need.stage}: {need.what}: no {path}" for need, path in missing]
+    if predict and profile.generator.backend == "causal":
+        lines += _memory(profile)
     if missing:
         lines.append(f"  next: {DOWNLOAD} --profile {profile.name}")
     else:
@@ -72,3 +78,24 @@ def _profile(profile: Profile) -> tuple[list[str], bool]:
             "--traj_txt_path traj/x_y_circle_cycle.txt"
         )
     return lines, not missing
+
+
+def _memory(profile: Profile) -> list[str]:
+    """The device memory that generating needs, predicted from the config, as it is and with the leaner options."""
+    from inspatio.generation.causal_checkpoints import read_dit_config
+    from inspatio.generation.memory_estimate import estimate_memory
+    from inspatio.models.wan_dit import PUBLISHED
+
+    config = profile.generator
+    try:
+        network = read_dit_config(config)
+    except UserError:  # not downloaded yet; the file's name says which of the published sizes it is
+        network = PUBLISHED[5120 if "14b" in config.checkpoint_path.lower() else 1536]
+    leaner = {
+        "as it is": config,
+        "--use_tae": replace(config, encoder="taehv", decoder="taehv"),
+        "--use_tae --offload": replace(config, encoder="taehv", decoder="taehv", offload=True),
+    }
+    peaks = {options: estimate_memory(choice, network, profile.size).peak / 2**30 for options, choice in leaner.items()}
+    said = ", ".join(f"{peak:.1f} GiB {options}" for options, peak in peaks.items())
+    return [f"  memory to generate (estimated, without the CUDA context): {said}"]
