@@ -42,7 +42,8 @@ def write_depth_video(
         ValueError: a depth is nearer than ``scale`` can hold (see :func:`depth_video_scale`).
     """
     count = 0
-    with av.open(str(path), "w", format="matroska") as container:
+    # Without +bitexact the file gets a random identifier: the same maps must give the same bytes.
+    with av.open(str(path), "w", format="matroska", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("ffv1", rate=frame_rate, options={"level": "3", "context": "1"})
         stream.pix_fmt = _PIXELS
         for depth in depth_maps:
