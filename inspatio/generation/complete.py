@@ -19,7 +19,7 @@ from inspatio.generation.patches import complete_picture
 
 MARGIN = 0.25
 """How much wider the view is made, on each side, as a share of its height and width."""
-REACH = 36
+REACH = 8
 """How far behind the edge of a near thing the background is continued, in pixels."""
 JUMP = 0.10
 """A depth that rises by this share from a pixel to the next is the edge of a near thing."""
