@@ -24,7 +24,9 @@ from inspatio.media import hdr
 from inspatio.types import Image
 
 # Without these two, chroma is repeated instead of interpolated and sums are cut instead of rounded.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# swscale's flags by number: PyAV names them only from version 18 on, which Python 3.10 does not have.
+ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP = 0x40000, 0x2000, 0x4000
+_EXACT = ACCURATE_RND | FULL_CHR_H_INT
 _UNTAGGED_MATRIX = (0, 2)
 _BT2020_CONSTANT_LUMINANCE = 10
 _LIMITED_TO_FULL = np.clip((np.arange(256) - 16) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)

@@ -35,6 +35,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 
 from inspatio.atomic import atomic_file
+from inspatio.media.pixels import ACCURATE_RND, FULL_CHR_H_INP, FULL_CHR_H_INT
 from inspatio.media.sound import Sound
 from inspatio.types import Frames, Masks
 
@@ -44,9 +45,7 @@ _THREADS = 8
 _FINEST_TICK = 1_000_000
 _USUAL_TICK = 90_000
 _BT709 = 1
-_EXACT = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
+_EXACT = Interpolation.BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
