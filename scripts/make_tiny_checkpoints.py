@@ -13,9 +13,16 @@ from pathlib import Path
 
 from tiny import da3, florence, wan
 
+
+def _florence(folder: Path, seed: int) -> None:
+    """One network in both published layouts."""
+    florence.write(folder / "Florence-2-large", seed)
+    florence.write(folder / "Florence-2-large-original", seed, "original")
+
+
 PARTS: dict[str, Callable[[Path, int], object]] = {
     "wan": wan.write,
-    "florence": lambda folder, seed: florence.write(folder / "Florence-2-large", seed),
+    "florence": _florence,
     "da3": da3.write,
 }
 """What can be written, and how, into the checkpoints folder."""

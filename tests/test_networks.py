@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_tiny_checkpoints import main as make_tiny_checkpoints
 from safetensors.torch import load_file, save_file
 from tiny_videos import write_clip
 
@@ -19,23 +18,6 @@ from inspatio.media import VideoReader, probe
 
 ROOT = Path(__file__).parent.parent
 STILL = ROOT / "traj" / "still.txt"
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "checkpoints" / "tiny"
-    make_tiny_checkpoints([str(folder)])
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, checkpoints):
-    """An empty folder to work in, with the tiny checkpoints where the profile looks for them, and one clip."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/tiny").symlink_to(checkpoints)
-    write_clip(tmp_path / "clips/one.mp4", count=14)
-    return tmp_path
 
 
 def arguments(*extra: object) -> list[str]:
