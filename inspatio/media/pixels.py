@@ -28,7 +28,7 @@ from inspatio.types import Image
 ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP = 0x40000, 0x2000, 0x4000
 _EXACT = ACCURATE_RND | FULL_CHR_H_INT
 _UNTAGGED_MATRIX = (0, 2)
-_BT2020_CONSTANT_LUMINANCE = 10
+_BT2020, _BT2020_CONSTANT_LUMINANCE = 9, 10
 _LIMITED_TO_FULL = np.clip((np.arange(256) - 16) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -118,9 +118,9 @@ def _colour(frame: av.VideoFrame) -> dict[str, int]:
     if frame.colorspace in _UNTAGGED_MATRIX:
         high_definition = frame.height >= 720 or frame.width >= 1280
         colour["src_colorspace"] = Colorspace.ITU709 if high_definition else Colorspace.ITU601
-    elif frame.colorspace == _BT2020_CONSTANT_LUMINANCE:
-        # Nearly always a wrong tag for the usual BT.2020 matrix, and the converter knows only that one.
-        colour["src_colorspace"] = Colorspace.BT2020
+    elif frame.colorspace in (_BT2020, _BT2020_CONSTANT_LUMINANCE):
+        # Constant luminance is nearly always a wrong tag for the usual matrix, and the converter knows only that one.
+        colour["src_colorspace"] = _BT2020
     if frame.color_range == ColorRange.UNSPECIFIED and not frame.format.name.startswith("yuvj"):
         colour["src_color_range"] = ColorRange.MPEG
     return colour
