@@ -28,7 +28,7 @@ COARSEST = 32
 """The shorter side, in pixels, below which no coarser level is made."""
 DEPTH_RANGE = 200.0
 """What the full range of inverse depth counts for, in units of 8-bit colour."""
-RANGE = 40.0
+RANGE = 60.0
 RANGE_GROWTH = 1.2
 """Pieces come from at most so many pixels (and so much of the distance to what is known) away from the nearest known
 pixel: surfaces go on, but things that stand elsewhere are not seen twice."""

@@ -39,7 +39,9 @@ Result = TypeVar("Result")
 VERSION = 1
 RING = 2
 """Width in pixels of the covered border along which a fill is compared with the render."""
-RING_SMOOTHING = 9
+RING_SMOOTHING = 5
+LIGHT_CHANGE = 24.0
+"""Difference of colour (of 255) between memory and render up to which it is taken for a change of light."""
 BACKGROUND_POWER = 8
 """How much more a far pixel counts than a near one when a gap between them is filled."""
 BACKGROUND_WINDOW = 31
@@ -53,7 +55,7 @@ class PreviewOptions:
 
     observed: int = 8
     completed: int = 8
-    gap: float = 0.003
+    gap: float = 0.01
 
 
 class PreviewGenerator:
@@ -198,9 +200,19 @@ class _TargetView:
 
     def _seam(self, sight: Sight, ring: NDArray[np.bool_]) -> NDArray[np.float32]:
         """``h w 3``: what the fill must change by to meet the render where both show the same surface."""
+        height, width = ring.shape
         same = ring & (np.abs(sight.depth - self.depth) < AGREEMENT * self.depth)
-        weights = same.astype(np.float32)
-        difference = (self.render.astype(np.float32) - sight.image) * weights[..., None]
-        amount = cv2.blur(weights, (RING_SMOOTHING, RING_SMOOTHING))
-        smooth = cv2.blur(difference, (RING_SMOOTHING, RING_SMOOTHING)) / np.maximum(amount, 1e-6)[..., None]
-        return diffuse(smooth.astype(np.float32), weights) if same.any() else np.zeros_like(difference)
+        if not same.any():
+            return np.zeros((height, width, 3), np.float32)
+        difference = self.render.astype(np.float32) - sight.image
+        # Light changes a little; a large difference is a mixture with what stands before, and must not spread.
+        distance = np.abs(difference).max(axis=-1)
+        weights = np.where(same, np.exp(-((distance / LIGHT_CHANGE) ** 2)), 0).astype(np.float32)
+        difference *= weights[..., None]
+        # Half the resolution is enough for what is smooth, and takes a quarter of the time.
+        half = (max(width // 2, 1), max(height // 2, 1))
+        weights, difference = (cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (weights, difference))
+        amount, total = (cv2.blur(image, (RING_SMOOTHING, RING_SMOOTHING)) for image in (weights, difference))
+        mean = total / np.maximum(amount, np.float32(1e-6))[..., None]
+        spread = diffuse(mean.astype(np.float32), weights)
+        return np.asarray(cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
