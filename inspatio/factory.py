@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inspatio import parallel
 from inspatio.caption.base import Captioner
 from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, RenderConfig
 from inspatio.errors import UsageError
@@ -68,6 +69,7 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
         case "da3":
             import torch
 
+            from inspatio.attention import attend_from_environment
             from inspatio.geometry.da3 import DepthAnything3
 
             return DepthAnything3(
@@ -77,6 +79,8 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
                 window=config.window,
                 pose_smoothing=config.pose_smoothing,
                 longest=config.longest,
+                compile=config.compile,
+                attend=attend_from_environment(),
             )
     raise _unknown("geometry", config.backend, "auto, da3, files, plane")
 
@@ -123,16 +127,13 @@ def crew_size(config: GeneratorConfig, processes: int, clips: int) -> int:
     return processes_per_clip(processes, clips, read_dit_config(config).num_heads)
 
 
-def join_crew(size: int, device: str) -> Exchange | None:
+def join_crew(size: int) -> Exchange | None:
     """This process's link to the others of its crew, None where everybody works alone. All processes call it."""
     if size == 1:
         return None
-    import torch.distributed as dist
-
     from inspatio.generation.sequence_parallel import own_group
 
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    parallel.join()
     return own_group(size)
 
 

@@ -62,9 +62,31 @@ class Worker:
         return self.world_size == 1
 
 
+def join() -> None:
+    """Make the process group of a job under torchrun, unless there is one: gloo on the host, NCCL between GPUs."""
+    import torch  # here, so that the command line does not wait for it
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(Worker.from_environment().local_rank % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+
+
+def meet() -> None:
+    """Wait until all processes of the job are here."""
+    import torch.distributed as dist
+
+    join()
+    dist.barrier()
+
+
 def part_ways() -> None:
     """Leave the process group, where one was made."""
-    import torch.distributed as dist  # here, so that the command line does not wait for it
+    import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import replace
 
 from inspatio.atomic import sweep
 from inspatio.checkpoints import require
@@ -19,7 +19,7 @@ from inspatio.console import say
 from inspatio.errors import UserError
 from inspatio.job import Job
 from inspatio.lock import folder_lock
-from inspatio.parallel import LOCK_HELD, part_ways
+from inspatio.parallel import LOCK_HELD, Worker, meet, part_ways
 from inspatio.stages.base import Stage, StageName, run_stage, status
 from inspatio.stages.caption import CaptionStage
 from inspatio.stages.generate import GenerateStage
@@ -57,24 +57,20 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
     if job.dry_run:
         return _print_plan(job, stages)
     if LOCK_HELD in os.environ:
-        return _work(job, stages)
+        _work(job, stages)
+        part_ways()
+        return 0
     # A caption that the user gives needs no captioner; whether every clip has one is not known before it is opened.
     required = set(stages) - job.skip - ({"caption"} if job.caption is not None else set())
     require(job.profile, required)
     in_work: list[StageName] = [stage for stage in WORK_STAGES if stage in stages]
     in_run: list[StageName] = [stage for stage in RUN_STAGES if stage in stages and stage not in job.skip]
+    if not job.worker.is_alone:
+        return _run_together(job, [*in_work, *in_run])
     with ExitStack() as locks:
-        if in_run:
-            assert job.run_folder is not None, f"{in_run} need a run folder"
-            locks.enter_context(_lock(job, job.run_folder, wait=False))
-            sweep(job.run_folder)
-        # The work folder is shared by all trajectories: another run may be preparing it, which saves us the work.
-        with _lock(job, job.work_folder, wait=True):
-            sweep(job.work_folder, below=False)
-            sweep(job.work_folder / "geometry")
-            workspace = Workspace.open(job)
-            workspace.save_sources()
-            _introduce(job, workspace)
+        _take_run_folder(job, in_run, locks)
+        with ExitStack() as work_lock:
+            workspace = _take_work_folder(job, work_lock)
             for stage in in_work:
                 _run(stage, workspace, options)
         if in_run:
@@ -84,13 +80,53 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
     return _conclude(workspace, stages)
 
 
-def _work(job: Job, stages: Sequence[StageName]) -> int:
-    """A worker's part of a stage that another process of this machine has prepared."""
+def _run_together(job: Job, stages: Sequence[StageName]) -> int:
+    """A job that the user started with torchrun, on several machines say: the main process prepares and merges."""
+    workspace = None
+    with ExitStack() as locks:
+        if job.worker.is_main:
+            alone = replace(job, worker=Worker())
+            _take_run_folder(alone, [stage for stage in stages if stage in RUN_STAGES], locks)
+            workspace = _take_work_folder(alone, locks)
+            workspace.begin_run()
+        for stage in stages:
+            meet()
+            _work(job, [stage])
+            meet()
+            if workspace is not None:
+                workspace.reload()
+                _end(stage, workspace)
+    part_ways()
+    return _conclude(workspace, stages) if workspace is not None else 0
+
+
+def _take_run_folder(job: Job, stages: Sequence[StageName], locks: ExitStack) -> None:
+    """Lock the run folder, if these stages write there, and clean it of what a killed run left."""
+    if stages:
+        assert job.run_folder is not None, f"{stages} need a run folder"
+        locks.enter_context(folder_lock(job.run_folder, wait=False, notice=say))
+        sweep(job.run_folder)
+
+
+def _take_work_folder(job: Job, locks: ExitStack) -> Workspace:
+    """Lock the work folder, clean it, and write down what is in the input folder.
+
+    It is shared by all trajectories: another run may be preparing it, and waiting for it saves the work.
+    """
+    locks.enter_context(folder_lock(job.work_folder, wait=True, notice=say))
+    sweep(job.work_folder, below=False)
+    sweep(job.work_folder / "geometry")
+    workspace = Workspace.open(job)
+    workspace.save_sources()
+    _introduce(job, workspace)
+    return workspace
+
+
+def _work(job: Job, stages: Sequence[StageName]) -> None:
+    """A worker's part of stages that another process has prepared."""
     workspace = Workspace.open(job)
     for stage in stages:
         run_stage(make_stage(stage, workspace), workspace)
-    part_ways()
-    return 0
 
 
 def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
@@ -99,8 +135,9 @@ def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
     gpus = job.gpus[name]
     processes = max(len(gpus), job.processes if name == "generate" else 1)
     todo = [state for state in workspace.clips if status(make_stage(name, workspace), state, workspace) == "to do"]
-    if processes == 1 or not job.worker.is_alone or not todo:
+    if processes == 1 or not todo:
         run_stage(make_stage(name, workspace), workspace)
+        _end(name, workspace)
         return
     say(f"{name:>8}: {processes} processes on GPUs {', '.join(gpus)}")
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
@@ -112,11 +149,12 @@ def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
         raise UserError(
             f"{name}: a worker ended with exit code {code} (see above); finished clips are kept, run again to go on"
         )
+    _end(name, workspace)
 
 
-def _lock(job: Job, folder: Path, *, wait: bool) -> AbstractContextManager[None]:
-    """The folder's lock, which the first process of a job takes for all."""
-    return folder_lock(folder, wait=wait, notice=say) if job.worker.is_main else nullcontext()
+def _end(name: StageName, workspace: Workspace) -> None:
+    """What a stage does once for all clips that it has finished."""
+    make_stage(name, workspace).conclude([state for state in workspace.clips if not state.error])
 
 
 def _introduce(job: Job, workspace: Workspace) -> None:

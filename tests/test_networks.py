@@ -160,6 +160,20 @@ def test_a_render_that_does_not_fit_is_refused(here):
     assert "expected 15" in made.error.message
 
 
+def test_a_job_that_the_user_starts_with_torchrun_gives_what_one_process_gives(here):
+    write_clip(here / "clips/two.mp4", count=9, seed=2)
+    assert run() == 0
+    alone = {path.name: frames(path) for path in (here / "output/clips/still").glob("*.mp4")}
+    (here / "output").rename(here / "alone")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29643"]
+    subprocess.run([*command, "-m", "inspatio.cli", *arguments()], check=True)
+    assert {path.name for path in (here / "output/clips/still").glob("*.mp4")} == set(alone)
+    for name, expected in alone.items():
+        assert np.abs(frames(here / "output/clips/still" / name) - expected).max() <= 1
+    assert not list((here / "output").rglob("manifest.part-*"))
+    assert run("--dry_run") == 0
+
+
 def test_a_worker_that_dies_takes_the_job_down_and_a_rerun_goes_on(here):
     write_clip(here / "clips/two.mp4", count=9, seed=2)
     (here / "clips/three.mp4").touch()

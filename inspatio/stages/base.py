@@ -115,8 +115,6 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
     if todo:
         stage.prepare(todo)
         _process(stage, workspace, todo)
-    if workspace.job.worker.is_main:
-        stage.conclude([state for state in workspace.clips if not state.error])
 
 
 def _process(stage: Stage, workspace: Workspace, todo: Sequence[ClipState]) -> None:

@@ -75,7 +75,7 @@ class GenerateStage(Stage):
         size = factory.crew_size(self._config, self.job.worker.world_size, clips)
         self._crew = self.job.worker.crew(size)
         # Every process takes part in forming the crews, also one that is left without a clip.
-        self._exchange = factory.join_crew(size, self.job.device(self.name))
+        self._exchange = factory.join_crew(size)
         return self._crew
 
     def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
