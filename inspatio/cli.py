@@ -59,7 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
         if name in STAGE_OPTIONS:
             add_options(command, name)
         else:
-            command.add_argument("--profile", metavar="NAME", help="this profile only (doctor then predicts its GPU memory too)")
+            only = "this profile only (doctor then predicts its GPU memory too)"
+            command.add_argument("--profile", metavar="NAME", help=only)
     return parser
 
 
