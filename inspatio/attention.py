@@ -11,7 +11,7 @@ Backends, in the order ``auto`` tries them:
     math     softmax(q k^T / sqrt(d)) v written out, everything in float32: the one the others are held to
 
 The choice is an argument and never hidden state; whoever builds a model passes it on. The environment variable
-``INSPATIO_ATTENTION`` names the backend for a whole run (:func:`backend_from_environment`).
+``INSPATIO_ATTENTION`` names the backend for a whole run (:func:`attend_from_environment`).
 
 Shapes: query ``b n h d``, key and value ``b m h d``, result ``b n h d`` in the query's dtype. Sources: FlashAttention-2
 (arXiv 2307.08691), FlashAttention-3 (arXiv 2407.08608).
@@ -74,6 +74,20 @@ def backend_from_environment() -> Backend | Literal["auto"]:
     if name not in ("auto", *BACKENDS):
         raise UsageError(f"{ENVIRONMENT_VARIABLE}={name!r}: expected auto or one of {', '.join(BACKENDS)}")
     return cast("Backend | Literal['auto']", name)
+
+
+def attend_from_environment() -> Attend:
+    """:func:`attention` with the backend that ``INSPATIO_ATTENTION`` names, for a model to take.
+
+    Raises:
+        UsageError: it names none.
+    """
+    backend = backend_from_environment()
+
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return attention(query, key, value, backend)
+
+    return attend
 
 
 def why_not(backend: Backend, query: torch.Tensor) -> str | None:

@@ -37,7 +37,8 @@ class CaptionConfig:
 class GeometryConfig:
     """``backend``: ``da3`` (Depth Anything 3), ``files``, ``plane``, or ``auto``: files where a clip has them,
     else ``fallback``. ``window``: frames that Depth Anything 3 sees at once (None: as many as memory holds);
-    ``longest``: pixels of the frame's longer side as it sees it."""
+    ``longest``: pixels of the frame's longer side as it sees it; ``compile``: compile its repeated block, which costs
+    time before the first clip (there is no option for it on the command line)."""
 
     backend: str = "da3"
     fallback: str = "plane"
@@ -46,6 +47,7 @@ class GeometryConfig:
     window: int | None = None
     pose_smoothing: float = 2.0
     longest: int = 504
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inspatio.attention import BACKENDS, ENVIRONMENT_VARIABLE, Backend, attention, backend_from_environment, why_not
+from inspatio.attention import (
+    BACKENDS,
+    ENVIRONMENT_VARIABLE,
+    Backend,
+    attend_from_environment,
+    attention,
+    backend_from_environment,
+    why_not,
+)
 from inspatio.errors import UsageError
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -52,6 +60,10 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend_from_environment() == "auto"
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "math")
     assert backend_from_environment() == "math"
+    query, key, value = tensors("cpu", torch.bfloat16)
+    assert torch.equal(attend_from_environment()(query, key, value), attention(query, key, value, "math"))
+    assert not torch.equal(attend_from_environment()(query, key, value), attention(query, key, value, "sdpa"))
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "flash9")
-    with pytest.raises(UsageError, match="flash9"):
-        backend_from_environment()
+    for choose in (backend_from_environment, attend_from_environment):
+        with pytest.raises(UsageError, match="flash9"):
+            choose()

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from inspatio.attention import attention, backend_from_environment
+from inspatio.attention import attend_from_environment
 from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.generation.acceleration import compile_layers, quantise_fp8
@@ -132,11 +132,7 @@ def load_dit(
 
 def empty_dit(config: DiTConfig, exchange: Exchange | None = None) -> CausalDiT:
     """A transformer without storage, with the attention backend that the environment asks for."""
-    backend = backend_from_environment()
-
-    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return attention(query, key, value, backend)
-
+    attend = attend_from_environment()
     with torch.device("meta"):
         return CausalDiT(config, attend, exchange)
 

@@ -45,6 +45,7 @@ class DepthAnything3:
         dtype: of the backbones; None: bfloat16 on GPUs that have it, else float32.
         longest: pixels of the frame's longer side as the networks see it.
         attend: the attention function.
+        compile: compile the backbones' repeated block before the first clip.
 
     Raises:
         MissingWeightsError: a folder is missing, or is not a Depth Anything 3 model.
@@ -63,6 +64,7 @@ class DepthAnything3:
         dtype: torch.dtype | None = None,
         longest: int = LONGEST_SIDE,
         attend: Attend = attention,
+        compile: bool = False,
     ) -> None:
         self._folder = open_folder(Path(model_path))
         self._metric = None if metric_path is None else open_folder(Path(metric_path))
@@ -78,6 +80,7 @@ class DepthAnything3:
         bfloat = device.type == "cuda" and torch.cuda.is_bf16_supported()
         self._dtype = dtype or (torch.bfloat16 if bfloat else torch.float32)
         self._attend = attend
+        self._compile = compile
 
     @property
     def folders(self) -> tuple[ModelFolder, ...]:
@@ -85,7 +88,8 @@ class DepthAnything3:
         return (self._folder,) if self._metric is None else (self._folder, self._metric)
 
     def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
-        """Version, models, weights and options; the machine's memory, which sizes the windows, is not in it."""
+        """Version, models, weights and options; not the machine's memory, which sizes the windows, nor what changes a
+        result as rounding does."""
         return {
             "backend": BACKEND,
             "version": VERSION,
@@ -123,6 +127,9 @@ class DepthAnything3:
         loaded = [
             network for folder in self.folders for network in folder.load(self._device, self._dtype, self._attend)
         ]
+        if self._compile:
+            for network in loaded:
+                network.backbone.compile_blocks()
         any_view = next((network for network in loaded if network.config.kind == "any-view"), None)
         single = next((network for network in loaded if network.config.kind != "any-view"), None)
         return Networks(any_view, single)

@@ -16,9 +16,9 @@ arXiv 2403.13298).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -162,6 +162,14 @@ class Block(nn.Module):
         for part, result in zip(parts, attended.split([len(part) for part in parts]), strict=True):
             self._add(part, result)
 
+    def compile_pieces(self, backend: str | Callable[..., Any]) -> None:
+        """Compile what lies before and after attention; ``backend`` is torch.compile's.
+
+        Shapes are free, since slices, windows and clips differ in length: the same code serves all blocks of a kind.
+        """
+        for piece in ("_project", "_add"):
+            setattr(self, piece, torch.compile(getattr(self, piece), dynamic=True, backend=backend))
+
     def _project(self, x: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
         return self.attn.project(_normed(self.norm1, x, self.attn.qkv.weight.dtype), rotary)
 
@@ -223,6 +231,12 @@ class Backbone(nn.Module):
             Block(config, start is not None and index >= start, attend) for index in range(config.depth)
         )
         self.norm = nn.LayerNorm(dim)
+
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile the repeated block and leave the rest as it is, so that warm-up does not grow with depth."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.compile_pieces(backend)
 
     def tap(self, images: Tensor) -> Iterator[Tapped]:
         """The ``out_layers`` of ``s 3 h w`` images, one after another, frames in the order they were given."""
