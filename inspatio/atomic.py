@@ -33,18 +33,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
         UserError: the disk is full, or the folder cannot be written.
     """
     part = part_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        sync(part)
-        part.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        if _is_about(error, part, path):
-            raise explain(error, path) from error
-        raise
-    finally:
-        part.unlink(missing_ok=True)
+    with _explained(part, path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            sync(part)
+            part.replace(path)
+            sync(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -55,29 +52,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         UserError: the disk is full, or the folder cannot be written.
     """
     part = part_path(path)
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-        for file in part.rglob("*"):
-            sync(file)
-        # A folder cannot be renamed over one that holds files: the old one steps aside first, under a name that
-        # the next sweep removes should the process die in between.
-        if path.exists():
-            old = part.with_name(f".{path.name}.old{PART_SUFFIX}")
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            part.rename(path)
-            shutil.rmtree(old)
-        else:
-            part.rename(path)
-        sync(path.parent)
-    except OSError as error:
-        if _is_about(error, part, path):
-            raise explain(error, path) from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with _explained(part, path):
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+            for file in part.rglob("*"):
+                sync(file)
+            _replace_folder(part, path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,6 +96,33 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _explained(part: Path, path: Path) -> Iterator[None]:
+    """An operating system's error about ``path`` in the making leaves as one line; about other files as it is."""
+    try:
+        yield
+    except OSError as error:
+        if _is_about(error, part, path):
+            raise explain(error, path) from error
+        raise
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Rename a folder to ``path``, whatever is there.
+
+    A folder cannot be renamed over one that holds files: the old one steps aside first, under a name that the next
+    sweep removes should the process die in between.
+    """
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f".{path.name}.old{PART_SUFFIX}")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old)
 
 
 def _is_about(error: OSError, part: Path, path: Path) -> bool:
