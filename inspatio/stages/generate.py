@@ -22,7 +22,7 @@ from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.parallel import Crew
 from inspatio.render.folder import RenderFiles
 from inspatio.stages.base import Block, Report, Stage
-from inspatio.stages.scenes import open_scene
+from inspatio.stages.scenes import open_clip
 from inspatio.stages.workspace import ClipState, Workspace
 from inspatio.types import FitMode, Frames, WorldToCamera
 
@@ -119,7 +119,7 @@ class GenerateStage(Stage):
         cameras, info = renders.cameras, self.workspace.info(state)
         as_filmed = cameras.order == tuple(range(state.video.frame_count))
         fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
-        with open_scene(state, self.workspace) as scene:
+        with open_clip(state, self.workspace) as scene:
             session = self._load().start(
                 scene.select(cameras.order), seed=clip_seed(self.job.seed, state.id), renders=renders
             )

@@ -14,7 +14,7 @@ from inspatio.manifest import RenderBlock, fingerprint
 from inspatio.render.folder import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
 from inspatio.render.live import LiveRenders
 from inspatio.stages.base import Block, Report, Stage
-from inspatio.stages.scenes import adapt, open_scene, trajectory_inputs
+from inspatio.stages.scenes import adapt, open_clip, trajectory_inputs
 from inspatio.stages.workspace import ClipState, Workspace
 
 VERSION = 1
@@ -51,7 +51,7 @@ class RenderStage(Stage):
     def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
         (state,) = states
         relative = f"render/{state.id}"
-        with open_scene(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
+        with open_clip(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
             adapted, world_to_camera = adapt(scene, self.job)
             renders = LiveRenders(adapted, self._renderer)
             n = len(adapted)

@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from inspatio.controls import clip_order, target_cameras
 from inspatio.errors import ClipError
-from inspatio.fit import Fit
-from inspatio.geometry.folder import GeometryDepth, load_geometry
+from inspatio.geometry.scene import open_scene
 from inspatio.job import Job
 from inspatio.manifest import file_fingerprint
-from inspatio.media import VideoReader
 from inspatio.scene import Scene
 from inspatio.stages.workspace import ClipState, Workspace
 from inspatio.types import WorldToCamera
 
 
-@contextmanager
-def open_scene(state: ClipState, workspace: Workspace) -> Iterator[Scene]:
-    """The clip as a scene at the working size, its frames in the source's order.
+def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[Scene]:
+    """The clip as a scene at the job's working size, its frames in the source's order.
 
     Raises:
         ClipError: the clip has no geometry, or it does not fit the video.
     """
     if state.geometry is None:
         raise ClipError(f"{state.id}: has no geometry yet; run the geometry stage first (without --skip_step2)")
-    job = workspace.job
-    video = state.video
-    geometry = load_geometry(workspace.work.folder / state.geometry.folder)
-    if geometry.frame_count != video.frame_count:
-        raise ClipError(
-            f"{state.id}: the geometry has {geometry.frame_count} frames, the video {video.frame_count}; "
-            "run the geometry stage again with --force"
-        )
-    fit = Fit.make((video.height, video.width), job.profile.size, job.fit)
-    with VideoReader(workspace.info(state), job.profile.size, job.fit) as frames:
-        yield Scene(
-            clip_id=state.id,
-            frames=frames,
-            depth=GeometryDepth(geometry, fit),
-            intrinsics=fit.intrinsics(geometry.intrinsics, geometry.image_size),
-            world_to_camera=geometry.world_to_camera,
-            size=job.profile.size,
-            frame_rate=video.rate,
-            scale=geometry.scale,
-            prompt=state.caption.text if state.caption else "",
-            foreground_ratio=state.public.radius_ratio if state.public else 1.0,
-        )
+    return open_scene(
+        workspace.info(state),
+        workspace.work.folder / state.geometry.folder,
+        workspace.job.profile.size,
+        workspace.job.fit,
+        clip_id=state.id,
+        prompt=state.caption.text if state.caption else "",
+        foreground_ratio=state.public.radius_ratio if state.public else 1.0,
+    )
 
 
 def adapt(scene: Scene, job: Job) -> tuple[Scene, WorldToCamera]:
