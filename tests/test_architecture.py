@@ -12,7 +12,7 @@ LEVELS = [
     {"types", "errors", "config", "parallel", "atomic", "lock", "console"},
     {
         *("manifest", "public_manifest", "scene", "cameras", "trajectory", "controls", "media", "fit"),
-        *("weights", "attention", "checkpoints"),
+        *("weights", "attention", "device_memory", "checkpoints"),
     },
     {"caption", "geometry", "render", "models"},
     {"generation", "factory"},

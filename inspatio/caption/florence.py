@@ -9,6 +9,7 @@ Source: Florence-2 (arXiv 2311.06242).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from transformers import Florence2ForConditionalGeneration, GenerationConfig
 from inspatio.caption.base import Caption, judge
 from inspatio.caption.florence_folder import FlorenceFolder
 from inspatio.caption.florence_task import INSTRUCTION, MAX_NEW_TOKENS, NO_REPEAT_NGRAM, describe
-from inspatio.errors import UsageError
+from inspatio.device_memory import is_out_of_memory, release_memory
+from inspatio.errors import UsageError, UserError
 from inspatio.types import Image
+
+_log = logging.getLogger(__name__)
 
 
 class Florence2Captioner:
@@ -89,9 +93,19 @@ class Florence2Captioner:
         return self._fingerprint
 
     def caption(self, images: Sequence[Image]) -> list[Caption]:
+        """See :class:`inspatio.caption.base.Captioner`. When memory runs out, batches are halved and it goes on.
+
+        Raises:
+            UserError: it is not enough even for one image.
+        """
         captions: list[Caption] = []
-        for start in range(0, len(images), self._batch_size):
-            captions += self._caption_batch(images[start : start + self._batch_size])
+        while len(captions) < len(images):
+            batch = images[len(captions) :][: self._batch_size]
+            answers = self._caption_batch(batch)
+            if answers is None:
+                self._halve(len(batch))
+            else:
+                captions += answers
         return captions
 
     def encode(self, images: Sequence[Image]) -> dict[str, torch.Tensor]:
@@ -101,10 +115,28 @@ class Florence2Captioner:
         return {"pixel_values": pixels, "input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
 
     @torch.inference_mode()
-    def _caption_batch(self, images: Sequence[Image]) -> list[Caption]:
+    def _caption_batch(self, images: Sequence[Image]) -> list[Caption] | None:
+        """One batch through the network; None when memory runs out."""
         generate = self.model.generate  # pyright: ignore[reportAttributeAccessIssue] - its stub asks for other models
-        answers = generate(**self.encode(images))
+        try:
+            answers = generate(**self.encode(images))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
         return [self.read_answer(answer) for answer in answers.tolist()]
+
+    def _halve(self, tried: int) -> None:
+        """Smaller batches from here on, once ``tried`` images have been too many."""
+        device = self.model.device
+        release_memory(device)
+        if tried == 1:
+            raise UserError(
+                f"out of memory with one image for Florence-2, the smallest batch; free memory on {device}, use a "
+                "smaller model (--florence_model_path), or give the clips texts of their own (--caption, <clip>.txt)"
+            )
+        self._batch_size = tried // 2
+        _log.warning("Florence-2 ran out of memory with %d images at a time; going on with %d", tried, self._batch_size)
 
     def read_answer(self, tokens: list[int]) -> Caption:
         """One row of the decoder's output: a start token, the answer, an end token unless it was cut, padding."""

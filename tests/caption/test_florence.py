@@ -13,7 +13,7 @@ from inspatio.caption.florence import Florence2Captioner
 from inspatio.caption.florence_folder import FlorenceFolder
 from inspatio.caption.florence_image import ImageFormat
 from inspatio.caption.florence_task import INSTRUCTION, describe
-from inspatio.errors import UsageError
+from inspatio.errors import UsageError, UserError
 
 DECODER = torch.tensor([[2, 0, 300, 310, 320]])
 
@@ -54,6 +54,49 @@ def test_batched_equals_one_by_one(folders, captioners, images, batch_size):
     captioner = Florence2Captioner.load(folders["original"], batch_size=batch_size)
     alone = [captioners["original"].caption([image])[0] for image in images]
     assert captioner.caption(images) == alone
+
+
+def short_of_memory(captioner: Florence2Captioner, images: int, error: type[Exception]) -> list[int]:
+    """A network on a device that cannot hold more images than these; returns the list of what it was asked for."""
+    asked: list[int] = []
+
+    def refuse(module: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        asked.append(len(given[0]))
+        if asked[-1] > images:
+            raise error(f"CUDA out of memory with {asked[-1]} images")
+
+    captioner.model.model.vision_tower.register_forward_pre_hook(refuse)
+    return asked
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
+def test_out_of_memory_halves_the_batch_and_goes_on(folders, captioners, images, error, caplog):
+    captioner = Florence2Captioner.load(folders["converted"], batch_size=6)
+    asked = short_of_memory(captioner, 2, error)
+    assert captioner.caption(images) == captioners["converted"].caption(images)
+    assert asked == [6, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert "6 images at a time; going on with 3" in caplog.text
+    asked.clear()
+    captioner.caption(images[:3])
+    assert asked == [1, 1, 1]  # once is enough to know
+
+
+def test_out_of_memory_with_one_image(folders, images):
+    captioner = Florence2Captioner.load(folders["converted"])
+    short_of_memory(captioner, 0, torch.OutOfMemoryError)
+    with pytest.raises(UserError, match=r"out of memory with one image.*free memory on cpu"):
+        captioner.caption(images)
+
+
+def test_other_errors_are_not_taken_for_memory(folders, images):
+    captioner = Florence2Captioner.load(folders["converted"])
+
+    def broken(module: torch.nn.Module, given: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    captioner.model.model.vision_tower.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        captioner.caption(images)
 
 
 def test_deterministic_and_nothing_is_kept_between_calls(captioners, images):

@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from tiny import da3 as tiny
 
 from inspatio.attention import attention
+from inspatio.device_memory import free_memory
 from inspatio.errors import ClipError, MissingWeightsError, UsageError
 from inspatio.geometry.base import GeometrySummary
 from inspatio.geometry.da3 import DepthAnything3
 from inspatio.geometry.da3.frames import READ_AT_ONCE
 from inspatio.geometry.da3.loading import WEIGHTS_FILE
 from inspatio.geometry.da3.preprocess import network_size, shrink
-from inspatio.geometry.da3.windows import free_memory, window_for
+from inspatio.geometry.da3.windows import window_for
 from inspatio.geometry.folder import Geometry, load_geometry
 from inspatio.media import VideoInfo, VideoWriter, probe
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from inspatio.cameras import orthonormalised
+from inspatio.device_memory import free_memory, is_out_of_memory, release_memory
 from inspatio.errors import ClipError
 from inspatio.geometry.base import Progress
 from inspatio.geometry.da3 import alignment, windows
@@ -167,7 +168,7 @@ class Sweep:
         if self._options.window is not None:
             return self._options.window
         dtype = network.backbone.patch_embed.weight.dtype
-        return windows.window_for(windows.free_memory(self._device), network.config, self._size, dtype)
+        return windows.window_for(free_memory(self._device), network.config, self._size, dtype)
 
     def _view(self, small: Frames) -> View | None:
         """A window through the any-view network; None when memory runs out."""
@@ -175,7 +176,7 @@ class Sweep:
         try:
             seen = self._networks.any_view.any_view(normalise(small, self._device))
         except (RuntimeError, MemoryError) as error:
-            if not windows.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None
         poses = seen.world_to_camera.cpu().double().numpy()
@@ -188,7 +189,7 @@ class Sweep:
         return View(_known(seen.depth), seen.confidence.cpu().numpy(), intrinsics, orthonormalised(poses))
 
     def _smaller(self, tried: int) -> int:
-        windows.release_memory(self._device)
+        release_memory(self._device)
         smaller = windows.halved(tried)
         if smaller is None:
             height, width = self._size
@@ -209,7 +210,7 @@ class Sweep:
             try:
                 seen = self._networks.single.single_frames(images)
             except (RuntimeError, MemoryError) as error:
-                if not windows.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 raise ClipError(
                     f"out of memory with {len(images)} single frames; free memory on {self._device}, or use a "

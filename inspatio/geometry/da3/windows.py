@@ -7,9 +7,6 @@ The size follows from what memory is free, or is given; when it turns out to be 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
 from inspatio.geometry.da3.architecture import NetworkConfig
@@ -61,31 +58,6 @@ def window_for(free: int, config: NetworkConfig, size: tuple[int, int], dtype: t
     return int(min(max(frames, SMALLEST_WINDOW), LARGEST_WINDOW))
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can be had on a device now."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return _free_host_memory()
-
-
-def _free_host_memory() -> int:
-    """What this process can still take without pushing others out, within its container's limit."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return total // 2  # macOS tells what there is, not what is free
-    lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
-        free = min(free, max(int(most) - int(used.read_text()), 0))
-    return free
-
-
 def _frame_bytes(config: NetworkConfig, grid: tuple[int, int], dtype: torch.dtype) -> int:
     """What each further frame of a window takes at the worst moment, in attention over all frames."""
     patches = grid[0] * grid[1]
@@ -99,20 +71,3 @@ def _frame_bytes(config: NetworkConfig, grid: tuple[int, int], dtype: torch.dtyp
 def _head_bytes(config: HeadConfig, grid: tuple[int, int]) -> int:
     """What a head needs for one frame at full resolution: a few maps of half its features."""
     return 4 * grid[0] * grid[1] * PATCH**2 * 4 * (config.features // 2)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # The CPU's and Apple's allocators raise plain RuntimeErrors.
-    message = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
-
-
-def release_memory(device: torch.device) -> None:
-    """Give cached memory back to a device."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
