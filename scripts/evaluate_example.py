@@ -3,6 +3,7 @@
     python scripts/evaluate_example.py                                     all made anew, no video codec in between
     python scripts/evaluate_example.py --traj traj/zoom_out_in.txt --sheet sheet.png
     python scripts/evaluate_example.py --run output/examples/orbit_left --traj traj/orbit_left.txt
+    python scripts/evaluate_example.py --geometry all                      its geometry instead (evaluate_geometry.py)
 
 Prints one row of a markdown table for each trajectory: PSNR (dB) and SSIM on the pixels that the render covers and in
 the holes, flicker at the borders of the holes (mean absolute change from frame to frame along the true surfaces, in
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import evaluate_geometry
 import example_scene as truth
 import numpy as np
 from make_example import CLIP
@@ -86,7 +89,7 @@ class Tally:
         return f"{psnr:.1f} / {self.similarity / self.count:.3f}"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traj", type=Path, nargs="*", help="trajectory files [four of traj/]")
     parser.add_argument("--run", type=Path, help="a finished run folder of the example with this one --traj's result")
@@ -94,7 +97,12 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=10, help="measure every so manieth frame [10]")
     parser.add_argument("--truth", type=Path, default=Path("output/true_views"), help="keeps ray-cast views")
     parser.add_argument("--sheet", type=Path, help="PNG: truth, render, result and error side by side")
+    evaluate_geometry.add_options(parser)
     arguments = parser.parse_args()
+    if arguments.geometry:
+        return evaluate_geometry.print_geometry(
+            arguments.geometry, arguments.profile, arguments.folder, arguments.stride
+        )
     if arguments.run and not (arguments.traj and len(arguments.traj) == 1):
         parser.error("--run needs the one --traj that it was made with")
     trajectories = arguments.traj or [Path("traj") / f"{name}.txt" for name in TRAJECTORIES]
@@ -111,6 +119,7 @@ def main() -> None:
                 moments = from_scene(adapted, cameras, wanted)
             views = TrueViews(adapted, cameras, arguments.truth)
             print(evaluate(path.stem, pair_up(moments, views), adapted, cameras, arguments.sheet), flush=True)
+    return 0
 
 
 @contextmanager
@@ -299,4 +308,4 @@ def _row(moment: Moment) -> Image:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

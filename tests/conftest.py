@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from make_tiny_checkpoints import main as make_tiny_checkpoints
 from tiny_videos import write_clip
 
@@ -24,3 +26,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> 
     (tmp_path / "checkpoints/tiny").symlink_to(checkpoints)
     write_clip(tmp_path / "clips/one.mp4", count=14)
     return tmp_path
+
+
+@pytest.fixture
+def single_thread() -> Iterator[None]:
+    """Tiny networks are too small to share out, and threads that wait for each other only burn."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from tiny_videos import write_clip
 
 from inspatio.cli import main
@@ -20,13 +18,7 @@ from inspatio.media import list_videos, probe
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "videos"
 
 
-@pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
-    """Such networks are too small to share out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 
 def run(stage: str, *extra: object, clips: str | Path = "clips") -> int:
