@@ -1,8 +1,11 @@
-"""The first two stages through their networks at tiny sizes: both Florence-2 layouts, reports, exports, licences."""
+"""Caption and geometry through their networks at tiny sizes: both Florence-2 layouts, reports, exports, workers."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -152,10 +155,9 @@ def test_real_videos(here: Path) -> None:
         assert (geometry.depth > 0).all()
 
 
-def test_a_clip_for_each_network_of_a_batch(here: Path) -> None:
+def test_only_clips_without_a_text_are_captioned(here: Path) -> None:
     """Clips with texts of their own and without, in one batch."""
-    for seed, name in enumerate(("two", "three")):
-        write_clip(here / f"clips/{name}.mp4", count=5, seed=seed + 1)
+    more_clips(here, "two", "three")
     (here / "clips/two.txt").write_text("a room\n")
     assert run("caption", "--caption_batch_size", 3) == 0
     clips = {clip.id: clip for clip in Manifest.open(here / "output/clips", input=here / "clips").clips}
@@ -164,3 +166,58 @@ def test_a_clip_for_each_network_of_a_batch(here: Path) -> None:
         "two": "sidecar",
         "three": "florence",
     }
+
+
+def more_clips(here: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        write_clip(here / f"clips/{name}.mp4", count=5, seed=seed + 1)
+
+
+def test_workers_give_what_one_process_gives(here: Path) -> None:
+    more_clips(here, "two", "three")
+
+    def everything() -> dict[str, tuple[str, bytes]]:
+        found = {}
+        for clip in Manifest.open(here / "output/clips", input=here / "clips").clips:
+            assert clip.caption
+            assert clip.geometry
+            depth = (here / "output/clips" / clip.geometry.folder / "depth.npy").read_bytes()
+            found[clip.id] = (clip.caption.text, depth)
+        return found
+
+    for stage in ("caption", "geometry"):
+        assert run(stage) == 0
+    alone = everything()
+    assert run("caption", "--force", "--step1_gpus", "0,1", "--master_port", 29651) == 0
+    assert run("geometry", "--force", "--step2_gpus", "0,1", "--master_port", 29652) == 0
+    assert everything() == alone
+
+
+def test_a_worker_that_dies_leaves_what_is_finished(here: Path) -> None:
+    """Of four clips the second worker makes the second and dies with the fourth."""
+    (here / "clips/one.mp4").unlink()
+    more_clips(here, "a", "b", "c", "d")
+    program = (
+        "import os, sys\n"
+        "from inspatio.stages import geometry\n"
+        "whole = geometry.GeometryStage.process\n"
+        "def process(self, states, report):\n"
+        "    if states[0].id == 'd': os._exit(7)\n"
+        "    return whole(self, states, report)\n"
+        "geometry.GeometryStage.process = process\n"
+        "from inspatio.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    (here / "dying.py").write_text(program)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29653", "dying.py"]
+    options = ["geometry", "--profile", "tiny", "--input_dir", "clips"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    folder = here / "output/clips/geometry"
+    assert not (folder / "d").exists()
+    finished = (folder / "b/depth.npy").stat().st_mtime_ns
+    assert run("geometry") == 0
+    assert (folder / "b/depth.npy").stat().st_mtime_ns == finished
+    clips = Manifest.open(here / "output/clips", input=here / "clips").clips
+    assert [clip.id for clip in clips if clip.geometry] == ["a", "b", "c", "d"]
