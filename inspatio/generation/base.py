@@ -56,7 +56,7 @@ class Session(Protocol):
         ...
 
     def step(self, world_to_camera: WorldToCamera) -> Block:
-        """The next block, seen from ``t 4 4`` target cameras (``t`` at most ``frames_needed``)."""
+        """The next block, seen from ``frames_needed`` target cameras (``t 4 4``)."""
         ...
 
 
