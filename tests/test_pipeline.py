@@ -167,6 +167,15 @@ class TestWhole:
         assert run() == 0
         assert (here / "output/clips/still/two.mp4").is_file()
 
+    def test_clips_added_later_give_the_same_files_as_all_at_once(self, here):
+        for name in ("b", "a", "c"):
+            write_clip(here / f"clips/{name}.mp4", seed=ord(name))
+            assert run() == 0
+        grown = contents(here / "output")
+        (here / "output").rename(here / "kept")
+        assert run() == 0
+        assert contents(here / "output") == grown
+
     def test_captions_come_from_the_option_then_the_file(self, here):
         write_clip(here / "clips/one.mp4")
         (here / "clips/one.txt").write_text("a  cup\n of tea")

@@ -117,14 +117,14 @@ class Workspace:
     def save_sources(self) -> None:
         """Write every clip's source (and the probe's errors) into the work manifest."""
         if not self._dry:
-            self.work.keep_only(self._states)
             self.work.put(self._work_record(state) for state in self.clips)
+            self.work.keep_only(self._states)
 
     def begin_run(self) -> None:
         """Write the clips' records into the run manifest, without the errors of earlier runs."""
         if not self._dry and self.run is not None:
-            self.run.keep_only(self._states)
             self.run.put(self._run_record(state) for state in self.clips)
+            self.run.keep_only(self._states)
 
     def finish(self, clip_id: str, block: Block) -> None:
         """Record what a stage made of a clip."""
