@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from inspatio.generation.prompts import PromptCache
     from inspatio.models.wan_dit import Exchange
 
+TEXT_ENCODER_ROOM = 13 * 2**30
+"""Bytes: the umT5-xxl encoder's 11.4 GB of weights in bfloat16 and some to work in."""
+
 
 def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
     """What a captioner's answers depend on besides the image."""
@@ -167,9 +170,15 @@ def make_generator(
 
 
 def _prompts(config: GeneratorConfig, folder: Path, device: str) -> PromptCache:
+    import torch
+
+    from inspatio.device_memory import free_memory
     from inspatio.generation.prompts import PromptCache
 
-    return PromptCache(Path(config.wan_path), folder, device=device)
+    on = torch.device(device)
+    if on.type == "cuda" and free_memory(on) < TEXT_ENCODER_ROOM:
+        on = torch.device("cpu")  # where it runs from its file and takes no memory of its own
+    return PromptCache(Path(config.wan_path), folder, device=on)
 
 
 def _unknown(what: str, name: str, known: str) -> UsageError:
