@@ -85,7 +85,7 @@ class CaptionBlock(_Record):
 
 
 class GeometryBlock(_Record):
-    """The clip's geometry folder (``geometry/files.py``)."""
+    """The clip's geometry folder (``geometry/folder.py``)."""
 
     fingerprint: str
     folder: InsidePath

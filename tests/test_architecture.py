@@ -18,7 +18,7 @@ LEVELS = [
     {"generation", "factory"},
     {"options", "job", "stages", "pipeline", "cli", "doctor", "licenses"},
 ]
-"""Every module and folder of the package, from the bottom up; `design` in docs/ says what each is for."""
+"""Every module and folder of the package, from the bottom up."""
 
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

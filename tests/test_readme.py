@@ -33,7 +33,7 @@ def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
 
 def test_every_option_it_names_exists():
     flags = set(re.findall(r"(?<![\w-])--[a-z]\w+", README))
-    others = {"--nnodes", "--nproc_per_node", "--rdzv_endpoint", "--golden", "--help", "--profile", "--yes"}
+    others = {"--nnodes", "--nproc_per_node", "--rdzv_endpoint", "--golden", "--help", "--profile", "--yes", "--gif"}
     known = set()
     for action in make_parser()._subparsers._group_actions[0].choices.values():  # pyright: ignore
         known |= {option for each in action._actions for option in each.option_strings}

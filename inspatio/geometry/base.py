@@ -1,6 +1,6 @@
 """What every geometry backend gives, whatever it is: a geometry folder.
 
-A backend reads a clip and writes, into a folder made for it, the files that ``geometry/files.py`` describes
+A backend reads a clip and writes, into a folder made for it, the files that ``geometry/folder.py`` describes
 (depth maps that can be memory-mapped, ``cameras.json``). Geometry is of the whole upright source frame and does not
 depend on ``--fit`` or the trajectory, so it is kept once per clip.
 """
