@@ -51,7 +51,7 @@ def mixed(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     kernel = np.ones((side, side), np.uint8)
     farthest = cv2.dilate(depth, kernel)
     nearest = cv2.erode(np.where(depth > 0, depth, np.float32(np.inf)), kernel)
-    return farthest > nearest * (1 + 2 * EDGE)
+    return farthest / (1 + 2 * EDGE) > nearest  # not the other way round: beyond the borders nearest is huge
 
 
 def _spread(scene: Scene, count: int) -> list[int]:
