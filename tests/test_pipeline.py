@@ -329,10 +329,12 @@ class TestWrongUse:
         assert "scripts/download.sh" in lines[1]
         assert "--profile preview" in lines[2]
 
-    def test_skipping_geometry_with_nothing_there(self, here):
+    def test_skipping_geometry_with_nothing_there(self, here, capsys):
         write_clip(here / "clips/one.mp4")
+        capsys.readouterr()
         assert run("--skip_step2") == 1
         assert "--skip_step2" in errors(here)["one"]
+        assert "geometry: 1 of 1 clips are finished" not in capsys.readouterr().err
 
     def test_skipping_geometry_trusts_what_is_there(self, here):
         write_clip(here / "clips/one.mp4")

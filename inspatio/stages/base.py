@@ -95,23 +95,23 @@ def run_stage(stage: Stage, workspace: Workspace) -> None:
         ClipFailed: under --fail_fast, after the failing clip has been recorded.
         UserError: something that concerns every clip (missing weights, a full disk).
     """
-    states = workspace.clips
-    todo = []
-    for state in states:
+    todo, done = [], 0
+    for state in workspace.clips:
         match status(stage, state, workspace):
             case "to do":
                 todo.append(state)
+            case "fresh" | "trusted":
+                done += 1
             case "missing":
                 option = SKIP_OPTIONS[stage.name]
                 message = (
                     f"{option} trusts what is there, but there is no {stage.name} result; run once without {option}"
                 )
                 _fail(stage, state, message, workspace)
-            case _:
+            case "failed":
                 pass
-    done = len(states) - len(todo) - sum(bool(state.error) for state in states)
     if done and workspace.job.worker.is_main:
-        say(f"{stage.name:>8}: {done} of {len(states)} clips are finished already")
+        say(f"{stage.name:>8}: {done} of {len(workspace.clips)} clips are finished already")
     if todo:
         stage.prepare(todo)
         _process(stage, workspace, todo)

@@ -334,6 +334,8 @@ def test_a_folder_reached_through_a_link(folders, tmp_path, captioners, images):
 
 def test_other_files_in_the_folder_do_not_matter(copy_of: CopyOf):
     folder = copy_of("original")
+    before = FlorenceFolder.read(folder)
     for name in ("README.md", "sample_inference.ipynb", "LICENSE", ".gitattributes"):
         (folder / name).write_text("anything")
-    FlorenceFolder.read(folder)
+    after = FlorenceFolder.read(folder)
+    assert (after.text.to_dict(), after.vision.to_dict()) == (before.text.to_dict(), before.vision.to_dict())
