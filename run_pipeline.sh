@@ -5,4 +5,4 @@
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
-exec "$PYTHON" -m inspatio.cli run "$@"
+exec "$PYTHON" -m inspatio run "$@"

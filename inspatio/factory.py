@@ -11,17 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspatio import parallel
-from inspatio.caption.base import Captioner
+from inspatio.captioning.captions import Captioner
 from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, RenderConfig
 from inspatio.errors import UsageError
 from inspatio.generation.base import Generator
-from inspatio.geometry.base import GeometryBackend
+from inspatio.geometry.backend import GeometryBackend
 from inspatio.render.live import Renderer
 
 if TYPE_CHECKING:
-    from inspatio.generation.prompts import PromptCache
-    from inspatio.models.wan_dit import Exchange
+    from inspatio.generation.inspatio_world.prompts import PromptCache
+    from inspatio.models.wan.dit import Exchange
 
 TEXT_ENCODER_ROOM = 13 * 2**30
 """Bytes: the umT5-xxl encoder's 11.4 GB of weights in bfloat16 and some to work in."""
@@ -31,7 +30,7 @@ def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
     """What a captioner's answers depend on besides the image."""
     match config.backend:
         case "florence":
-            from inspatio.caption.florence_task import describe
+            from inspatio.captioning.florence_task import describe
 
             return describe(Path(config.model_path), config.max_new_tokens)
     raise _unknown("caption", config.backend, "florence, sidecar")
@@ -41,7 +40,7 @@ def make_captioner(config: CaptionConfig, device: str) -> Captioner:
     """The captioner of a profile (with backend ``sidecar`` there is none, and nobody asks)."""
     match config.backend:
         case "florence":
-            from inspatio.caption.florence import Florence2Captioner
+            from inspatio.captioning.florence import Florence2Captioner
 
             return Florence2Captioner.load(
                 Path(config.model_path),
@@ -55,7 +54,7 @@ def make_captioner(config: CaptionConfig, device: str) -> Captioner:
 def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:
     """The geometry backend of a profile; ``folder`` is a geometry folder that a clip list names for the clip."""
     from inspatio.geometry.auto import AutoGeometry
-    from inspatio.geometry.files import FilesGeometry
+    from inspatio.geometry.imported import FilesGeometry
     from inspatio.geometry.plane import PlaneGeometry
 
     if folder is not None:
@@ -72,8 +71,8 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
         case "da3":
             import torch
 
-            from inspatio.attention import attend_from_environment
-            from inspatio.geometry.da3 import DepthAnything3
+            from inspatio.geometry.depth_anything3 import DepthAnything3
+            from inspatio.models.attention import attend_from_environment
 
             return DepthAnything3(
                 config.model_path,
@@ -104,11 +103,11 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
     """What a generator's results depend on besides scene, render, prompt and seed."""
     match config.backend:
         case "preview":
-            from inspatio.generation.preview import PreviewGenerator
+            from inspatio.generation.preview.session import PreviewGenerator
 
             return PreviewGenerator(size).fingerprint()
         case "causal":
-            from inspatio.generation.causal_checkpoints import describe_causal
+            from inspatio.generation.inspatio_world.loading import describe_causal
 
             return describe_causal(config)
     raise _unknown("generator", config.backend, "causal, preview")
@@ -124,8 +123,8 @@ def crew_size(config: GeneratorConfig, processes: int, clips: int) -> int:
     """How many of the processes work on the same clip."""
     if config.backend != "causal" or processes == 1:
         return 1
-    from inspatio.generation.causal_checkpoints import read_dit_config
-    from inspatio.generation.sequence_parallel import processes_per_clip
+    from inspatio.generation.inspatio_world.loading import read_dit_config
+    from inspatio.models.wan.parallel import processes_per_clip
 
     return processes_per_clip(processes, clips, read_dit_config(config).num_heads)
 
@@ -134,9 +133,8 @@ def join_crew(size: int) -> Exchange | None:
     """This process's link to the others of its crew, None where everybody works alone. All processes call it."""
     if size == 1:
         return None
-    from inspatio.generation.sequence_parallel import own_group
+    from inspatio.models.wan.parallel import own_group
 
-    parallel.join()
     return own_group(size)
 
 
@@ -150,13 +148,13 @@ def make_generator(
     """The generator of a profile for frames of ``size`` (height, width); ``exchange`` links a crew sharing a clip."""
     match config.backend:
         case "preview":
-            from inspatio.generation.preview import PreviewGenerator
+            from inspatio.generation.preview.session import PreviewGenerator
 
             return PreviewGenerator(size)
         case "causal":
             import torch
 
-            from inspatio.generation.causal_checkpoints import load_causal
+            from inspatio.generation.inspatio_world.loading import load_causal
 
             return load_causal(
                 config,
@@ -172,8 +170,8 @@ def make_generator(
 def _prompts(config: GeneratorConfig, folder: Path, device: str) -> PromptCache:
     import torch
 
-    from inspatio.device_memory import free_memory
-    from inspatio.generation.prompts import PromptCache
+    from inspatio.generation.inspatio_world.prompts import PromptCache
+    from inspatio.models.memory import free_memory
 
     on = torch.device(device)
     if on.type == "cuda" and free_memory(on) < TEXT_ENCODER_ROOM:

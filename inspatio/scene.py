@@ -14,6 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from inspatio.cameras.controls import Controls
+from inspatio.cameras.poses import invert
+from inspatio.cameras.trajectory import Trajectory
 from inspatio.errors import ClipError
 from inspatio.types import DepthMaps, Frames, Intrinsics, ScaleKind, WorldToCamera
 
@@ -106,3 +109,15 @@ class Scene:
 
     def _sources(self, indices: Sequence[int]) -> list[int]:
         return list(indices) if self.order is None else [self.order[i] for i in indices]
+
+
+def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> WorldToCamera:
+    """The new cameras, ``n 4 4``, for a scene that has been through ``scene.select(clip_order(...))``.
+
+    Raises:
+        ClipError: the scene has no depth to scale displacements by.
+    """
+    poses = trajectory.camera_to_world(len(scene), scene.foreground_depth(), rotation_only=controls.rotation_only)
+    if controls.relative_to_source:
+        poses = invert(scene.world_to_camera) @ poses
+    return invert(poses)

@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 from av.filter import Graph
 
-from inspatio.atomic import atomic_file
 from inspatio.errors import UserError
 from inspatio.media import VideoInfo, VideoReader, probe
+from inspatio.storage import atomic_file
 from inspatio.types import Image
 
 GAP = 4

@@ -24,24 +24,24 @@ from pathlib import Path
 
 import cv2
 import evaluate_geometry
-import example_scene as truth
 import numpy as np
 from make_example import CLIP
 from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
-from inspatio.cameras import invert
-from inspatio.controls import Controls, clip_order, target_cameras
-from inspatio.fit import Fit
+from inspatio.cameras.controls import Controls, clip_order
+from inspatio.cameras.poses import invert
+from inspatio.cameras.trajectory import load_trajectory
+from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.generation.base import Generator, RenderSource
-from inspatio.generation.preview import PreviewGenerator
-from inspatio.geometry.files import FilesGeometry, GeometryDepth, load_geometry
+from inspatio.generation.preview.session import PreviewGenerator
+from inspatio.geometry.imported import FilesGeometry, GeometryDepth, load_geometry
 from inspatio.media import VideoReader, probe
+from inspatio.media.fit import Fit
 from inspatio.render import WarpRenderer
-from inspatio.render.folder import RenderFiles
+from inspatio.render.files import RenderFiles
 from inspatio.render.live import LiveRenders
-from inspatio.scene import FOREGROUND_PERCENTILE, Scene
-from inspatio.trajectory import load_trajectory
+from inspatio.scene import FOREGROUND_PERCENTILE, Scene, target_cameras
 from inspatio.types import Frames, Image, Masks, WorldToCamera
 
 BORDER = 3

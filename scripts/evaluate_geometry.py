@@ -18,10 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import example_scene as truth
 import numpy as np
 import torch
-from geometry_metrics import DepthErrors, PoseErrors, depth_errors, pose_errors
 from make_example import CLIP
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -29,9 +27,11 @@ from tqdm import tqdm
 from inspatio import factory
 from inspatio.config import DEFAULT_PROFILE, GeometryConfig, find_profile, load_profile
 from inspatio.errors import MissingWeightsError, UserError
-from inspatio.fit import Fit
-from inspatio.geometry.files import Geometry, load_geometry
+from inspatio.evaluation.geometry_metrics import DepthErrors, PoseErrors, depth_errors, pose_errors
+from inspatio.evaluation.synthetic_room import scene as truth
+from inspatio.geometry.imported import Geometry, load_geometry
 from inspatio.media import probe
+from inspatio.media.fit import Fit
 
 BACKENDS = ("files", "da3", "plane")
 HEADER = (

@@ -60,7 +60,7 @@ if ! $quick; then
     bench bf16_taehv_compiled --encoder taehv --decoder taehv --compile_dit
     bench bf16_wan_compiled --encoder wan --decoder wan --compile_dit
     bench bf16_taehv_offload --encoder taehv --decoder taehv --offload
-    if "$python" -c 'import sys, torch; from inspatio.generation.acceleration import why_no_fp8
+    if "$python" -c 'import sys, torch; from inspatio.models.wan.optimize import why_no_fp8
 reason = why_no_fp8(torch.device("cuda")); print(f"fp8 is not measured: {reason}" if reason else ""); sys.exit(bool(reason))'
     then
         bench fp8_taehv_compiled --encoder taehv --decoder taehv --compile_dit --precision fp8

@@ -13,14 +13,14 @@ import argparse
 from pathlib import Path
 
 import av
-import example_scene as scene
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from tqdm import tqdm
 
-from inspatio.atomic import atomic_file
+from inspatio.evaluation.synthetic_room import scene as scene
 from inspatio.geometry.depth_video import DEPTH_VIDEO_FILE, write_depth_video
-from inspatio.geometry.folder import CameraRecord, write_cameras
+from inspatio.geometry.store import CameraRecord, write_cameras
+from inspatio.storage import atomic_file
 
 CLIP = "living_room"
 DEPTH_SIZE = (scene.SIZE[0] // 2, scene.SIZE[1] // 2)

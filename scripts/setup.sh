@@ -13,13 +13,13 @@ setup_fail() { echo "setup: $1" >&2; exit 1; }
 
 find_python() {
     local name
-    for name in python3 python3.13 python3.12 python3.11 python3.10 python; do
-        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    for name in python3 python3.13 python3.12 python3.11 python; do
+        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$name"
             return
         fi
     done
-    setup_fail "no Python 3.10 or newer found; install one (apt install python3 python3-venv, brew install python)"
+    setup_fail "no Python 3.11 or newer found; install one (apt install python3 python3-venv, brew install python)"
 }
 
 # The pinned PyTorch: its CPU build where there is no NVIDIA GPU (the default build brings gigabytes of CUDA), else, and
@@ -42,7 +42,7 @@ install_torch() {
 setup() {
     if [ -n "${INSPATIO_PYTHON:-}" ]; then
         PYTHON=$INSPATIO_PYTHON
-        "$PYTHON" -c 'import inspatio.cli' 2>/dev/null ||
+        "$PYTHON" -c 'import inspatio.pipeline.cli' 2>/dev/null ||
             setup_fail "INSPATIO_PYTHON=$PYTHON cannot import inspatio; run '$PYTHON -m pip install -c constraints.txt -e .'"
         return
     fi

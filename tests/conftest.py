@@ -1,18 +1,28 @@
-"""Tiny checkpoints of every network, written once for all tests of the whole pipeline."""
+"""What several test folders share: tiny checkpoints of every network, written once, and a folder to run in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from make_tiny_checkpoints import main as make_tiny_checkpoints
-from tiny_videos import write_clip
+from support.tiny_videos import write_clip
+from tiny import florence
+
+from inspatio.captioning.florence import Florence2Captioner
+from inspatio.types import Image
+
+# Tiny networks are too small to share out: threads that wait for each other only cost time.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny checkpoints of every network, in the published layout; not to be changed."""
     folder = tmp_path_factory.mktemp("weights") / "checkpoints" / "tiny"
     make_tiny_checkpoints([str(folder)])
     return folder
@@ -28,10 +38,35 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> 
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny Florence-2 folder of each layout, of one seed; not to be changed."""
+    made = {}
+    for layout in ("converted", "original"):
+        made[layout] = tmp_path_factory.mktemp("florence") / layout
+        florence.write(made[layout], seed=0, layout=layout)
+    return made
+
+
+@pytest.fixture(scope="session")
+def captioners(folders: dict[str, Path]) -> dict[str, Florence2Captioner]:
+    return {layout: Florence2Captioner.load(folder) for layout, folder in folders.items()}
+
+
 @pytest.fixture
-def single_thread() -> Iterator[None]:
-    """Tiny networks are too small to share out, and threads that wait for each other only burn."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def copy_of(folders: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a copy of a layout's folder, to be damaged."""
+
+    def copy(layout: str) -> Path:
+        return Path(shutil.copytree(folders[layout], tmp_path / layout))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def images() -> list[Image]:
+    """Pictures of several shapes with something to see in them: noise, a black and a white one."""
+    random = np.random.default_rng(5)
+    shapes = [(48, 83), (64, 64), (90, 20), (7, 5), (120, 200)]
+    noise = [random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    return [*noise, np.zeros((60, 80, 3), np.uint8), np.full((60, 80, 3), 255, np.uint8)]

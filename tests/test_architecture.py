@@ -1,85 +1,125 @@
-"""The shape of the package: imports go down the levels only, and folders of a level know nothing of each other."""
+"""The shape of the package: imports go down, no circle between files, and the library knows nothing of its runners."""
+
+from __future__ import annotations
 
 import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "inspatio"
 
 LEVELS = [
-    {"types", "errors", "config", "parallel", "atomic", "lock", "console"},
-    {
-        *("manifest", "public_manifest", "scene", "cameras", "trajectory", "controls", "media", "fit"),
-        *("weights", "attention", "device_memory", "checkpoints"),
-    },
-    {"caption", "geometry", "render", "models"},
-    {"generation", "factory"},
-    {"options", "job", "stages", "pipeline", "cli", "doctor", "licenses"},
+    {"types", "errors"},
+    {"storage"},
+    {"config"},
+    {"cameras", "media", "models"},
+    {"scene"},
+    {"captioning", "geometry", "render"},
+    {"generation"},
+    {"factory"},
+    {"pipeline", "evaluation", "export"},
 ]
-"""Every module and folder of the package, from the bottom up."""
+"""Every module and folder of the package from the bottom up. A level imports only from those below it, and its folders
+do not know each other; of the last one, the runner may use the rest."""
+RUNNER = "pipeline"
 
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+ENTRIES = {"inspatio", "inspatio.__main__"}
+"""The front doors: they may import anything."""
 
 
-def unit(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imports(path: Path) -> set[str]:
-    """The inspatio modules a file imports, anywhere in it but under TYPE_CHECKING-free ``__main__`` blocks."""
+def imports(name: str) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it: at its top, in a function, for types only."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "inspatio":
-            if node.module == "inspatio":
-                found |= {f"inspatio.{alias.name}" for alias in node.names}
-            else:
-                found.add(node.module)
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "inspatio"}
-    return found
+    return found - {name}
+
+
+def unit(name: str) -> str:
+    return name.split(".")[1]
 
 
 def test_every_module_has_a_level():
-    units = {unit(path) for path in MODULES} - {"__init__"}
-    assert units == set(LEVEL)
+    assert {unit(name) for name in MODULES if name not in ENTRIES} == set(LEVEL)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down(path):
-    own = unit(path)
-    if own == "__init__":
-        return
-    for module in imports(path):
-        other = module.split(".")[1]
-        if other == own:
-            continue
-        if LEVEL[own] == 2:
-            assert LEVEL[other] < 2, f"{path.name} imports {module}: folders of this level do not know each other"
-        assert LEVEL[other] <= LEVEL[own], f"{path.name} imports {module}, which is above it"
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ENTRIES])
+def test_imports_go_down(name: str):
+    own = unit(name)
+    for module in imports(name) - {"inspatio"}:
+        other = unit(module)
+        allowed = LEVEL[other] < LEVEL[own] or other == own or own == RUNNER
+        assert allowed, f"{name} imports {module}: {own} must not know {other}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_a_stage_never_imports_another(path):
-    stages = {"caption", "geometry", "render", "generate"}
-    if path.stem in stages:
-        imported = {module.split(".")[2] for module in imports(path) if module.startswith("inspatio.stages.")}
-        assert not imported & stages
+def test_no_import_circle():
+    try:
+        list(TopologicalSorter({name: imports(name) for name in MODULES}).static_order())
+    except CycleError as error:
+        pytest.fail("import circle: " + " -> ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_say_what_they_are_for_and_stay_small(path):
+@pytest.mark.parametrize("path", MODULES.values(), ids=list(MODULES))
+def test_modules_say_what_they_are_for_and_stay_small(path: Path):
     text = path.read_text(encoding="utf-8")
     if text.strip():
         assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
     assert text.count("\n") <= 400, f"{path} is {text.count(chr(10))} lines: one concept to a module"
 
 
-def test_heavy_libraries_load_only_when_needed():
-    """`inspatio --help` waits for none of them, a preview never for transformers."""
-    for name in ("cli", "options", "pipeline", "factory", "config", "manifest", "scene", "types"):
-        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
-        top = {alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-        assert not top & {"torch", "transformers", "numba"}, name
+@pytest.mark.parametrize("program", ["import inspatio", "from inspatio.pipeline.cli import main; main(['--help'])"])
+def test_the_front_door_is_light(program: str):
+    """What everybody waits for first loads no network library, no compiler and no codec."""
+    script = f"""import sys
+try:
+    {program}
+except SystemExit:
+    pass
+print(sorted({{"torch", "numba", "cv2", "av", "transformers", "scipy"}} & set(sys.modules)), file=sys.stderr)"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def _tests() -> list[tuple[str, ast.FunctionDef]]:
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        checkers = {function.name for function in functions if _asserts(function, set())}
+        found += [
+            (f"{path.relative_to(ROOT)}::{function.name}", function, checkers)
+            for function in functions
+            if function.name.startswith("test")
+        ]
+    return [(name, function) for name, function, checkers in found if not _asserts(function, checkers)]
+
+
+def _asserts(function: ast.FunctionDef, checkers: set[str]) -> bool:
+    """Whether a function asserts, expects an exception, or calls a function that does."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in {"raises", "fail", *checkers} or called.startswith("assert_"):
+                return True
+    return False
+
+
+def test_every_test_asserts():
+    assert [name for name, _ in _tests()] == []

@@ -1,15 +1,14 @@
 """What README shows works as it is written."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import torch
-from tiny_videos import write_clip
+from support.paths import ROOT
+from support.tiny_videos import write_clip
 
-from inspatio.cli import main, make_parser
+from inspatio.pipeline.cli import main, make_parser
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

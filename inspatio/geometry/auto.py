@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from inspatio.geometry.base import GeometryBackend, GeometrySummary, Progress
-from inspatio.geometry.files import FilesGeometry, find_geometry
+from inspatio.geometry.backend import GeometryBackend, GeometrySummary, Progress
+from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.media import VideoInfo
 
 

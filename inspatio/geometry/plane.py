@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from inspatio.geometry.base import GeometrySummary, Progress
-from inspatio.geometry.folder import GeometryWriter
+from inspatio.geometry.backend import GeometrySummary, Progress
+from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo
 from inspatio.types import DepthMaps, Intrinsics
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inspatio.errors import ClipError
-from inspatio.fit import Fit
-from inspatio.geometry.folder import GeometryDepth, load_geometry
+from inspatio.geometry.store import GeometryDepth, load_geometry
 from inspatio.media import VideoInfo, VideoReader, probe
+from inspatio.media.fit import Fit
 from inspatio.scene import Scene
 from inspatio.types import FitMode
 

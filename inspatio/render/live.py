@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspatio.cameras import centred_intrinsics
-from inspatio.render.base import Renderer
+from inspatio.cameras.poses import centred_intrinsics
+from inspatio.render.renderer import Renderer
 from inspatio.scene import Scene
 from inspatio.types import Frames, Intrinsics, Masks, WorldToCamera
 

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from inspatio.render import point_loops
-from inspatio.render.base import CameraPairs, Renderer
 from inspatio.render.jit import on_threads
 from inspatio.render.points_torch import draw_in_chunks
+from inspatio.render.renderer import CameraPairs, Renderer
 from inspatio.types import DepthMaps, Frames, Image, Intrinsics, Masks, WorldToCamera
 
 SUPERSAMPLING = 2

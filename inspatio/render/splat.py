@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.render import splat_loops
-from inspatio.render.base import CameraPairs, Renderer
 from inspatio.render.jit import on_threads
+from inspatio.render.renderer import CameraPairs, Renderer
 from inspatio.render.splat_torch import draw_in_chunks
 from inspatio.types import DepthMaps, Frames, Masks
 

@@ -17,8 +17,8 @@ from tiny import florence
 from transformers import Florence2ForConditionalGeneration
 
 from benches.measure import Bench, median_seconds, peak_memory
-from inspatio.caption.florence import Florence2Captioner
-from inspatio.caption.florence_folder import FlorenceFolder
+from inspatio.captioning.florence import Florence2Captioner
+from inspatio.models.florence2.folder import FlorenceFolder
 
 MODELS = {"large": florence.LARGE, "base": florence.BASE, "tiny": florence.TINY}
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -31,11 +31,11 @@ from torch import nn
 
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
 from benches.render import YAW_DEG, made_up_scene
-from inspatio import cameras
+from inspatio.cameras import poses as cameras
 from inspatio.config import GeneratorConfig, load_profile
 from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
-from inspatio.generation.causal import PARTS, CausalGenerator
-from inspatio.generation.causal_checkpoints import (
+from inspatio.generation.inspatio_world.frames import Download
+from inspatio.generation.inspatio_world.loading import (
     CODECS,
     PRECISIONS,
     assemble,
@@ -43,10 +43,10 @@ from inspatio.generation.causal_checkpoints import (
     load_causal,
     precision_dtype,
 )
-from inspatio.generation.frames import Download
-from inspatio.models.taehv import TaeDecoder, TaeEncoder
-from inspatio.models.wan_dit import PUBLISHED, DiTConfig
-from inspatio.models.wan_vae import WanDecoder, WanEncoder
+from inspatio.generation.inspatio_world.session import PARTS, CausalGenerator
+from inspatio.models.wan.dit import PUBLISHED, DiTConfig
+from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
+from inspatio.models.wan.vae import WanDecoder, WanEncoder
 from inspatio.render import WarpRenderer
 from inspatio.scene import Scene
 

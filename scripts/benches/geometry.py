@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
-from inspatio.geometry.da3.architecture import MODELS, NetworkConfig
-from inspatio.geometry.da3.clip import estimate_clip
-from inspatio.geometry.da3.network import DepthNetwork
-from inspatio.geometry.da3.sweep import Clip, Findings, Networks, Options
+from inspatio.geometry.depth_anything3.clip import estimate_clip
+from inspatio.geometry.depth_anything3.sweep import Clip, Findings, Networks, Options
+from inspatio.models.depth_anything3.architecture import MODELS, NetworkConfig
+from inspatio.models.depth_anything3.network import DepthNetwork
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 

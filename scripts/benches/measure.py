@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def report(options: Mapping[str, Any], results: Mapping[str, Any]) -> str:
             "results": dict(results),
             "hardware": hardware(),
             "versions": {"python": platform.python_version(), **_library_versions()},
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
 

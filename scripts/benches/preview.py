@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from benches.measure import Bench, peak_memory, seconds_of
-from inspatio.controls import Controls, bounce, target_cameras
-from inspatio.fit import Fit
-from inspatio.generation.preview import PreviewGenerator, PreviewSession
-from inspatio.geometry.files import FilesGeometry, GeometryDepth, load_geometry
+from inspatio.cameras.controls import Controls, bounce
+from inspatio.cameras.trajectory import load_trajectory
+from inspatio.generation.preview.session import PreviewGenerator, PreviewSession
+from inspatio.geometry.imported import FilesGeometry, GeometryDepth, load_geometry
 from inspatio.media import VideoReader, probe
-from inspatio.scene import Scene
-from inspatio.trajectory import load_trajectory
+from inspatio.media.fit import Fit
+from inspatio.scene import Scene, target_cameras
 
 SIZE = (480, 832)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
-from inspatio import cameras
+from inspatio.cameras import poses as cameras
 from inspatio.render import PointRenderer, WarpRenderer
 from inspatio.render.live import LiveRenders
 from inspatio.scene import Scene

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from einops import rearrange
 
-from inspatio.generation.block_loop import BlockLoop, Schedule
-from inspatio.generation.condition import condition_channels, pack_mask
+from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.sampler import TRAINING_STEPS, add_noise, shifted_sigmas, warp_steps
-from inspatio.models.wan_dit import CausalDiT, DiTConfig
+from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from parity_cases.golden import EXACT_TOLERANCE, CaseFunction, GoldenCase, Outputs, compare, weight
 
 STEPS = (1000, 750, 500, 250)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from inspatio.models.taehv import TaeDecoder, TaeEncoder
-from inspatio.models.wan_vae import WanDecoder, WanEncoder
-from inspatio.weights import load_strict
+from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
+from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.models.weights import load_strict
 from parity_cases.golden import TOLERANCES, GoldenCase, Measured, Outputs, compare
 
 

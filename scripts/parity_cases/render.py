@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from inspatio import cameras
+from inspatio.cameras import poses as cameras
 from inspatio.render import PointRenderer, Renderer, WarpRenderer
 from parity_cases.golden import EXACT_TOLERANCE, GoldenCase, Measured, Outputs, compare
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from inspatio.models.umt5 import make_network
+from inspatio.models.wan.text_encoder import make_network
 from parity_cases.golden import TOLERANCES, GoldenCase, Outputs, compare
 
 TEXT_TOLERANCES = {**TOLERANCES, torch.bfloat16: 1e-1}

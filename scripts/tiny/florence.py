@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig
 
-from inspatio.caption.florence_original import IMAGE_TOKEN, TASK_TOKENS
+from inspatio.models.florence2.original import IMAGE_TOKEN, TASK_TOKENS
 
 Layout = Literal["converted", "original"]
 
@@ -228,7 +228,7 @@ def make_state(seed: int) -> dict[str, torch.Tensor]:
 
 
 def to_original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors under the original's names: the way back of ``inspatio/caption/florence_original.py``."""
+    """The same tensors under the original's names: the way back of ``inspatio/models/florence2/original.py``."""
     rows = base_rows()
     embedding = state["model.language_model.shared.weight"][:rows].clone()
     original: dict[str, torch.Tensor] = {"language_model.final_logits_bias": torch.zeros(1, rows).half()}

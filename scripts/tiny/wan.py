@@ -22,11 +22,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 
-from inspatio.generation.causal_checkpoints import empty_dit
-from inspatio.models.taehv import TaeDecoder, TaeEncoder
-from inspatio.models.umt5 import TOKENIZER_FILE, WEIGHTS_FILE
-from inspatio.models.wan_dit import DiTConfig
-from inspatio.models.wan_vae import WanDecoder, WanEncoder
+from inspatio.generation.inspatio_world.loading import empty_dit
+from inspatio.models.wan.dit import DiTConfig
+from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
+from inspatio.models.wan.text_encoder import TOKENIZER_FILE, WEIGHTS_FILE
+from inspatio.models.wan.vae import WanDecoder, WanEncoder
 
 TEXT_WIDTH = 64
 TEXT_LAYERS, TEXT_HEADS, TEXT_FEED_FORWARD, TEXT_BUCKETS = 2, 4, 128, 32

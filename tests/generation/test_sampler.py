@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspatio.errors import UsageError
-from inspatio.generation.condition import condition_channels, pack_mask
+from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.sampler import add_noise, clean_from_flow, sample_block, shifted_sigmas, warp_steps
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from render_scenes import hills, scene_of, wall
+from support.render_scenes import hills, scene_of, wall
 
-from inspatio.cameras import centred_intrinsics
+from inspatio.cameras.poses import centred_intrinsics
 from inspatio.generation.base import RenderSource
 from inspatio.render import WarpRenderer
 from inspatio.render.live import LiveRenders, target_intrinsics

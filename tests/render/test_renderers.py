@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from render_scenes import Clip, hills, turned, wall
+from support.render_scenes import Clip, hills, turned, wall
 
 from inspatio.render import PointRenderer, Renderer, WarpRenderer, points_torch, splat_torch
-from inspatio.render.base import CameraPairs
 from inspatio.render.points import canvas_maps
+from inspatio.render.renderer import CameraPairs
 from inspatio.render.splat import pixel_maps
 
 BOTH = pytest.mark.parametrize("kind", [WarpRenderer, PointRenderer])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from render_scenes import turned
+from support.render_scenes import turned
 
 from inspatio.render import splat_points
 
@@ -67,7 +67,9 @@ def test_pixels_lifted_and_splatted_are_the_image() -> None:
     rays = np.stack([columns, rows, np.ones(SIZE)], -1) @ np.linalg.inv(INTRINSICS).T
     points = (rays * depth[..., None]).reshape(-1, 3) @ np.linalg.inv(POSE)[:3, :3].T + np.linalg.inv(POSE)[:3, 3]
     colours = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    image, seen_depth, coverage = splat_points(points, colours.reshape(-1, 3), POSE, INTRINSICS, SIZE)
+    image, seen_depth, coverage = splat_points(
+        points.astype(np.float32), colours.reshape(-1, 3), POSE, INTRINSICS, SIZE
+    )
     assert_array_equal(image, colours)
     assert (coverage == 255).all()
     np.testing.assert_allclose(seen_depth, depth, rtol=1e-5)

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from render_scenes import hills, turned, wall
+from support.render_scenes import hills, turned, wall
 
 from inspatio.render import WarpRenderer, splat_loops, splat_torch
-from inspatio.render.base import CameraPairs
+from inspatio.render.renderer import CameraPairs
 from inspatio.render.splat import pixel_maps
 
 

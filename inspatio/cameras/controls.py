@@ -1,0 +1,99 @@
+"""How a trajectory is laid over a clip: which source frames are played, and where the camera is at each.
+
+The order of things: one frame may be frozen; then the clip is bounced or subsampled to the length the trajectory
+needs; then the trajectory is interpolated over that length. Frames, depth, intrinsics and source poses all follow
+the order of :func:`clip_order` (``scene.select``), and the cameras of ``scene.target_cameras`` are both the ones
+rendered and the ones saved.
+
+Rules and numbers: InSpatio-World (arXiv 2604.07209) as documented there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from inspatio.cameras.trajectory import Trajectory
+from inspatio.errors import ClipError, UsageError
+
+MAX_DEGREES_PER_FRAME = 0.8
+MIN_DEGREES_PER_FRAME = 0.3
+MIN_FRAMES = 121
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the user may choose about it; the fields are named as the command line options.
+
+    ``relative_to_source``: the trajectory rides on the source camera's own motion, which is otherwise undone.
+    ``rotation_only``: the camera turns on the spot. ``adaptive_frames``: change the clip's length to suit the path.
+    ``freeze_repeat``: repeat ``freeze_frame`` (an index, or "middle") this many more times.
+    """
+
+    relative_to_source: bool = False
+    rotation_only: bool = False
+    adaptive_frames: bool = True
+    freeze_repeat: int = 0
+    freeze_frame: int | Literal["middle"] = "middle"
+
+    def __post_init__(self) -> None:
+        if self.freeze_repeat < 0:
+            raise UsageError(f"--freeze_repeat {self.freeze_repeat}: expected 0 or more")
+        if self.freeze_frame != "middle" and not (isinstance(self.freeze_frame, int) and self.freeze_frame >= 0):
+            raise UsageError(f"--freeze_frame {self.freeze_frame}: expected a frame index from 0 on, or middle")
+
+
+def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> list[int]:
+    """Which of the ``frame_count`` source frames stands at each place of the adapted clip. It begins with frame 0.
+
+    Raises:
+        ClipError: the frame to freeze is not in the clip.
+    """
+    assert frame_count > 0, "a clip has at least one frame"
+    frozen = _freeze(frame_count, controls)
+    if not controls.adaptive_frames:
+        return frozen
+    target = adapted_frame_count(len(frozen), trajectory.total_angle)
+    adapted = bounce(len(frozen), target) if target > len(frozen) else subsample(len(frozen), target)
+    return [frozen[i] for i in adapted]
+
+
+def adapted_frame_count(frame_count: int, total_angle: float) -> int:
+    """The length, nearest to ``frame_count``, at which ``total_angle`` degrees pass neither too fast nor too slowly.
+
+    Where 121 frames and 0.3 degrees a frame exclude each other, 121 frames win. A path that does not turn keeps
+    the clip's length.
+    """
+    if total_angle < 1e-3:
+        return frame_count
+    # A hair of tolerance, lest 36.3 / 0.3 be 120.999...
+    fewest = max(math.ceil(total_angle / MAX_DEGREES_PER_FRAME - 1e-9) + 1, MIN_FRAMES)
+    most = max(math.floor(total_angle / MIN_DEGREES_PER_FRAME + 1e-9) + 1, fewest)
+    return min(max(frame_count, fewest), most)
+
+
+def bounce(frame_count: int, target: int) -> list[int]:
+    """``target`` frame indices that play a clip to and fro, no frame twice in a row: 0 1 .. n-1 .. 1 0 1 .."""
+    period = max(2 * (frame_count - 1), 1)
+    return [min(i % period, period - i % period) if frame_count > 1 else 0 for i in range(target)]
+
+
+def subsample(frame_count: int, target: int) -> Sequence[int]:
+    """``target`` frame indices spread evenly from the first frame to the last."""
+    return np.rint(np.linspace(0, frame_count - 1, target)).astype(int).tolist()
+
+
+def _freeze(frame_count: int, controls: Controls) -> list[int]:
+    order = list(range(frame_count))
+    if controls.freeze_repeat == 0:
+        return order
+    frame = frame_count // 2 if controls.freeze_frame == "middle" else controls.freeze_frame
+    if frame >= frame_count:
+        raise ClipError(
+            f"--freeze_frame {frame}: the clip has {frame_count} frames, expected 0 to {frame_count - 1} or middle"
+        )
+    return order[: frame + 1] + [frame] * controls.freeze_repeat + order[frame + 1 :]

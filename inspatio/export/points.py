@@ -1,0 +1,92 @@
+"""Depth maps as points in the world: what reports draw and exports write.
+
+World and camera axes are OpenCV's, the world is the first camera's (``cameras.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio.cameras.poses import invert
+from inspatio.geometry.store import Geometry
+from inspatio.scene import FrameSource
+
+LOW_CONFIDENCE = 0.25
+"""Confidence is low where it rises less than this share of the median's rise over the lowest value."""
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """``v 3`` float64 world points and their ``v 3`` uint8 RGB."""
+
+    points: NDArray[np.float64]
+    colours: NDArray[np.uint8]
+
+
+def frame_maps(
+    geometry: Geometry, index: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray | None]:
+    """Depth, confidence and sky (``h w``, the last two where the folder has them) of one frame."""
+    at = 0 if len(geometry.depth) == 1 else index
+    confidence = None if geometry.confidence is None else geometry.confidence[at].astype(np.float32)
+    sky = None if geometry.sky is None else geometry.sky[at] > 0
+    return geometry.depth[at].astype(np.float32), confidence, sky
+
+
+def on_ground(depth: NDArray[np.floating], sky: NDArray | None) -> NDArray[np.bool_]:
+    """Where depth is known and there is no sky."""
+    return depth > 0 if sky is None else (depth > 0) & ~sky
+
+
+def evenly_spaced(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` of ``count`` frames, the first and the last among them."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(wanted, count)).tolist()})
+
+
+def confidence_floor(geometry: Geometry, indices: Sequence[int]) -> float:
+    """Confidence below this is low, judged by these frames; 0 where the folder has none."""
+    if geometry.confidence is None:
+        return 0.0
+    maps = [frame_maps(geometry, index)[1] for index in indices]
+    values = np.concatenate([values[::2, ::2].ravel() for values in maps if values is not None])
+    lowest = float(values.min())
+    return lowest + LOW_CONFIDENCE * (float(np.median(values)) - lowest)
+
+
+def lift(geometry: Geometry, index: int) -> NDArray[np.float64]:
+    """``h w 3`` world points of a frame's depth map; where depth is 0 they are the camera's centre."""
+    depth = frame_maps(geometry, index)[0]
+    height, width = depth.shape
+    # Intrinsics are for image_size: a depth pixel stands for the place of its centre in the image.
+    columns = (np.arange(width) + 0.5) * geometry.image_size[1] / width - 0.5
+    rows = (np.arange(height) + 0.5) * geometry.image_size[0] / height - 0.5
+    pixels = np.stack([*np.meshgrid(columns, rows), np.ones((height, width))], axis=-1)
+    rays = pixels @ np.linalg.inv(geometry.intrinsics[index]).T
+    camera_to_world = invert(geometry.world_to_camera[index])
+    return (rays * depth[..., None]) @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
+
+
+def point_cloud(geometry: Geometry, frames: FrameSource, indices: Sequence[int], most: int) -> PointCloud:
+    """At most ``most`` points of these frames, evenly thinned: no sky, no unknown depth, no low confidence.
+
+    ``frames`` are the source frames, of the geometry's ``image_size``.
+    """
+    floor = confidence_floor(geometry, indices)
+    height, width = geometry.depth.shape[1:]
+    stride = max(1, int(np.ceil((len(indices) * height * width / most) ** 0.5)))
+    points, colours = [], []
+    for index in indices:
+        depth, confidence, sky = frame_maps(geometry, index)
+        wanted = on_ground(depth, sky)
+        if confidence is not None:
+            wanted &= confidence >= floor
+        image = cv2.resize(frames.read([index])[0], (width, height), interpolation=cv2.INTER_AREA)
+        thin = (slice(stride // 2, None, stride), slice(stride // 2, None, stride))
+        points.append(lift(geometry, index)[thin][wanted[thin]])
+        colours.append(image[thin][wanted[thin]])
+    return PointCloud(np.concatenate(points), np.concatenate(colours))

@@ -1,0 +1,200 @@
+"""How much memory a generator will take on its device, before anything is loaded.
+
+    estimate = estimate_memory(config, dit_config, size=(480, 832))
+    print(estimate.table())
+
+The networks are built without storage (torch's meta device) and run for two blocks. What they keep (weights, caches,
+the autoencoders' states) is then known to the byte; what they hold for a moment (activations) is the peak of all
+tensors alive at once. Not in it, because nothing here can know: the CUDA context, the libraries' workspaces, what the
+allocator loses between blocks, and what compilation saves.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from inspatio.config import GeneratorConfig
+from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
+from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.generation.inspatio_world.loading import precision_dtype
+from inspatio.models.wan import taehv
+from inspatio.models.wan import vae as wan_vae
+from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
+from inspatio.models.wan.dit import BLOCK_LATENTS, CONDITION_CHANNELS, Block, CausalDiT, DiTConfig
+
+META = torch.device("meta")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on the device by part: ``kept`` all the time, ``passing`` at the worst moment of a part's work."""
+
+    kept: dict[str, int]
+    passing: dict[str, int]
+    overlap: bool
+    """The parts run at the same time, so that their worst moments may coincide."""
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the worst moment."""
+        return sum(self.kept.values()) + (sum if self.overlap else max)(self.passing.values())
+
+    def table(self) -> str:
+        """One line for each part, and the peak."""
+        rows = [*self.kept.items(), *((f"{part}, while it runs", n) for part, n in self.passing.items())]
+        lines = [f"{n / 2**30:8.2f} GiB  {part}" for part, n in rows]
+        return "\n".join([*lines, f"{self.peak / 2**30:8.2f} GiB  peak, without the CUDA context"])
+
+
+def estimate_memory(
+    config: GeneratorConfig,
+    dit_config: DiTConfig,
+    size: tuple[int, int],
+    *,
+    widths: tuple[int, int] | None = None,
+) -> MemoryEstimate:
+    """What a profile's generator needs.
+
+    Args:
+        config: the profile's generator block (autoencoders, precision, offload).
+        dit_config: the transformer's size.
+        size: the working frame (height, width).
+        widths: of encoder and decoder; None: as published.
+
+    Raises:
+        UsageError: the precision does not exist.
+    """
+    dtype = precision_dtype(config.precision)
+    with META:
+        dit = CausalDiT(dit_config, attend=_attended)
+        encoder, decoder = _autoencoders(config, widths)
+    dit.place(META, dtype)
+    encoder.to(dtype)
+    decoder.to(dtype)
+    with torch.no_grad(), LiveBytes() as live:
+        kept = {
+            "transformer weights": _transformer_bytes(dit, config),
+            "encoder weights": _module_bytes(encoder),
+            "decoder weights": _module_bytes(decoder),
+        }
+        passing: dict[str, int] = {}
+        source, render, going = encoder.start(), encoder.start(), decoder.start()
+        schedule = Schedule.make(dit, config.steps, config.shift)
+        text = dit.project_text(_empty(1, dit_config.text_len, dit_config.text_dim, dtype=dtype))
+        one_step = Schedule(schedule.sigmas[:1], schedule.steps[:1], schedule.context)  # the others hold as much
+        loop = BlockLoop(dit, one_step, text, lambda shape: _empty(*shape, dtype=torch.float32))
+        rows, columns = (side // SPATIAL_FACTOR for side in size)
+        latents = _empty(1, BLOCK_LATENTS, LATENT_CHANNELS, rows, columns, dtype=dtype)
+        condition = _empty(1, BLOCK_LATENTS, CONDITION_CHANNELS, rows, columns, dtype=dtype)
+        # The second block is the first with a full context, and with the autoencoders' states as they stay.
+        for frames in (FIRST_BLOCK_FRAMES, BLOCK_FRAMES):
+            video = _empty(1, 3, frames, *size, dtype=dtype)
+            passing["encode"] = live.during(encoder.encode, video, source)
+            encoder.encode(video, render)
+            passing["denoise"] = live.during(loop.step, latents, condition)
+            passing["decode"] = live.during(decoder.decode, latents, going)
+        cache = loop.cache
+        assert cache is not None
+        rotary = (cache.rotary.cosine, cache.rotary.sine)
+        kept["context keys and values"] = _tensor_bytes([*cache.keys, *cache.values, *rotary])
+        kept["prompt keys and values"] = _tensor_bytes([*text.keys, *text.values])
+        kept["schedule"] = _tensor_bytes(
+            tensor for time in (*schedule.steps, schedule.context) for tensor in (time.layers, time.head)
+        )
+        kept["encoder states (source and render)"] = source.bytes + render.bytes
+        kept["decoder state"] = going.bytes
+    if config.offload:
+        # Caches and states are on the device only while their part runs, and the encoder's two streams take turns.
+        del kept["encoder states (source and render)"]
+        passing["encode"] += max(source.bytes, render.bytes)
+        passing["denoise"] += kept.pop("context keys and values")
+        passing["decode"] += kept.pop("decoder state")
+    return MemoryEstimate(kept, passing, overlap=not config.offload)
+
+
+def _empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(shape, device=META, dtype=dtype)
+
+
+def _autoencoders(config: GeneratorConfig, widths: tuple[int, int] | None) -> tuple[Any, Any]:
+    published = {"wan": wan_vae.PUBLISHED_WIDTH, "taehv": taehv.PUBLISHED_WIDTH}
+    widest = widths or (published[config.encoder], published[config.decoder])
+    encoder = wan_vae.WanEncoder if config.encoder == "wan" else taehv.TaeEncoder
+    decoder = wan_vae.WanDecoder if config.decoder == "wan" else taehv.TaeDecoder
+    return encoder(widest[0]), decoder(widest[1])
+
+
+def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """What a fused attention kernel allocates: its result."""
+    return torch.empty_like(query)
+
+
+def _transformer_bytes(dit: CausalDiT, config: GeneratorConfig) -> int:
+    if config.offload:
+        # The layers stay on the host, but for their modulation and two layers that take turns.
+        block = next(module for module in dit.blocks if isinstance(module, Block))
+        turns = 2 * sum(p.numel() for p in block.parameters()) * dit.dtype.itemsize
+        stays = [p for name, p in dit.named_parameters() if not name.startswith("blocks.") or "modulation" in name]
+        return turns + _tensor_bytes(stays)
+    whole = _module_bytes(dit)
+    if config.precision == "fp8":
+        linear = [m.weight for m in dit.blocks.modules() if isinstance(m, nn.Linear)]
+        # One byte a weight, and a float32 scale for each row.
+        whole += sum(w.numel() + 4 * w.shape[0] - w.numel() * w.dtype.itemsize for w in linear)
+    return whole
+
+
+def _module_bytes(module: nn.Module) -> int:
+    return _tensor_bytes(module.state_dict().values())
+
+
+def _tensor_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.dtype.itemsize for tensor in tensors)
+
+
+@dataclass
+class LiveBytes(TorchDispatchMode):
+    """While it is entered: bytes of the storages that operations have made and that are alive still."""
+
+    now: int = 0
+    peak: int = 0
+    _seen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def during(self, work: Callable[..., Any], *arguments: Any) -> int:
+        """The most bytes that some work holds at once, over those held before it."""
+        before = self.peak = self.now
+        work(*arguments)
+        return self.peak - before
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and id(leaf.untyped_storage()) not in before:
+                self._born(leaf.untyped_storage())
+        return result
+
+    def _born(self, storage: torch.UntypedStorage) -> None:
+        key = id(storage)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size

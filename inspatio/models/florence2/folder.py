@@ -1,0 +1,261 @@
+"""A Florence-2 folder, in either published layout, as what the captioner needs: network, tokenizer, image format.
+
+    checkpoints/Florence-2-large/
+        config.json                 sizes of the network: converted, or original (see florence_original.py)
+        preprocessor_config.json    size, mean and deviation of the images (or processor_config.json, which holds it)
+        tokenizer.json              byte-level BPE
+        model.safetensors           or pytorch_model.bin
+
+Only these are read: JSON as data, of which the fields named here are used and no others, and tensors. Nothing in the
+folder is run, imported, or used to look for more: no ``auto_map``, no attention implementation, no generation settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig
+
+from inspatio.errors import MissingWeightsError
+from inspatio.models.florence2 import original
+from inspatio.models.florence2.image import ImageFormat
+from inspatio.models.weights import load_state, load_strict, weights_path
+
+_VISION_FIELDS: dict[str, type] = {
+    **dict.fromkeys(("depths", "patch_size", "patch_stride", "patch_padding", "patch_prenorm"), list),
+    **dict.fromkeys(("embed_dim", "num_heads", "num_groups"), list),
+    **dict.fromkeys(("window_size", "projection_dim", "max_temporal_embeddings", "max_position_embeddings"), int),
+}
+_TEXT_FIELDS: dict[str, type] = dict.fromkeys(
+    (
+        *("vocab_size", "d_model", "max_position_embeddings", "encoder_layers", "encoder_ffn_dim"),
+        *("encoder_attention_heads", "decoder_layers", "decoder_ffn_dim", "decoder_attention_heads"),
+        *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
+    ),
+    int,
+)
+_FACTS = {"activation_function": "gelu", "scale_embedding": False, "qkv_bias": True, "mlp_ratio": 4.0}
+_EMBEDDING_MULTIPLE = 64
+_GET_IT = "Get it: scripts/download.sh Florence-2-large"
+_TIED = (
+    "model.language_model.shared.weight",
+    "model.language_model.encoder.embed_tokens.weight",
+    "model.language_model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
+"""One matrix under four names; a file holds one or all of them."""
+
+
+@dataclass(frozen=True)
+class FlorenceFolder:
+    """A model folder, read but for its weights.
+
+    ``vision`` and ``text`` are the configs of transformers' network, whose token embedding has a row for every token
+    of ``tokenizer``, and some to spare.
+    """
+
+    path: Path
+    vision: Florence2VisionConfig
+    text: BartConfig
+    tokenizer: Tokenizer
+    image_format: ImageFormat
+    is_original: bool
+
+    @classmethod
+    def read(cls, path: Path) -> FlorenceFolder:
+        """Read a folder of either layout.
+
+        Raises:
+            MissingWeightsError: it is no folder, not Florence-2, or a file is missing, damaged or at odds with another.
+        """
+        if not path.is_dir():
+            raise MissingWeightsError(
+                f"{path}: no such folder (looked for it at {path.absolute()}), expected Florence-2. {_GET_IT}, "
+                "or caption the clips yourself with <clip>.txt files"
+            )
+        source = path / "config.json"
+        fields = _read_json(source)
+        if fields.get("model_type") != "florence2":
+            raise MissingWeightsError(f"{source}: model_type is {fields.get('model_type')!r}, expected 'florence2'")
+        tokenizer = _read_tokenizer(path / "tokenizer.json")
+        is_original = original.is_original(fields)
+        if is_original:
+            fields = original.convert_config(fields, source)
+            original.extend_tokenizer(tokenizer)
+        elif original.IMAGE_TOKEN not in tokenizer.get_vocab():
+            raise MissingWeightsError(f"{path / 'tokenizer.json'}: has no {original.IMAGE_TOKEN} token")
+        # The original's config says all sizes; the converted one may leave out what is transformers' default.
+        vision = _pick(fields, "vision_config", _VISION_FIELDS, source, required=is_original)
+        text = _pick(fields, "text_config", _TEXT_FIELDS, source, required=is_original)
+        made = cls(
+            path,
+            Florence2VisionConfig(**vision),
+            BartConfig(**text),
+            tokenizer,
+            ImageFormat.from_fields(*_read_preprocessor(path)),
+            is_original,
+        )
+        made._check_image_tokens()
+        made._fit_vocabulary(source)
+        return made
+
+    @property
+    def image_token(self) -> int:
+        """The token that stands for an image feature in the prompt."""
+        return self.token(original.IMAGE_TOKEN)
+
+    @property
+    def image_tokens(self) -> int:
+        """How many features an image becomes: one for the whole, one for each place of the grid (577 at 768x768)."""
+        rows, columns = self._grid
+        return 1 + rows * columns
+
+    def token(self, name: str) -> int:
+        """The number of a special token, such as ``<s>``."""
+        number = self.tokenizer.token_to_id(name)
+        assert number is not None, f"the tokenizer has no {name}"
+        return number
+
+    @property
+    def config(self) -> Florence2Config:
+        """The config of the whole network."""
+        return Florence2Config(vision_config=self.vision, text_config=self.text, image_token_id=self.image_token)
+
+    def load_model(self, device: torch.device, dtype: torch.dtype) -> Florence2ForConditionalGeneration:
+        """The network with the folder's weights, in evaluation mode.
+
+        Raises:
+            MissingWeightsError: the weights are missing, cut short, refused, or do not fit the config.
+        """
+        source = weights_path(self.path)
+        state = load_state(source)
+        names: dict[str, str | None] = {key: key for key in state}
+        if self.is_original:
+            state = original.convert_state(state, self.text.vocab_size, source)
+            names = {key: original.rename(key) for key in state}
+        _share_embedding(state, names, device, dtype, source)
+        with torch.device("meta"):
+            model = Florence2ForConditionalGeneration(self.config)
+        load_strict(model, state, source=source, rename=names.__getitem__, device=device, dtype=dtype)
+        model.tie_weights()
+        return model.eval()
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        vision = self.vision
+        return self.image_format.grid(vision.patch_size, vision.patch_stride, vision.patch_padding)
+
+    def _check_image_tokens(self) -> None:
+        """The grid of features must be the one that the image fields speak of, and have positions."""
+        size = f"{self.image_format.height}x{self.image_format.width}"
+        if max(self._grid) > self.vision.max_position_embeddings:
+            raise MissingWeightsError(
+                f"{self.path}: images of {size} become {self._grid} features, but the network has "
+                f"{self.vision.max_position_embeddings} positions a side"
+            )
+        if self.image_format.tokens not in (None, self.image_tokens):
+            raise MissingWeightsError(
+                f"{self.path}: image_seq_length is {self.image_format.tokens}, but images of {size} become "
+                f"{self.image_tokens} tokens. Are config.json and preprocessor_config.json of one model?"
+            )
+
+    def _fit_vocabulary(self, source: Path) -> None:
+        """The token embedding must have a row for every token; the original's lacks the one of ``<image>``."""
+        size, rows = self.tokenizer.get_vocab_size(), self.text.vocab_size
+        if self.is_original and size in (rows, rows + 1):
+            self.text.vocab_size = -(-size // _EMBEDDING_MULTIPLE) * _EMBEDDING_MULTIPLE
+        elif self.is_original or size > rows:
+            raise MissingWeightsError(
+                f"{source}: vocab_size is {rows}, but the tokenizer has {size} tokens with {original.IMAGE_TOKEN}. "
+                "Are config.json and tokenizer.json of one model?"
+            )
+        for name, token in (("bos_token_id", "<s>"), ("pad_token_id", "<pad>"), ("eos_token_id", "</s>")):
+            got, expected = getattr(self.text, name), self.tokenizer.token_to_id(token)
+            if got != expected:
+                raise MissingWeightsError(
+                    f"{source}: text_config.{name} is {got}, but the tokenizer's {token} is {expected}"
+                )
+
+
+def _share_embedding(
+    state: dict[str, torch.Tensor],
+    names: dict[str, str | None],
+    device: torch.device,
+    dtype: torch.dtype,
+    source: Path,
+) -> None:
+    """Put the one token embedding under all its names, already converted, so that it stays one matrix in memory."""
+    keys = [key for key, name in names.items() if name in _TIED]
+    if not keys:
+        return
+    matrix = state[keys[0]]
+    different = [key for key in keys[1:] if not torch.equal(state[key], matrix)]
+    if different:
+        raise MissingWeightsError(
+            f"{source}: {', '.join(different)} and {keys[0]} differ, expected one matrix under all names"
+        )
+    shared = matrix.to(device=device, dtype=dtype)
+    state.update(dict.fromkeys(keys, shared))
+    for name in set(_TIED) - set(names.values()):
+        state[name] = shared
+        names[name] = name
+
+
+def _pick(
+    fields: Mapping[str, Any], part: str, kinds: Mapping[str, type], source: Path, *, required: bool
+) -> dict[str, Any]:
+    given = fields.get(part)
+    if not isinstance(given, dict):
+        raise MissingWeightsError(f"{source}: {part} is missing, expected the sizes of Florence-2's network")
+    missing = [name for name in kinds if name not in given]
+    if required and missing:
+        raise MissingWeightsError(f"{source}: {part} lacks {', '.join(missing)}")
+    for name, expected in _FACTS.items():
+        if given.get(name, expected) != expected:
+            raise MissingWeightsError(f"{source}: {part}.{name} is {given[name]!r}, expected {expected!r}")
+    picked = {name: given[name] for name in kinds if name in given}
+    for name, value in picked.items():
+        if not isinstance(value, kinds[name]) or (kinds[name] is int and isinstance(value, bool)):
+            raise MissingWeightsError(f"{source}: {part}.{name} is {value!r}, expected {kinds[name].__name__}")
+    return picked
+
+
+def _read_preprocessor(path: Path) -> tuple[dict[str, Any], Path]:
+    """The image fields, and the file they are in."""
+    source = path / "preprocessor_config.json"
+    if source.is_file():
+        return _read_json(source), source
+    source = path / "processor_config.json"
+    fields = _read_json(source).get("image_processor")
+    if not isinstance(fields, dict):
+        raise MissingWeightsError(f"{source}: has no image_processor, and there is no preprocessor_config.json")
+    return fields, source
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingWeightsError(
+            f"{path}: cannot be read ({error.strerror or error}), expected a Florence-2 folder. {_GET_IT}"
+        ) from error
+    except ValueError as error:
+        raise MissingWeightsError(f"{path}: is no JSON ({error}). Get the folder again") from error
+    if not isinstance(value, dict):
+        raise MissingWeightsError(f"{path}: got a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise MissingWeightsError(f"{path}: no such file, expected Florence-2's tokenizer. {_GET_IT}")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        raise MissingWeightsError(f"{path}: is no tokenizer ({error}). Get the folder again") from error

@@ -1,0 +1,265 @@
+"""TAEHV, the tiny autoencoder for Wan's latents, as a streaming encoder and a streaming decoder.
+
+Place in the flow: the same as ``wan_vae.py``, for about a twentieth of the work and some loss of detail; both follow
+``codec.py`` and share one latent space, so that either can encode what the other decodes.
+
+Shapes: video ``b 3 t h w`` in -1..1 outside, frames ``(b t) c h w`` in 0..1 inside; latents ``b f 16 h/8 w/8``,
+normalised already. All convolutions are 2D; time is in the memory blocks, each of which also sees its input of the
+frame before, and in the layers that merge frames or split them. A latent is a window of four frames:
+
+    frames     0 1 2 3 | 4 5 6 7 | 8 9 ...       decoder: window i shows frames 4 i - 3 .. 4 i,
+    window     0       | 1       | 2             so the clip's first three are dropped
+
+The encoder's windows end three frames later than the frames that the latent stands for: a clip's last window is filled
+up with its last frame, and so is the last window of every group, unless the caller knows the three frames that follow
+(``ahead``). With them, groups equal the whole, however cut; without, the last latent of each group is a stand-in, and
+what the network remembers is brought up to date when the frames come. Decoding needs no such care.
+
+Numerics: everything in the model's dtype; there are no norms.
+
+Source: TAEHV by Ollin Boer Bohan (MIT), weights ``taew2_1.pth``, whose parameter names are kept. Width 64 as published,
+read off the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import nn
+
+from inspatio.errors import MissingWeightsError
+from inspatio.models.wan.autoencoder import LATENT_CHANNELS, TEMPORAL_FACTOR
+from inspatio.models.weights import load_state, load_strict
+from inspatio.types import LatentTensor, VideoTensor
+
+PUBLISHED_WIDTH = 64
+LOOKAHEAD = TEMPORAL_FACTOR - 1
+"""Frames that a latent's window reaches beyond the frames it stands for; as many lead the decoder's first window."""
+
+
+@dataclass
+class TaeState:
+    """What an encoder or a decoder remembers of one clip.
+
+    ``memory`` is, by memory block, its input of the frame before, ``b c h w``. ``held`` are the frames of the
+    encoder's last window, ``b t c h w``, where it is not complete; ``ahead`` how many frames of the next group it saw.
+    """
+
+    memory: dict[int, torch.Tensor] = field(default_factory=dict)
+    at_start: bool = True
+    held: torch.Tensor | None = None
+    ahead: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Memory held, in bytes; does not grow."""
+        kept = [*self.memory.values(), *([] if self.held is None else [self.held])]
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept)
+
+
+class TaeEncoder(nn.Module):
+    """Video to normalised latents; implements ``codec.VideoEncoder[TaeState]``."""
+
+    lookahead = LOOKAHEAD
+
+    def __init__(self, width: int = PUBLISHED_WIDTH) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_conv(3, width), nn.ReLU(inplace=True)]
+        for frames in (2, 2, 1):
+            layers += [_Merge(width, frames), _conv(width, width, stride=2, bias=False)]
+            layers += [_MemoryBlock(width) for _ in range(3)]
+        self.encoder = nn.ModuleList([*layers, _conv(width, LATENT_CHANNELS)])
+        _number_blocks(self)
+
+    def start(self) -> TaeState:
+        """A fresh state: nothing has been encoded yet."""
+        return TaeState()
+
+    def encode(self, video: VideoTensor, state: TaeState, ahead: VideoTensor | None = None) -> LatentTensor:
+        """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`codec.VideoEncoder.encode`."""
+        _, c, t, h, w = video.shape
+        assert c == 3, f"video has {c} channels, expected 3"
+        assert h % 8 == 0, f"height {h} is not a multiple of 8"
+        assert w % 8 == 0, f"width {w} is not a multiple of 8"
+        assert t % TEMPORAL_FACTOR == int(state.at_start), f"{t} frames, expected 4 k, and one more at the start"
+        frames = rearrange(video[:, :, state.ahead :], "b c t h w -> b t c h w")
+        known = 0 if ahead is None else ahead.shape[2]
+        assert known <= LOOKAHEAD, f"{known} frames ahead, expected at most {LOOKAHEAD}"
+        if ahead is not None:
+            frames = torch.cat([frames, rearrange(ahead, "b c t h w -> b t c h w")], dim=1)
+        # The window of held frames has given its latent before; this time it is for the memory alone.
+        had_latent = state.held is not None
+        if state.held is not None:
+            frames = torch.cat([state.held, frames], dim=1)
+        latents = []
+        for window in frames.split(TEMPORAL_FACTOR, dim=1):
+            missing = TEMPORAL_FACTOR - window.shape[1]
+            # A window that was filled up leaves no trace in the memory: its real frames may still come.
+            memory = state.memory if missing == 0 else dict(state.memory)
+            filled = torch.cat([window, window[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1) if missing else window
+            latents.append(_run(self.encoder, filled * 0.5 + 0.5, memory))
+        incomplete = frames.shape[1] % TEMPORAL_FACTOR
+        state.held = frames[:, -incomplete:].clone() if incomplete else None
+        state.ahead = known
+        state.at_start = False
+        return torch.cat(latents[had_latent:], dim=1)
+
+
+class TaeDecoder(nn.Module):
+    """Normalised latents to video; implements ``codec.VideoDecoder[TaeState]``."""
+
+    def __init__(self, width: int = PUBLISHED_WIDTH) -> None:
+        super().__init__()
+        channels = 4 * width
+        layers: list[nn.Module] = [_SoftClamp(), _conv(LATENT_CHANNELS, channels), nn.ReLU(inplace=True)]
+        for out, frames in ((2 * width, 1), (width, 2), (width, 2)):
+            layers += [_MemoryBlock(channels) for _ in range(3)]
+            layers += [nn.Identity(), _SplitAndEnlarge(channels, frames), _conv(channels, out, bias=False)]
+            channels = out
+        self.decoder = nn.ModuleList([*layers, nn.ReLU(inplace=True), _conv(channels, 3)])
+        _number_blocks(self)
+
+    def start(self) -> TaeState:
+        """A fresh state: nothing has been decoded yet."""
+        return TaeState()
+
+    def decode(self, latents: LatentTensor, state: TaeState) -> VideoTensor:
+        """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`codec.VideoDecoder.decode`."""
+        assert latents.shape[2] == LATENT_CHANNELS, f"latents have {latents.shape[2]} channels, expected 16"
+        video = []
+        for latent in latents.split(1, dim=1):
+            frames = _run(self.decoder, latent, state.memory)
+            video.append(frames[:, LOOKAHEAD:] if state.at_start else frames)
+            state.at_start = False
+        # The network's own range is 0..1; what it shoots beyond is cut off.
+        return rearrange(torch.cat(video, dim=1).mul_(2).sub_(1).clamp_(-1, 1), "b t c h w -> b c t h w")
+
+
+def load_encoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TaeEncoder:
+    """The encoder's half of ``taew2_1.pth``; the decoder's is not read from the disk.
+
+    Raises:
+        MissingWeightsError: the file is missing, damaged, or another model's.
+    """
+    state = load_state(path)
+    with torch.device("meta"):
+        model = TaeEncoder(_width(state, "encoder.0.weight", 1, path))
+    _load_half(model, state, path, "decoder.", device, dtype)
+    return model
+
+
+def load_decoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TaeDecoder:
+    """The decoder's half of ``taew2_1.pth``; the encoder's is not read from the disk.
+
+    Raises:
+        MissingWeightsError: the file is missing, damaged, or another model's.
+    """
+    state = load_state(path)
+    with torch.device("meta"):
+        model = TaeDecoder(_width(state, "decoder.1.weight", 4, path))
+    _load_half(model, state, path, "encoder.", device, dtype)
+    return model
+
+
+class _MemoryBlock(nn.Module):
+    """Three convolutions over a frame and the one before it, added to the frame."""
+
+    slot: int
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            _conv(2 * channels, channels),
+            nn.ReLU(inplace=True),
+            _conv(channels, channels),
+            nn.ReLU(inplace=True),
+            _conv(channels, channels),
+        )
+
+    def forward(self, x: torch.Tensor, batch: int, memory: dict[int, torch.Tensor]) -> torch.Tensor:
+        frames = rearrange(x, "(b t) c h w -> b t c h w", b=batch)
+        before = memory[self.slot] if self.slot in memory else torch.zeros_like(frames[:, 0])
+        memory[self.slot] = frames[:, -1].clone()
+        past = torch.cat([before[:, None], frames[:, :-1]], dim=1)
+        return self.conv(torch.cat([x, rearrange(past, "b t c h w -> (b t) c h w")], dim=1)).add_(x).relu_()
+
+
+class _Merge(nn.Module):
+    """So many consecutive frames become one."""
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.conv = nn.Conv2d(frames * channels, channels, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(rearrange(x, "(t k) c h w -> t (k c) h w", k=self.frames))
+
+
+class _SplitAndEnlarge(nn.Module):
+    """One frame becomes so many, each with twice the height and width.
+
+    As published, enlarging comes first; each pixel being on its own here, the order does not matter, and splitting
+    before it is a quarter of the work.
+    """
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.conv = nn.Conv2d(channels, frames * channels, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = rearrange(self.conv(x), "t (k c) h w -> (t k) c h w", k=self.frames)
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class _SoftClamp(nn.Module):
+    """Latents to -3..3."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+def _conv(channels: int, out: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=bias)
+
+
+def _run(layers: nn.ModuleList, x: torch.Tensor, memory: dict[int, torch.Tensor]) -> torch.Tensor:
+    """``b t c h w`` through all layers; ``memory`` moves on by as many frames."""
+    b = x.shape[0]
+    x = rearrange(x, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
+    for layer in layers:
+        x = layer(x, b, memory) if isinstance(layer, _MemoryBlock) else layer(x)
+    return rearrange(x, "(b t) c h w -> b t c h w", b=b)
+
+
+def _number_blocks(model: nn.Module) -> None:
+    """Give every memory block its place in the state."""
+    for slot, block in enumerate(m for m in model.modules() if isinstance(m, _MemoryBlock)):
+        block.slot = slot
+
+
+def _width(state: Mapping[str, torch.Tensor], key: str, factor: int, path: Path) -> int:
+    if key not in state:
+        raise MissingWeightsError(f"{path}: is no TAEHV: it has no {key}. Check the path")
+    return state[key].shape[0] // factor
+
+
+def _load_half(
+    model: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    path: Path,
+    omitted: str,
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+) -> None:
+    def rename(key: str) -> str | None:
+        return None if key.startswith(omitted) else key
+
+    load_strict(model, state, source=path, rename=rename, device=device, dtype=dtype)
+    model.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in its stubs

@@ -1,0 +1,257 @@
+"""The Wan 2.1 video VAE as a streaming encoder and a streaming decoder, each usable without the other.
+
+Place in the flow: source and render videos -> :class:`WanEncoder` -> latents -> generator -> latents ->
+:class:`WanDecoder` -> novel view. Both follow ``codec.py``: groups in, groups out, the past in a :class:`WanState`.
+
+Shapes: video ``b 3 t h w`` in -1..1; latents ``b f 16 h/8 w/8``, each channel with zero mean and unit variance. In
+between everything is ``b c t h w`` in channels-last memory, which is what convolutions on GPUs want, and where
+the channels of a pixel are neighbours, as the norms want.
+
+Time is causal. A convolution over three frames sees the current frame and the two before it; those two are what
+it keeps in the state (zeros before the clip begins). The layers that halve or double the frame rate treat the clip's
+first frame on its own: it is neither merged with others nor multiplied, so that ``1 + 4 k`` frames and
+``1 + k`` latents stand for each other. Work is done in passes of ``latents_per_pass`` latents (the first frame has one
+to itself), so memory depends neither on the group nor on the clip.
+
+Numerics: norms accumulate in float32 whatever the weights are in; so do the latents' mean and variance.
+
+Source: Wan 2.1 (arXiv 2503.20314), weights ``Wan2.1_VAE.pth``, whose parameter names are kept. The width of the network
+is read off the file: 96 as published, less in test checkpoints. InSpatio-World's published decoder departs from Wan's
+in one place, from the fourth latent on: the layer that first doubles the frame rate takes the frame before the current
+one for both frames of its past. ``past="inspatio"`` does as published (the golden numbers are made so), ``past="wan"``
+keeps the last two frames there as everywhere else, as Wan's own code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from einops import rearrange
+from torch import nn
+
+from inspatio.errors import MissingWeightsError
+from inspatio.models.wan.autoencoder import LATENT_CHANNELS, TEMPORAL_FACTOR
+from inspatio.models.wan.vae_layers import (
+    CausalConv,
+    Downsample,
+    PixelAttention,
+    ResidualBlock,
+    RmsNorm,
+    TwiceTheLastFrame,
+    Upsample,
+    WanState,
+    as_conv,
+    as_norm,
+    number_slots,
+)
+from inspatio.models.weights import load_state, load_strict
+from inspatio.types import LatentTensor, VideoTensor
+
+PUBLISHED_WIDTH = 96
+WIDTH_FACTORS = (1, 2, 4, 4)
+"""Channels of the four resolutions, full to an eighth, in units of the base width."""
+
+Past: TypeAlias = Literal["inspatio", "wan"]
+
+# fmt: off
+LATENT_MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+               0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)
+LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+              3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)
+# fmt: on
+
+
+class WanEncoder(nn.Module):
+    """Video to normalised latents; implements ``codec.VideoEncoder[WanState]``."""
+
+    lookahead = 0
+
+    def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1) -> None:
+        super().__init__()
+        self.latents_per_pass = latents_per_pass
+        self.encoder = _EncoderNetwork(width)
+        self.conv1 = nn.Conv3d(2 * LATENT_CHANNELS, 2 * LATENT_CHANNELS, 1)
+        number_slots(self)
+
+    def start(self) -> WanState:
+        """A fresh state: nothing has been encoded yet."""
+        return WanState()
+
+    def encode(self, video: VideoTensor, state: WanState, ahead: VideoTensor | None = None) -> LatentTensor:
+        """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`codec.VideoEncoder.encode`."""
+        _, c, t, h, w = video.shape
+        assert c == 3, f"video has {c} channels, expected 3"
+        assert h % 8 == 0, f"height {h} is not a multiple of 8"
+        assert w % 8 == 0, f"width {w} is not a multiple of 8"
+        assert t % TEMPORAL_FACTOR == int(state.at_start), f"{t} frames, expected 4 k, and one more at the start"
+        latents = []
+        for frames in _passes(video, state, TEMPORAL_FACTOR * self.latents_per_pass):
+            features = self.encoder(frames.contiguous(memory_format=torch.channels_last_3d), state)
+            mean = self.conv1(features)[:, :LATENT_CHANNELS]  # the other half is the variance, used in training only
+            latents.append(_normalise(mean))
+            state.at_start = False
+        return rearrange(torch.cat(latents, dim=2), "b c f h w -> b f c h w")
+
+
+class WanDecoder(nn.Module):
+    """Normalised latents to video; implements ``codec.VideoDecoder[WanState]``."""
+
+    def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1, past: Past = "inspatio") -> None:
+        super().__init__()
+        self.latents_per_pass = latents_per_pass
+        self.conv2 = nn.Conv3d(LATENT_CHANNELS, LATENT_CHANNELS, 1)
+        self.decoder = _DecoderNetwork(width, past)
+        number_slots(self)
+
+    def start(self) -> WanState:
+        """A fresh state: nothing has been decoded yet."""
+        return WanState()
+
+    def decode(self, latents: LatentTensor, state: WanState) -> VideoTensor:
+        """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`codec.VideoDecoder.decode`."""
+        assert latents.shape[2] == LATENT_CHANNELS, f"latents have {latents.shape[2]} channels, expected 16"
+        video = []
+        for part in _passes(rearrange(latents, "b f c h w -> b c f h w"), state, self.latents_per_pass):
+            features = self.conv2(_denormalise(part).contiguous(memory_format=torch.channels_last_3d))
+            video.append(self.decoder(features, state).clamp_(-1, 1))
+            state.at_start = False
+        return torch.cat(video, dim=2)
+
+
+def load_encoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> WanEncoder:
+    """The encoder's half of ``Wan2.1_VAE.pth``; the decoder's is not read from the disk.
+
+    Raises:
+        MissingWeightsError: the file is missing, damaged, or another model's.
+    """
+    state = load_state(path)
+    with torch.device("meta"):
+        model = WanEncoder(_width(state, "encoder.conv1.weight", 0, path))
+    _load_half(model, state, path, ("decoder.", "conv2."), device, dtype)
+    return model
+
+
+def load_decoder(
+    path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, past: Past = "inspatio"
+) -> WanDecoder:
+    """The decoder's half of ``Wan2.1_VAE.pth``; the encoder's is not read from the disk.
+
+    Raises:
+        MissingWeightsError: the file is missing, damaged, or another model's.
+    """
+    state = load_state(path)
+    with torch.device("meta"):
+        model = WanDecoder(_width(state, "decoder.head.2.weight", 1, path), past=past)
+    _load_half(model, state, path, ("encoder.", "conv1."), device, dtype)
+    return model
+
+
+class _EncoderNetwork(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        widths = [width * factor for factor in WIDTH_FACTORS]
+        self.conv1 = CausalConv(3, width)
+        layers: list[nn.Module] = []
+        channels = width
+        for level, out in enumerate(widths):
+            layers += [ResidualBlock(channels, out), ResidualBlock(out, out)]
+            channels = out
+            if level < 3:
+                layers.append(Downsample(out, in_time=level > 0))
+        self.downsamples = nn.ModuleList(layers)
+        self.middle = _middle(channels)
+        self.head = _head(channels, 2 * LATENT_CHANNELS)
+
+    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
+        x = self.conv1(x, state)
+        for layer in (*self.downsamples, *self.middle):
+            x = layer(x, state)
+        x = as_conv(self.head["2"]).gather(x, state, as_norm(self.head["0"]))
+        return as_conv(self.head["2"]).convolve(x)
+
+
+class _DecoderNetwork(nn.Module):
+    def __init__(self, width: int, past: Past) -> None:
+        super().__init__()
+        widths = [width * factor for factor in reversed(WIDTH_FACTORS)]
+        channels = widths[0]
+        self.conv1 = CausalConv(LATENT_CHANNELS, channels)
+        self.middle = _middle(channels)
+        layers: list[nn.Module] = []
+        for level, out in enumerate(widths):
+            layers += [ResidualBlock(channels, out), ResidualBlock(out, out), ResidualBlock(out, out)]
+            channels = out
+            if level < 3:
+                # Only the first of them meets single frames, where the two kinds of past differ.
+                time_conv = (
+                    (TwiceTheLastFrame if past == "inspatio" and level == 0 else CausalConv) if level < 2 else None
+                )
+                layers.append(Upsample(out, time_conv))
+                channels = out // 2
+        self.upsamples = nn.ModuleList(layers)
+        self.head = _head(channels, 3)
+
+    def forward(self, x: torch.Tensor, state: WanState) -> torch.Tensor:
+        x = self.conv1(x, state)
+        for layer in (*self.middle, *self.upsamples):
+            x = layer(x, state)
+        x = as_conv(self.head["2"]).gather(x, state, as_norm(self.head["0"]))
+        return as_conv(self.head["2"]).convolve(x)
+
+
+def _middle(channels: int) -> nn.ModuleList:
+    return nn.ModuleList(
+        [ResidualBlock(channels, channels), PixelAttention(channels), ResidualBlock(channels, channels)]
+    )
+
+
+def _head(channels: int, out: int) -> nn.ModuleDict:
+    return nn.ModuleDict({"0": RmsNorm(channels), "2": CausalConv(channels, out)})
+
+
+def _passes(x: torch.Tensor, state: WanState, size: int) -> Iterator[torch.Tensor]:
+    """Cut ``b c t h w`` along time into parts of at most ``size``; the clip's very first frame is a part of its own."""
+    start = 0
+    if state.at_start:
+        yield x[:, :, :1]
+        start = 1
+    yield from x[:, :, start:].split(size, dim=2) if x.shape[2] > start else ()
+
+
+def _channels(values: Iterable[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(list(values), device=like.device).view(1, -1, 1, 1, 1)
+
+
+def _normalise(mean: torch.Tensor) -> torch.Tensor:
+    return ((mean.float() - _channels(LATENT_MEAN, mean)) / _channels(LATENT_STD, mean)).to(mean.dtype)
+
+
+def _denormalise(latents: torch.Tensor) -> torch.Tensor:
+    return (latents.float() * _channels(LATENT_STD, latents) + _channels(LATENT_MEAN, latents)).to(latents.dtype)
+
+
+def _width(state: Mapping[str, torch.Tensor], key: str, axis: int, path: Path) -> int:
+    if key not in state:
+        raise MissingWeightsError(f"{path}: is no Wan 2.1 video VAE: it has no {key}. Check the path")
+    return state[key].shape[axis]
+
+
+def _load_half(
+    model: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    path: Path,
+    omitted: tuple[str, ...],
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+) -> None:
+    def rename(key: str) -> str | None:
+        return None if key.startswith(omitted) else key
+
+    load_strict(model, state, source=path, rename=rename, device=device, dtype=dtype)
+    for parameter in model.eval().parameters():
+        if parameter.ndim >= 4:
+            layout = torch.channels_last_3d if parameter.ndim == 5 else torch.channels_last
+            parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -1,0 +1,196 @@
+"""Stage 3: the novel-view video. Source, render, mask and prompt go through the job's generator, block by block."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inspatio import factory
+from inspatio.errors import ClipError
+from inspatio.generation.base import BLOCK_FRAMES, Generator, Session
+from inspatio.generation.inspatio_world.frames import Download
+from inspatio.media import VideoInfo, VideoReader, VideoWriter
+from inspatio.media.fit import Fit
+from inspatio.pipeline.distributed import Crew
+from inspatio.pipeline.licenses import weights_in_use
+from inspatio.pipeline.manifest import OutputBlock, fingerprint
+from inspatio.pipeline.scenes import open_clip
+from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.render.files import RenderFiles
+from inspatio.types import FitMode, Frames, WorldToCamera
+
+if TYPE_CHECKING:
+    from inspatio.models.wan.dit import Exchange
+
+VERSION = 1
+
+
+class GenerateStage(Stage):
+    """See the module; the generator loads when the first clip that is not finished comes.
+
+    Where there are fewer clips than processes, a crew of processes shares each block of a clip. All of them run the
+    same session, and the lead alone writes.
+    """
+
+    name = "generate"
+    in_work = False
+
+    def __init__(self, workspace: Workspace):
+        super().__init__(workspace)
+        self._config = self.job.profile.generator
+        self._crew = self.job.worker.crew()
+        self._exchange: Exchange | None = None
+        self._generator: Generator | None = None
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "render": state.render.fingerprint if state.render else None,
+            "prompt": state.caption.text if state.caption else "",
+            "generator": self._description,
+            "seed": self.job.seed,
+        }
+
+    def block(self, state: ClipState) -> OutputBlock | None:
+        block = state.output
+        if block is None:
+            return None
+        names = [block.video, block.cameras]
+        if self.job.comparison:
+            names.append(block.comparison or "")
+        return block if all((self._run_folder / name).is_file() for name in names) else None
+
+    def prepare(self, states: Sequence[ClipState]) -> None:
+        texts = [state.caption.text if state.caption else "" for state in states]
+        factory.prepare_prompts(self._config, texts, self._prompt_folder, self.job.device(self.name))
+
+    def crew(self, clips: int) -> Crew:
+        size = factory.crew_size(self._config, self.job.worker.world_size, clips)
+        self._crew = self.job.worker.crew(size)
+        # Every process takes part in forming the crews, also one that is left without a clip.
+        self._exchange = factory.join_crew(size)
+        return self._crew
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        (state,) = states
+        if state.render is None:
+            raise ClipError(f"{state.id}: has no render yet; run the render stage first")
+        folder = self._run_folder
+        made_from = fingerprint(self.inputs(state))
+        video, cameras, comparison = (f"{state.id}{suffix}" for suffix in (".mp4", ".cameras.json", ".comparison.mp4"))
+        with RenderFiles(folder / state.render.folder) as renders:
+            # What is finished is not generated again because its comparison is wanted as well.
+            if (
+                state.output
+                and state.output.fingerprint == made_from
+                and (folder / video).is_file()
+                and not self.job.force
+            ):
+                notes = state.output.notes
+            else:
+                notes = self._generate(state, renders, folder / video, report)
+            if self._crew.is_lead:
+                renders.cameras.save(folder / cameras)
+                if self.job.comparison:
+                    source = self.workspace.info(state)
+                    _compare(source, renders, folder / video, folder / comparison, self.job.fit)
+        return [
+            OutputBlock(
+                fingerprint=made_from,
+                video=video,
+                cameras=cameras,
+                comparison=comparison if self.job.comparison else None,
+                frame_count=len(renders.cameras.order),
+                generator=self._config.backend,
+                notes=notes,
+                weights=weights_in_use(self.job.profile, self.name),
+            )
+        ]
+
+    def _generate(self, state: ClipState, renders: RenderFiles, path: Path, report: Report) -> list[str]:
+        """Write the novel view; returns what the user should know of it."""
+        cameras, info = renders.cameras, self.workspace.info(state)
+        as_filmed = cameras.order == tuple(range(state.video.frame_count))
+        fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
+        with open_clip(state, self.workspace) as scene:
+            session = self._load().start(
+                scene.select(cameras.order), seed=clip_seed(self.job.seed, state.id), renders=renders
+            )
+            results = _frames(session, cameras.world_to_camera, report)
+            if not self._crew.is_lead:
+                for _ in results:
+                    pass
+                return []
+            with VideoWriter(
+                path,
+                fit.natural_size,
+                cameras.frame_rate,
+                quality="view",
+                audio_from=state.path if as_filmed and info.has_audio else None,
+                times=info.timestamps() if as_filmed and info.variable_frame_rate else None,
+            ) as writer:
+                for frames in results:
+                    writer.write(fit.natural(frames))
+        return [] if as_filmed or not info.has_audio else ["without sound, since the clip's timing was changed"]
+
+    def _load(self) -> Generator:
+        if self._generator is None:
+            device = self.job.device(self.name)
+            self._generator = factory.make_generator(
+                self._config, self.job.profile.size, device, self._prompt_folder, self._exchange
+            )
+        return self._generator
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return factory.describe_generator(self._config, self.job.profile.size)
+
+    @property
+    def _prompt_folder(self) -> Path:
+        return self.workspace.work.folder / "prompts"
+
+    @property
+    def _run_folder(self) -> Path:
+        assert self.workspace.run is not None, "the generate stage has a run folder"
+        return self.workspace.run.folder
+
+
+def _frames(session: Session, world_to_camera: WorldToCamera, report: Report) -> Iterator[Frames]:
+    """The frames of a clip, block by block, each on its way from the device while the next one is made."""
+    done, pending = 0, None
+    while needed := session.frames_needed:
+        block = session.step(world_to_camera[done : done + needed])
+        coming = Download(block.frames)
+        if pending is not None:
+            yield pending.wait()
+        pending = coming
+        done += needed
+        report(done, len(world_to_camera))
+    if pending is not None:
+        yield pending.wait()
+
+
+def clip_seed(seed: int, clip_id: str) -> int:
+    """A clip's own seed: it depends on the global seed and the clip's name, not on who runs it, or when."""
+    return (seed * 0x9E3779B1 + zlib.crc32(clip_id.encode())) % (1 << 63)
+
+
+def _compare(video: VideoInfo, renders: RenderFiles, result: Path, path: Path, mode: FitMode) -> None:
+    """Source, render and result side by side."""
+    cameras = renders.cameras
+    with VideoReader(video, cameras.size, mode) as source, VideoReader(result) as generated:
+        fit = Fit.make(video.size, cameras.size, mode)
+        height, width = generated.info.size
+        with VideoWriter(path, (height, 3 * width), cameras.frame_rate, quality="view") as writer:
+            for start in range(0, len(cameras.order), BLOCK_FRAMES):
+                indices = range(start, min(start + BLOCK_FRAMES, len(cameras.order)))
+                filmed = source.read([cameras.order[i] for i in indices])
+                rendered, _ = renders.read(start, cameras.world_to_camera[indices.start : indices.stop])
+                panels = [fit.natural(filmed), fit.natural(rendered), generated.read(indices)]
+                writer.write(np.concatenate(panels, axis=2))

@@ -1,0 +1,90 @@
+"""Stage 2a: depth and cameras of every clip, by the job's geometry backend, into the work folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from inspatio import factory
+from inspatio.errors import ClipError
+from inspatio.export.point_cloud import export
+from inspatio.export.report import write_report
+from inspatio.geometry.backend import GeometryBackend
+from inspatio.geometry.store import load_geometry
+from inspatio.media import VideoReader
+from inspatio.pipeline.licenses import weights_in_use
+from inspatio.pipeline.log import say
+from inspatio.pipeline.manifest import GeometryBlock, fingerprint
+from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.storage import atomic_folder
+
+VERSION = 1
+
+
+class GeometryStage(Stage):
+    """See the module."""
+
+    name = "geometry"
+    in_work = True
+
+    def __init__(self, workspace: Workspace):
+        super().__init__(workspace)
+        self._backends: dict[str | None, GeometryBackend] = {}
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "source": state.source.fingerprint,
+            "backend": self._backend(state).fingerprint(self.workspace.info(state)),
+        }
+
+    def block(self, state: ClipState) -> GeometryBlock | None:
+        block = state.geometry
+        return block if block and (self.workspace.work.folder / block.folder / "cameras.json").is_file() else None
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        (state,) = states
+        relative = f"geometry/{state.id}"
+        with atomic_folder(self.workspace.work.folder / relative) as folder:
+            summary = self._backend(state).estimate(self.workspace.info(state), folder, report)
+        return [
+            GeometryBlock(
+                fingerprint=fingerprint(self.inputs(state)),
+                folder=relative,
+                backend=summary.backend,
+                scale=summary.scale,
+                frame_count=summary.frame_count,
+                notes=list(summary.notes),
+                weights=weights_in_use(self.job.profile, self.name) if summary.backend == "da3" else {},
+            )
+        ]
+
+    def conclude(self, states: Sequence[ClipState]) -> None:
+        if not (self.job.report or self.job.export):
+            return
+        for state in states:
+            if state.geometry is None:
+                continue
+            geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
+            with VideoReader(self.workspace.info(state), geometry.image_size) as frames:
+                if self.job.report:
+                    folder = self.workspace.work.folder / "reports" / state.id
+                    report = write_report(geometry, frames, folder)
+                    for line in [*report.sentences, *(f"WARNING: {warning}" for warning in report.warnings)]:
+                        say(f"geometry: {state.id}: {line}")
+                    say(f"geometry: {folder / 'report.png'}")
+                if self.job.export:
+                    suffix = "_colmap" if self.job.export == "colmap" else f".{self.job.export}"
+                    target = self.workspace.work.folder / "exports" / f"{state.id}{suffix}"
+                    export(geometry, frames, target, self.job.export, indices=self.job.export_frames)
+                    say(f"geometry: {target}")
+
+    def _backend(self, state: ClipState) -> GeometryBackend:
+        """One backend for the whole job, but for clips whose geometry a public clip list names."""
+        named = state.public.vggt_depth_path if state.public else None
+        if named not in self._backends:
+            self._backends[named] = factory.make_geometry(
+                self.job.profile.geometry, self.job.device(self.name), folder=named
+            )
+        return self._backends[named]

@@ -1,0 +1,84 @@
+"""Stage 2b: the clip seen along the trajectory as far as the source shows it (render), and how far that is (mask)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inspatio import factory
+from inspatio.errors import ClipError
+from inspatio.pipeline.manifest import RenderBlock, fingerprint
+from inspatio.pipeline.scenes import adapt, open_clip, trajectory_inputs
+from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
+from inspatio.render.live import LiveRenders
+from inspatio.storage import atomic_folder
+
+VERSION = 1
+CHUNK = 12
+"""Frames rendered at a time: enough to use every core, little enough to hold."""
+
+
+class RenderStage(Stage):
+    """See the module."""
+
+    name = "render"
+    in_work = False
+
+    def __init__(self, workspace: Workspace):
+        super().__init__(workspace)
+        self._renderer = factory.make_renderer(self.job.profile.render, self.job.device(self.name))
+
+    def inputs(self, state: ClipState) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "source": state.source.fingerprint,
+            "geometry": state.geometry.fingerprint if state.geometry else None,
+            "radius_ratio": state.public.radius_ratio if state.public else 1.0,
+            "backend": self.job.profile.render.backend,
+            **trajectory_inputs(self.job),
+        }
+
+    def block(self, state: ClipState) -> RenderBlock | None:
+        block = state.render
+        folder = self._folder(block.folder) if block else None
+        names = (RENDER_NAME, MASK_NAME, CAMERAS_NAME)
+        return block if folder and all((folder / name).is_file() for name in names) else None
+
+    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+        (state,) = states
+        relative = f"render/{state.id}"
+        with open_clip(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
+            adapted, world_to_camera = adapt(scene, self.job)
+            renders = LiveRenders(adapted, self._renderer)
+            n = len(adapted)
+            covered = 0
+            with RenderWriter(folder, adapted.size, adapted.frame_rate) as writer:
+                for start in range(0, n, CHUNK):
+                    frames, masks = renders.read(start, world_to_camera[start : start + CHUNK])
+                    writer.write(frames, masks)
+                    covered += int((masks > 0).sum())
+                    report(min(start + CHUNK, n), n)
+            RenderedCameras(
+                size=adapted.size,
+                frame_rate=adapted.frame_rate,
+                scale=adapted.scale,
+                order=adapted.order or tuple(range(n)),
+                intrinsics=renders.intrinsics,
+                world_to_camera=world_to_camera,
+            ).save(folder / CAMERAS_NAME)
+        height, width = adapted.size
+        return [
+            RenderBlock(
+                fingerprint=fingerprint(self.inputs(state)),
+                folder=relative,
+                frame_count=n,
+                coverage=round(covered / (n * height * width), 6),
+            )
+        ]
+
+    def _folder(self, relative: str) -> Path:
+        assert self.workspace.run is not None, "the render stage has a run folder"
+        return self.workspace.run.folder / relative

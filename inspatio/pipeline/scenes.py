@@ -1,0 +1,57 @@
+"""From a clip's geometry folder and the job's options to the scene that is rendered, and its target cameras."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from inspatio.cameras.controls import clip_order
+from inspatio.errors import ClipError
+from inspatio.geometry.scene import open_scene
+from inspatio.pipeline.job import Job
+from inspatio.pipeline.manifest import file_fingerprint
+from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.scene import Scene, target_cameras
+from inspatio.types import WorldToCamera
+
+
+def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[Scene]:
+    """The clip as a scene at the job's working size, its frames in the source's order.
+
+    Raises:
+        ClipError: the clip has no geometry, or it does not fit the video.
+    """
+    if state.geometry is None:
+        raise ClipError(f"{state.id}: has no geometry yet; run the geometry stage first (without --skip_step2)")
+    return open_scene(
+        workspace.info(state),
+        workspace.work.folder / state.geometry.folder,
+        workspace.job.profile.size,
+        workspace.job.fit,
+        clip_id=state.id,
+        prompt=state.caption.text if state.caption else "",
+        foreground_ratio=state.public.radius_ratio if state.public else 1.0,
+    )
+
+
+def adapt(scene: Scene, job: Job) -> tuple[Scene, WorldToCamera]:
+    """The scene with its clip adapted to the trajectory, and the target cameras of the adapted clip."""
+    assert job.trajectory is not None, "a stage of the run without a trajectory"
+    adapted = scene.select(clip_order(len(scene), job.trajectory, job.controls))
+    return adapted, target_cameras(adapted, job.trajectory, job.controls)
+
+
+def trajectory_inputs(job: Job) -> dict[str, Any]:
+    """What the target cameras depend on besides the geometry, as JSON values."""
+    assert job.trajectory_path is not None, "a stage of the run without a trajectory"
+    controls = job.controls
+    return {
+        "trajectory": file_fingerprint(job.trajectory_path),
+        "direction": job.trajectory_direction,
+        "relative_to_source": controls.relative_to_source,
+        "rotation_only": controls.rotation_only,
+        "adaptive_frames": controls.adaptive_frames,
+        "freeze": [controls.freeze_repeat, controls.freeze_frame] if controls.freeze_repeat else None,
+        "fit": job.fit,
+        "size": list(job.profile.size),
+    }

@@ -1,0 +1,210 @@
+"""Loading a profile's networks, and the ways of running them that must not change what they compute."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.tiny_causal import SIZE, TINY, cameras, embed, make_dit, make_scene, seeded
+
+from inspatio.config import GeneratorConfig
+from inspatio.errors import MissingWeightsError, UsageError
+from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.generation.inspatio_world.loading import (
+    TEXT_WEIGHTS,
+    VAE_WEIGHTS,
+    describe_causal,
+    load_causal,
+    read_dit_config,
+)
+from inspatio.models.wan.dit import PUBLISHED, CausalDiT
+from inspatio.models.wan.offload import offload_layers, resident
+from inspatio.models.wan.optimize import compile_layers, quantise_fp8, why_no_fp8
+from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder, TaeState
+from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.render.splat import WarpRenderer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GeneratorConfig:
+    """A checkpoints folder in the published layout."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    wan = root / "Wan"
+    wan.mkdir()
+    save_file({f"model.{key}": value for key, value in make_dit().state_dict().items()}, root / "world.safetensors")
+    (wan / "config.json").write_text(json.dumps({**asdict(TINY), "in_dim": 16, "model_type": "t2v"}))
+    torch.save({"embedding": torch.zeros(1)}, wan / TEXT_WEIGHTS)
+    for path, parts in (
+        (wan / VAE_WEIGHTS, (WanEncoder(8), WanDecoder(8))),
+        (root / "tae.pth", (TaeEncoder(8), TaeDecoder(8))),
+    ):
+        for part in parts:
+            seeded(part)
+        torch.save({key: value for part in parts for key, value in part.state_dict().items()}, path)
+    return GeneratorConfig(
+        checkpoint_path=str(root / "world.safetensors"),
+        wan_path=str(wan),
+        tae_checkpoint_path=str(root / "tae.pth"),
+        precision="fp32",
+        steps=[1000, 500],
+    )
+
+
+def first_block(config: GeneratorConfig) -> np.ndarray:
+    generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
+    json.dumps(generator.fingerprint())
+    return generator.start(make_scene(9), seed=1).step(cameras(9)).frames.numpy()
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [("wan", "wan"), ("wan", "taehv"), ("taehv", "taehv")])
+def test_runs_with_either_autoencoder_on_either_side(config: GeneratorConfig, encoder: str, decoder: str) -> None:
+    frames = first_block(replace(config, encoder=encoder, decoder=decoder))
+    assert frames.shape == (9, *SIZE, 3)
+    assert frames.std() > 1
+
+
+@pytest.mark.parametrize("codec", ["wan", "taehv"])
+def test_offload_changes_nothing(config: GeneratorConfig, codec: str) -> None:
+    """Nor do layers, caches and states that come and go, over several blocks."""
+
+    def frames(config: GeneratorConfig) -> np.ndarray:
+        generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
+        session = generator.start(make_scene(33), seed=1)
+        return np.concatenate([session.step(cameras(count)).frames.numpy() for count in (9, 12, 12)])
+
+    config = replace(config, encoder=codec, decoder=codec)
+    assert np.array_equal(frames(replace(config, offload=True)), frames(config))
+
+
+def test_a_state_is_on_its_device_only_while_it_is_used() -> None:
+    state = TaeState(memory={0: torch.ones(2)}, held=torch.ones(3))
+    with resident(state, torch.device("meta")):
+        assert state.memory[0].is_meta
+        assert state.held is not None
+        assert state.held.is_meta
+        state.memory[0], state.held = torch.ones(2), None
+    assert state.memory[0].device == CPU
+    assert state.held is None
+
+
+def test_bf16_is_near_fp32(config: GeneratorConfig) -> None:
+    exact, rounded = (first_block(replace(config, precision=name)).astype(int) for name in ("fp32", "bf16"))
+    assert np.abs(exact - rounded).mean() < 4
+
+
+def test_fingerprint_follows_the_files_and_the_options(config: GeneratorConfig, tmp_path: Path) -> None:
+    whole = describe_causal(config)
+    assert describe_causal(replace(config, compile_dit=True, offload=True)) == whole
+    assert describe_causal(replace(config, decoder="taehv")) != whole
+    assert describe_causal(replace(config, shift=3.0)) != whole
+    other = tmp_path / "other.safetensors"
+    save_file({"x": torch.zeros(1)}, other)
+    assert describe_causal(replace(config, checkpoint_path=str(other))) != whole
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"checkpoint_path": "nowhere/world.safetensors"}, MissingWeightsError, "no such file"),
+        ({"tae_checkpoint_path": "nowhere.pth", "decoder": "taehv"}, MissingWeightsError, "no such file"),
+        ({"encoder": "vae"}, UsageError, "expected one of wan, taehv"),
+        ({"precision": "fp4"}, UsageError, "expected one of bf16, fp32, fp8"),
+        ({"precision": "fp8"}, UsageError, "needs an NVIDIA GPU"),
+        ({"precision": "fp8", "offload": True}, UsageError, "cannot go together"),
+        ({"steps": [250, 500]}, UsageError, "denoising steps"),
+    ],
+)
+def test_what_cannot_be_loaded(
+    config: GeneratorConfig, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        first_block(replace(config, **change))
+
+
+def test_config_that_does_not_fit_the_file(config: GeneratorConfig, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**asdict(TINY), "ffn_dim": 96}))
+    checkpoint = tmp_path / "world.safetensors"
+    checkpoint.write_bytes(Path(config.checkpoint_path).read_bytes())
+    with pytest.raises(MissingWeightsError, match="expected 96x48"):
+        first_block(replace(config, checkpoint_path=str(checkpoint)))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [(None, MissingWeightsError), ("{", MissingWeightsError), ("{}", UsageError)]
+)
+def test_config_that_is_none(config: GeneratorConfig, tmp_path: Path, text: str | None, error: type[Exception]) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(error, match=r"config\.json"):
+        first_block(replace(config, wan_path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("width", [1536, 5120])
+def test_a_published_checkpoint_says_its_own_size(config: GeneratorConfig, tmp_path: Path, width: int) -> None:
+    checkpoint = tmp_path / "world.safetensors"
+    save_file({"model.patch_embedding.weight": torch.zeros(width, 36, 1, 2, 2, dtype=torch.bfloat16)}, checkpoint)
+    found = read_dit_config(replace(config, checkpoint_path=str(checkpoint)))
+    assert found == PUBLISHED[width]
+    assert found.head_size == 128
+
+
+def two_blocks(dit: CausalDiT) -> torch.Tensor:
+    random = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        loop = BlockLoop(
+            dit,
+            Schedule.make(dit, (1000, 500), 5.0),
+            dit.project_text(embed("a room")),
+            lambda shape: torch.randn(tuple(shape), generator=random),
+        )
+        parts = [torch.randn(1, 3, 36, 4, 6, generator=random) for _ in range(2)]
+        return torch.cat([loop.step(part[:, :, :16], part[:, :, 16:]) for part in parts])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_layers_that_visit_the_device_in_turn(layers: int) -> None:
+    """Whether their number is odd or even; the second block finds the layers where the first one left them."""
+    expected = two_blocks(make_dit(config=replace(TINY, num_layers=layers)))
+    dit = make_dit(config=replace(TINY, num_layers=layers))
+    offload_layers(dit, CPU)
+    assert torch.equal(two_blocks(dit), expected)
+
+
+def test_an_interrupted_round_starts_again_at_the_first_layer() -> None:
+    dit = make_dit()
+    offload_layers(dit, CPU)
+    next(dit.walk())
+    for visiting, own in zip(dit.walk(), dit.blocks, strict=True):
+        assert torch.equal(visiting.get_parameter("ffn.0.weight"), own.get_parameter("ffn.0.weight"))
+
+
+def test_layers_are_compiled_once_for_all() -> None:
+    """Four pieces, and for each the shapes of one block and of two; never once for each layer."""
+    torch.compiler.reset()
+    graphs: list[torch.fx.GraphModule] = []
+
+    def count(graph: torch.fx.GraphModule, _: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    config = replace(TINY, num_layers=5)
+    expected = two_blocks(make_dit(config=config))
+    dit = make_dit(config=config)
+    compile_layers(dit, backend=count)
+    torch.testing.assert_close(two_blocks(dit), expected)
+    assert len(graphs) <= 8
+    torch.compiler.reset()
+
+
+def test_fp8_says_why_not() -> None:
+    assert "NVIDIA" in (why_no_fp8(CPU) or "")
+    with pytest.raises(UsageError, match="use precision bf16"):
+        quantise_fp8(make_dit(), CPU)

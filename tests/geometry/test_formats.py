@@ -1,0 +1,440 @@
+"""Every format is written here byte by byte, from its description, and read back by the backend ``files``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from support.tiny_clip import FRAMES, SIZE, write_clip
+
+from inspatio.cameras.poses import relative_to_first
+from inspatio.errors import ClipError
+from inspatio.geometry.backend import GeometrySummary
+from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
+from inspatio.geometry.imported import (
+    CameraRecord,
+    FilesGeometry,
+    Geometry,
+    GeometryDepth,
+    GeometryWriter,
+    find_geometry,
+    load_geometry,
+    write_cameras,
+)
+from inspatio.media import VideoInfo
+from inspatio.media.fit import Fit
+
+HEIGHT, WIDTH = SIZE
+FX, FY, CX, CY = 30.0, 31.0, 15.25, 11.75
+"""In coordinates whose origin is the first pixel's centre."""
+
+
+def poses(count: int = FRAMES) -> NDArray[np.float64]:
+    rng = np.random.default_rng(1)
+    world_to_camera = np.tile(np.eye(4), (count, 1, 1))
+    world_to_camera[:, :3, :3] = Rotation.from_rotvec(0.2 * rng.normal(size=(count, 3))).as_matrix()
+    world_to_camera[:, :3, 3] = rng.normal(size=(count, 3))
+    return world_to_camera
+
+
+def depths(count: int = FRAMES) -> NDArray[np.float32]:
+    depth = np.random.default_rng(2).uniform(0.5, 9, (count, HEIGHT, WIDTH)).astype(np.float32)
+    depth[:, 3, 4] = 0
+    return depth
+
+
+def matrix(shift: float) -> NDArray[np.float64]:
+    return np.array([[FX, 0, CX + shift], [0, FY, CY + shift], [0, 0, 1]])
+
+
+def write_png(path: Path, image: NDArray) -> None:
+    """8-bit RGBA or 16-bit grey PNG."""
+    colour_type, bits = {(3, 1): (6, 8), (2, 2): (0, 16)}[(image.ndim, image.itemsize)]
+    rows = image.astype(image.dtype.newbyteorder(">")).reshape(len(image), -1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], bits, colour_type, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def rows_of(matrices: NDArray) -> str:
+    return "".join(
+        " ".join(f"{value:.18e}" for value in row) + "\n" for row in matrices.reshape(-1, matrices.shape[-1])
+    )
+
+
+# Writers, one for each format; each takes the folder to fill
+
+
+def write_native(folder: Path) -> None:
+    folder.mkdir()
+    writer = GeometryWriter(folder, SIZE, SIZE, FRAMES)
+    writer.write(depths(), confidence=depths() + 1, sky=depths() > 8)
+    writer.finish(matrix(0), poses(), "metres", "elsewhere", {"window": 2})
+
+
+def write_native_video(folder: Path) -> None:
+    folder.mkdir()
+    scale = depth_video_scale(0.5)
+    write_depth_video(folder / "depth.mkv", depths(), scale)
+    intrinsics = np.tile(matrix(0), (FRAMES, 1, 1))
+    record = CameraRecord(SIZE, intrinsics, relative_to_first(poses()), "metres", "elsewhere", {}, scale)
+    write_cameras(folder, record)
+
+
+def write_da3(folder: Path) -> None:
+    for i, depth in enumerate(depths()):
+        write_png(folder / "depth" / f"{i:04d}.png", depth.astype("<f4").view(np.uint8).reshape(HEIGHT, WIDTH, 4))
+        write_png(folder / "depth_half" / f"{i:04d}.png", np.zeros((2, 2, 4), np.uint8))
+    (folder / "extrinsic.txt").write_text(rows_of(poses()[:, :3]))
+    (folder / "intrinsic.txt").write_text(rows_of(np.tile(matrix(0.5), (FRAMES, 1, 1))))
+
+
+def write_da3_16bit(folder: Path) -> None:
+    low, high = float(depths().min()), float(depths().max())
+    for i, depth in enumerate(depths().astype(np.float64)):
+        write_png(folder / "depth" / f"{i:06d}.png", np.rint((depth - low) / (high - low) * 65535).astype(np.uint16))
+    (folder / "metadata.txt").write_text(f"{low} {high}\n")
+    lines = [np.array2string(pose[:3], separator=", ", suppress_small=True).replace("\n", "") for pose in poses()]
+    (folder / "extrinsics.txt").write_text("\n".join(lines) + "\n")
+    (folder / "intrinsics.txt").write_text(np.array2string(matrix(0.5), separator=", ").replace("\n", "") + "\n")
+
+
+def write_tum(folder: Path) -> None:
+    times = 1305031102.1 + np.arange(FRAMES) / 30
+    folder.mkdir()
+    (folder / "rgb.txt").write_text(
+        "# color images\n# timestamp filename\n" + "".join(f"{t:.6f} rgb/{t:.6f}.png\n" for t in times)
+    )
+    listing = "# depth maps\n"
+    for t, depth in zip(times + 0.004, depths(), strict=True):
+        write_png(folder / "depth" / f"{t:.6f}.png", np.rint(depth * 5000.0).astype(np.uint16))
+        listing += f"{t:.6f} depth/{t:.6f}.png\n"
+    (folder / "depth.txt").write_text(listing)
+    camera_to_world = np.linalg.inv(poses())
+    quaternions = Rotation.from_matrix(camera_to_world[:, :3, :3]).as_quat()
+    truth = "# timestamp tx ty tz qx qy qz qw\n"
+    for t, pose, quaternion in zip(times, camera_to_world, quaternions, strict=True):
+        truth += f"{t:.6f} " + " ".join(f"{value:.12f}" for value in [*pose[:3, 3], *quaternion]) + "\n"
+    (folder / "groundtruth.txt").write_text(truth)
+    (folder / "intrinsics.txt").write_text(f"{FX} {FY} {CX} {CY}\n")
+
+
+def write_depth_maps(folder: Path, kind: str = "geometric") -> None:
+    for i, depth in enumerate(depths()):
+        path = folder / "stereo" / "depth_maps" / f"frame {i + 1:03d}.jpg.{kind}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{WIDTH}&{HEIGHT}&1&".encode() + depth.astype("<f4").tobytes())
+
+
+def colmap_images() -> list[tuple[int, NDArray, str]]:
+    """(number, qw qx qy qz tx ty tz, name), out of order as COLMAP leaves them."""
+    quaternions = Rotation.from_matrix(poses()[:, :3, :3]).as_quat()[:, [3, 0, 1, 2]]
+    numbers = np.concatenate([quaternions, poses()[:, :3, 3]], axis=1)
+    return [(10 + i, numbers[i], f"frame {i + 1:03d}.jpg") for i in (3, 0, 4, 1, 2)]
+
+
+def write_colmap_text(folder: Path) -> None:
+    write_depth_maps(folder)
+    model = folder / "sparse"
+    model.mkdir()
+    (model / "cameras.txt").write_text(
+        f"# Camera list\n# Number of cameras: 1\n7 PINHOLE {WIDTH} {HEIGHT} {FX} {FY} {CX + 0.5} {CY + 0.5}\n"
+    )
+    text = "# Image list with two lines of data per image:\n"
+    for place, (number, pose, name) in enumerate(colmap_images()):
+        points = "1.5 2.5 -1 3.5 4.5 12" if place % 2 else ""  # an image without points has an empty line
+        text += f"{number} {' '.join(f'{value:.15g}' for value in pose)} 7 {name}\n{points}\n"
+    (model / "images.txt").write_text(text)
+
+
+def write_colmap_binary(folder: Path) -> None:
+    write_depth_maps(folder / "dense", "photometric")
+    model = folder / "dense" / "sparse" / "0"
+    model.mkdir(parents=True)
+    camera = struct.pack("<iiQQ4d", 7, 2, WIDTH, HEIGHT, FX, CX + 0.5, CY + 0.5, 0.0)  # SIMPLE_RADIAL, k = 0
+    (model / "cameras.bin").write_bytes(struct.pack("<Q", 1) + camera)
+    data = struct.pack("<Q", FRAMES)
+    for place, (number, pose, name) in enumerate(colmap_images()):
+        data += struct.pack("<i7di", number, *pose, 7) + name.encode() + b"\0"
+        data += struct.pack("<Q", place) + struct.pack("<ddq", 1.5, 2.5, -1) * place
+    (model / "images.bin").write_bytes(data)
+
+
+WRITERS = {
+    writer.__name__.removeprefix("write_"): writer
+    for writer in (
+        write_native,
+        write_native_video,
+        write_da3,
+        write_da3_16bit,
+        write_tum,
+        write_colmap_text,
+        write_colmap_binary,
+    )
+}
+
+
+@pytest.fixture
+def clip(tmp_path) -> VideoInfo:
+    return write_clip(tmp_path / "clips" / "my clip.v2.mp4")
+
+
+def beside(clip: VideoInfo) -> Path:
+    return clip.path.with_name("my clip.v2.geometry")
+
+
+def run(clip: VideoInfo, folder: Path | None = None) -> tuple[GeometrySummary, Geometry]:
+    out = clip.path.parents[1] / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    steps: list[tuple[int, int]] = []
+    summary = FilesGeometry(folder).estimate(clip, out, lambda done, total: steps.append((done, total)))
+    assert steps == [(i + 1, FRAMES) for i in range(FRAMES)]
+    return summary, load_geometry(out)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_round_trip(clip, name):
+    WRITERS[name](beside(clip))
+    before = sorted(path for path in clip.path.parent.rglob("*"))
+    summary, geometry = run(clip)
+    assert sorted(path for path in clip.path.parent.rglob("*")) == before  # the input is left alone
+    assert geometry.image_size == SIZE
+    assert geometry.backend == summary.backend == "files"
+    assert geometry.scale == summary.scale == ("relative" if name.startswith("colmap") else "metres")
+    assert geometry.settings["format"] == name.removesuffix("_video").removesuffix("_text").removesuffix("_binary")
+
+    step = {"native_video": 81 / 0.5 / 131070, "da3_16bit": 9 / 131070, "tum": 1 / 10000}.get(name, 0)
+    np.testing.assert_allclose(geometry.depth, depths(), rtol=0, atol=step * 1.01)
+    np.testing.assert_array_equal(geometry.depth[:, 3, 4], 0)  # not known stays not known
+
+    expected = matrix(0)
+    expected[1, 1] = FX if name == "colmap_binary" else FY  # SIMPLE_RADIAL has one focal length
+    np.testing.assert_allclose(geometry.intrinsics, np.tile(expected, (FRAMES, 1, 1)), rtol=1e-8)
+    digits = 1e-7 if name == "da3_16bit" else 1e-9  # array2string prints eight digits
+    np.testing.assert_array_equal(geometry.world_to_camera[0], np.eye(4))
+    np.testing.assert_allclose(geometry.world_to_camera, relative_to_first(poses()), atol=digits)
+
+
+def test_native_keeps_confidence_and_sky(clip):
+    write_native(beside(clip))
+    _, geometry = run(clip)
+    np.testing.assert_array_equal(geometry.confidence, (depths() + 1).astype(np.float16))
+    np.testing.assert_array_equal(geometry.sky, depths() > 8)
+    assert geometry.settings == {"format": "native", "backend": "elsewhere", "window": 2}
+
+
+def test_native_keeps_one_map_for_all_frames_as_one(clip, tmp_path):
+    beside(clip).mkdir()
+    writer = GeometryWriter(beside(clip), SIZE, SIZE, FRAMES, same_depth=True, dtype=np.float16)
+    writer.write(depths(1))
+    writer.finish(matrix(0), poses(), "prior", "elsewhere", {})
+    (tmp_path / "out").mkdir()
+    FilesGeometry().estimate(clip, tmp_path / "out", lambda done, total: None)
+    geometry = load_geometry(tmp_path / "out")
+    assert (geometry.depth.shape, geometry.depth.dtype) == ((1, *SIZE), np.float16)
+
+
+def test_a_centred_principal_point_stays_centred(clip):
+    """DA3 and COLMAP put the centre at w / 2; here it is (w - 1) / 2, else a still path would shift the picture."""
+    write_da3(beside(clip))
+    centred = np.array([[FX, 0, WIDTH / 2], [0, FY, HEIGHT / 2], [0, 0, 1]])
+    (beside(clip) / "intrinsic.txt").write_text(rows_of(np.tile(centred, (FRAMES, 1, 1))))
+    _, geometry = run(clip)
+    np.testing.assert_allclose(geometry.intrinsics[0, :2, 2], [(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    fit = Fit.make(SIZE, (48, 64))
+    fitted = fit.intrinsics(geometry.intrinsics, geometry.image_size)
+    np.testing.assert_allclose(fitted[0, :2, 2], [(64 - 1) / 2, (48 - 1) / 2])
+    assert GeometryDepth(geometry, fit).read([0]).shape == (1, 48, 64)
+
+
+def test_tum_takes_nearest_depth_and_the_path_at_its_own_time(clip):
+    write_tum(beside(clip))
+    times = 1305031102.1 + np.arange(FRAMES) / 30
+    # Two poses only: the first and the last; in between the path is a straight line.
+    lines = (beside(clip) / "groundtruth.txt").read_text().splitlines()
+    (beside(clip) / "groundtruth.txt").write_text("\n".join([lines[1], lines[-1]]) + "\n")
+    # One more depth map, nearer to frame 2 than its own.
+    special = np.full(SIZE, 10000, np.uint16)
+    write_png(beside(clip) / "depth" / "special.png", special)
+    with (beside(clip) / "depth.txt").open("a") as file:
+        file.write(f"{times[2] + 0.001:.6f} depth/special.png\n")
+    _, geometry = run(clip)
+    np.testing.assert_array_equal(geometry.depth[2], 2.0)
+    np.testing.assert_allclose(geometry.depth[3], depths()[3], atol=1.01e-4)
+    centres = np.linalg.inv(geometry.world_to_camera)[:, :3, 3]
+    np.testing.assert_allclose(centres[2], (centres[0] + centres[4]) / 2, atol=1e-4)  # times have microseconds
+
+
+def test_tum_without_intrinsics_says_what_it_took(clip):
+    write_tum(beside(clip))
+    (beside(clip) / "intrinsics.txt").unlink()
+    summary, geometry = run(clip)
+    assert "intrinsics" in summary.notes[0]
+    np.testing.assert_allclose(geometry.intrinsics[0, [0, 0], [0, 2]], [525 * WIDTH / 640, (WIDTH - 1) / 2])
+
+
+def test_colmap_prefers_maps_checked_between_views(clip):
+    write_colmap_text(beside(clip))
+    write_depth_maps(beside(clip), "photometric")
+    assert run(clip)[1].settings["depth_maps"] == "geometric"
+    (beside(clip) / "stereo" / "depth_maps" / "frame 003.jpg.geometric.bin").unlink()
+    assert run(clip)[1].settings["depth_maps"] == "photometric"
+
+
+# Finding
+
+
+def test_find_geometry_prefers_the_named_folder_and_ignores_others(clip):
+    assert find_geometry(clip.path) is None
+    plain = clip.path.with_name("my clip.v2")
+    plain.mkdir()
+    (plain / "notes.txt").write_text("holiday pictures")
+    assert find_geometry(clip.path) is None
+    write_da3(plain)
+    assert find_geometry(clip.path) == plain
+    write_native(beside(clip))
+    assert find_geometry(clip.path) == beside(clip)
+    assert run(clip)[1].settings["format"] == "native"
+    assert run(clip, folder=plain)[1].settings["format"] == "da3"
+
+
+def test_the_fingerprint_follows_the_files(clip):
+    write_native(beside(clip))
+    backend = FilesGeometry()
+    first = backend.fingerprint(clip)
+    assert backend.fingerprint(clip) == first
+    os.utime(beside(clip) / "depth.npy", ns=(1, 1))
+    touched = backend.fingerprint(clip)
+    assert touched != first
+    (beside(clip) / "sky.npy").unlink()
+    assert backend.fingerprint(clip) != touched
+
+
+def test_nothing_beside_the_clip(clip, tmp_path):
+    for action in (lambda: run(clip), lambda: FilesGeometry().fingerprint(clip)):
+        with pytest.raises(ClipError, match=r"no geometry at my clip\.v2\.geometry/ or my clip\.v2/; expected"):
+            action()
+    with pytest.raises(ClipError, match=r"no geometry at .*elsewhere; expected"):
+        run(clip, tmp_path / "elsewhere")
+    beside(clip).mkdir()
+    with pytest.raises(
+        ClipError, match=r"v2\.geometry: holds no geometry of a known format; expected a geometry folder"
+    ):
+        run(clip)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_another_frame_count_is_one_line_that_names_both(tmp_path, name):
+    clip = write_clip(tmp_path / "clips" / "my clip.v2.mp4", frame_count=FRAMES + 2)
+    WRITERS[name](beside(clip))
+    with pytest.raises(ClipError, match=rf"\b{FRAMES} .*\b{FRAMES + 2}\b") as caught:
+        run(clip)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tum", "colmap_text", "colmap_binary"])
+def test_pictures_of_another_shape_are_not_this_clip(tmp_path, name):
+    clip = write_clip(tmp_path / "clips" / "my clip.v2.mp4", size=(32, 32))
+    WRITERS[name](beside(clip))
+    with pytest.raises(ClipError, match="geometry of 32x24 pictures, but the clip is 32x32"):
+        run(clip)
+
+
+def edit(name: str, old: str, new: str, count: int = 1):
+    def spoil(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, count))
+
+    return spoil
+
+
+def halve(name: str):
+    def spoil(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[: (folder / name).stat().st_size // 2])
+
+    return spoil
+
+
+def remove(name: str):
+    return lambda folder: (folder / name).unlink()
+
+
+def grey(name: str, size=SIZE):
+    return lambda folder: write_png(folder / name, np.ones(size, np.uint16))
+
+
+def longer(folder: Path) -> None:
+    write_depth_video(folder / "depth.mkv", depths(FRAMES + 1), depth_video_scale(0.5))
+
+
+TUM_MAP = "depth/1305031102.170666.png"
+COLMAP_MAP = "stereo/depth_maps/frame 002.jpg.geometric.bin"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("native_video", halve("depth.mkv"), "2 depth maps, expected 5"),
+        ("native_video", longer, "more depth maps, expected 5"),
+        ("native_video", edit("cameras.json", '"depth_coding"', '"x"'), "field 'depth_coding' is missing"),
+        ("native", halve("depth.npy"), r"depth\.npy: not a whole array file"),
+        ("da3", remove("depth/0002.png"), "geometry of 4 frames; nothing for number 2; expected .* 5"),
+        ("da3", halve("depth/0002.png"), r"0002\.png: not a readable image"),
+        ("da3", grey("depth/0002.png"), r"0002\.png: uint16 image .*, expected 8-bit RGBA"),
+        ("da3", edit("extrinsic.txt", "e", "x"), r"extrinsic\.txt, line 1: got .*, expected 4 finite numbers"),
+        ("da3", halve("intrinsic.txt"), r"intrinsic\.txt, line 8: got .*, expected 3 finite numbers"),
+        ("da3", lambda f: (f / "extrinsic.txt").write_text("1 0 0 0\n" * 15), r"matrix 0 is not a rigid transform"),
+        ("da3_16bit", edit("metadata.txt", " ", "\n"), r"metadata\.txt, line 1: got .*, expected 2 finite numbers"),
+        ("tum", edit("rgb.txt", "rgb/", ""), None),  # the pictures themselves are not needed
+        ("tum", remove("rgb.txt"), r"rgb\.txt: cannot be read as text"),
+        ("tum", remove(TUM_MAP), r"170666\.png: No such file or directory; expected a depth map"),
+        ("tum", grey(TUM_MAP, (12, 16)), r"170666\.png: 16x12, expected 32x24 like the first map"),
+        ("tum", edit("groundtruth.txt", "1305031102.100000", "nan"), r"groundtruth\.txt, line 2: got 'nan"),
+        ("tum", edit("rgb.txt", "1305031102.1", "1305031101.1"), r"depth\.txt: nothing within 0\.05 s of picture 0"),
+        (
+            "colmap_text",
+            edit("sparse/images.txt", " frame 002.jpg", " frame 009.jpg"),
+            "nothing for number 2, 6, 7 ...",
+        ),
+        ("colmap_text", edit("sparse/cameras.txt", "PINHOLE", "OPENCV_FISHEYE"), "OPENCV_FISHEYE 32x24 .* expected 8"),
+        ("colmap_text", edit("sparse/cameras.txt", "PINHOLE", "LENS"), "camera model LENS is not known"),
+        ("colmap_text", edit("sparse/cameras.txt", "PINHOLE", "SIMPLE_RADIAL"), "SIMPLE_RADIAL with lens distortion"),
+        ("colmap_text", edit("sparse/images.txt", " 7 frame", " 8 frame"), "has camera 8, which is not among"),
+        ("colmap_text", edit("sparse/images.txt", "13 ", "13 x "), r"images\.txt, line 2: got .*, expected ID QW"),
+        (
+            "colmap_text",
+            halve(COLMAP_MAP),
+            r"frame 002\.jpg\.geometric\.bin: 383 values, expected 32 x 24",
+        ),
+        ("colmap_text", remove(COLMAP_MAP), r"no such depth map \(5 of 5 are missing\); run `colmap"),
+        ("colmap_text", lambda f: shutil.rmtree(f / "stereo"), "a COLMAP model without dense depth maps"),
+        ("colmap_binary", halve("dense/sparse/0/images.bin"), r"images\.bin: not a whole COLMAP binary file"),
+        ("colmap_binary", halve("dense/sparse/0/cameras.bin"), r"cameras\.bin: not a whole COLMAP binary file"),
+    ],
+)
+def test_a_broken_folder_names_the_file_and_the_fault(clip, name, spoil, message):
+    WRITERS[name](beside(clip))
+    spoil(beside(clip))
+    if message is None:
+        run(clip)
+        return
+    with pytest.raises(ClipError, match=message) as caught:
+        run(clip)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,87 @@
+"""Several processes give what one gives: four on the CPU with gloo, as one group and as two groups of two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tiny_causal import TINY, cameras, embed, make_dit, make_generator, make_scene
+from torch.multiprocessing.spawn import spawn
+
+from inspatio.errors import UsageError
+from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.models.wan.exchange import Alone, Exchange
+from inspatio.models.wan.parallel import own_group, processes_per_clip
+
+PROCESSES = 4
+SIZES = (4, 2)
+LATENTS = (4, 6)
+"""Six tokens a latent frame, so eighteen a block: not a multiple of four."""
+
+
+def latents(exchange: Exchange | None) -> torch.Tensor:
+    """Two blocks: the second one has the first as context."""
+    dit = make_dit(exchange)
+    random = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        schedule = Schedule.make(dit, (1000, 500), 5.0)
+        text = dit.project_text(embed("a room"))
+        loop = BlockLoop(dit, schedule, text, lambda shape: torch.randn(tuple(shape), generator=random))
+        source, condition = (
+            torch.randn(6, 16, *LATENTS, generator=random),
+            torch.randn(6, 20, *LATENTS, generator=random),
+        )
+        return torch.cat([loop.step(source[None, part], condition[None, part]) for part in (slice(0, 3), slice(3, 6))])
+
+
+def frames(exchange: Exchange | None) -> np.ndarray:
+    session = make_generator(exchange=exchange).start(make_scene(9), seed=1)
+    return session.step(cameras(9)).frames.numpy()
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES)
+    for size in SIZES:
+        group = own_group(size)
+        torch.save((latents(group), frames(group)), f"{folder}/{size}_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_processes_give_what_one_gives(tmp_path: Path) -> None:
+    spawn(work, args=(str(tmp_path),), nprocs=PROCESSES)
+    expected, expected_frames = latents(None), frames(None)
+    for size in SIZES:
+        for rank in range(PROCESSES):
+            got, got_frames = torch.load(tmp_path / f"{size}_{rank}.pt", weights_only=False)
+            assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+            assert np.abs(got_frames.astype(int) - expected_frames).max() <= 1
+
+
+def test_heads_that_cannot_be_shared() -> None:
+    class Three(Alone):
+        size = 3
+
+    with pytest.raises(UsageError, match="3 processes cannot share 4 attention heads"):
+        make_dit(Three()).make_cache(*LATENTS)
+    assert TINY.num_heads == 4
+
+
+@given(st.integers(1, 64), st.integers(0, 20), st.sampled_from([4, 12, 40]))
+def test_processes_per_clip(processes: int, clips: int, heads: int) -> None:
+    size = processes_per_clip(processes, clips, heads)
+    assert processes % size == 0
+    assert heads % size == 0
+    assert size == 1 or processes // size >= clips
+
+
+def test_as_many_processes_as_can_share_the_only_clip() -> None:
+    assert processes_per_clip(8, 1, 12) == 4
+    assert processes_per_clip(8, 1, 40) == 8
+    assert processes_per_clip(8, 3, 40) == 2
+    assert processes_per_clip(4, 4, 12) == 1

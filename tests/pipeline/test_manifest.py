@@ -1,0 +1,188 @@
+"""The manifest: what is written comes back, whatever it is; faults name file, clip and field; parts merge."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inspatio.errors import UserError
+from inspatio.pipeline.manifest import (
+    MANIFEST_NAME,
+    CaptionBlock,
+    Clip,
+    GeometryBlock,
+    Manifest,
+    SourceBlock,
+    VideoFacts,
+    file_fingerprint,
+    fingerprint,
+)
+
+
+def make_clip(clip_id: str, text: str = "a room") -> Clip:
+    facts = VideoFacts(
+        height=480,
+        width=832,
+        frame_count=97,
+        frame_rate="24/1",
+        duration=97 / 24,
+        rotation=0,
+        has_audio=False,
+        variable_frame_rate=False,
+    )
+    return Clip(
+        id=clip_id,
+        source=SourceBlock(fingerprint="00", path=f"../in/{clip_id}.mp4", file_size=5, video=facts),
+        caption=CaptionBlock(fingerprint="01", text=text, origin="sidecar"),
+        geometry=GeometryBlock(
+            fingerprint="02", folder=f"geometry/{clip_id}", backend="x", scale="metres", frame_count=97
+        ),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "work").mkdir()
+    manifest = Manifest.open(tmp_path / "work", input=tmp_path / "in")
+    manifest.put([make_clip("one"), make_clip("two")])
+    return tmp_path / "work"
+
+
+def reopen(folder, **options) -> Manifest:
+    return Manifest.open(folder, input=folder.parent / "in", **options)
+
+
+def edit(folder, change) -> None:
+    path = folder / MANIFEST_NAME
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+@settings(max_examples=25, deadline=None)
+@given(clip_id=st.text(min_size=1), text=st.text())
+def test_what_is_written_comes_back(tmp_path_factory, clip_id, text):
+    folder = tmp_path_factory.mktemp("any")
+    clip = make_clip("x", text).model_copy(update={"id": clip_id})
+    try:
+        (clip_id + text).encode()
+    except UnicodeEncodeError:  # lone surrogates cannot be in a file name or a text file
+        return
+    Manifest.open(folder, input=folder).put(clip)
+    assert Manifest.open(folder, input=folder).clips == [clip]
+
+
+def test_writing_the_same_gives_the_same_bytes(folder):
+    before = (folder / MANIFEST_NAME).read_bytes()
+    reopen(folder).put(make_clip("two"))
+    assert (folder / MANIFEST_NAME).read_bytes() == before
+
+
+def test_nothing_is_written_before_the_first_record(tmp_path):
+    Manifest.open(tmp_path / "new", input=tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_manifest_cut_in_half_is_one_line_that_names_it(folder):
+    path = folder / MANIFEST_NAME
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"manifest\.json: not a whole JSON file") as caught:
+        reopen(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_version_is_refused(folder):
+    edit(folder, lambda data: data.update(version=99))
+    with pytest.raises(UserError, match="version 99"):
+        reopen(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("source.file_size", lambda clip: clip["source"].pop("file_size")),
+        ("geometry.frame_count", lambda clip: clip["geometry"].update(frame_count="97")),
+        ("geometry.scale", lambda clip: clip["geometry"].update(scale="feet")),
+        ("source.video.frame_rate", lambda clip: clip["source"]["video"].update(frame_rate="24")),
+        ("caption.colour", lambda clip: clip["caption"].update(colour="red")),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_clip(folder, field, change):
+    edit(folder, lambda data: change(data["clips"][1]))
+    with pytest.raises(UserError) as caught:
+        reopen(folder)
+    message = str(caught.value)
+    assert str(folder / MANIFEST_NAME) in message
+    assert "clip 'two'" in message
+    assert field in message
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc", "geometry/../../x"])
+def test_a_block_that_leads_out_of_the_folder_is_refused(folder, path):
+    edit(folder, lambda data: data["clips"][0]["geometry"].update(folder=path))
+    with pytest.raises(UserError, match=r"clip 'one', field geometry\.folder.*inside the manifest's folder"):
+        reopen(folder)
+
+
+def test_a_folder_of_another_input_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="holds the results of"):
+        Manifest.open(folder, input=tmp_path)
+
+
+def test_the_whole_tree_can_move(folder, tmp_path):
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (tmp_path / "in").rename(moved / "in")
+    folder.rename(moved / "work")
+    assert [clip.id for clip in reopen(moved / "work").clips] == ["one", "two"]
+
+
+def test_parts_of_workers_merge_and_go(folder):
+    for rank, clip_id in enumerate(["one", "two"]):
+        reopen(folder, part=rank).put(make_clip(clip_id, f"by {rank}"))
+    assert len(list(folder.glob("manifest.part-*"))) == 2
+    texts = [clip.caption.text for clip in reopen(folder).clips if clip.caption]
+    assert texts == ["by 0", "by 1"]
+    assert not list(folder.glob("manifest.part-*"))
+    assert [clip.caption.text for clip in reopen(folder).clips if clip.caption] == texts
+
+
+def test_kill_minus_nine_while_writing_leaves_a_whole_manifest(folder):
+    """A process that rewrites the manifest without end is killed at random moments; the file is whole each time."""
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "from test_manifest import make_clip; from inspatio.pipeline.manifest import Manifest\n"
+        "m = Manifest.open(Path(sys.argv[1]), input=Path(sys.argv[2]))\n"
+        "print('go', flush=True)\n"
+        "i = 0\n"
+        "while True:\n"
+        "    i += 1; m.put(make_clip('one', 'x' * (i * 997 % 20000)))\n"
+    )
+    here = str(__import__("pathlib").Path(__file__).parent)
+    for delay in (0.01, 0.033, 0.08):
+        arguments = [sys.executable, "-c", program, str(folder), str(folder.parent / "in"), here]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(delay)
+            process.kill()
+        assert [clip.id for clip in reopen(folder).clips] == ["one", "two"]
+
+
+def test_fingerprints_are_of_values_not_of_order():
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    with pytest.raises(TypeError, match="JSON"):
+        fingerprint({"a": object()})
+
+
+def test_the_content_makes_a_files_fingerprint(tmp_path):
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "b").write_bytes(b"one")
+    (tmp_path / "c").write_bytes(b"two")
+    assert file_fingerprint(tmp_path / "a") == file_fingerprint(tmp_path / "b") != file_fingerprint(tmp_path / "c")

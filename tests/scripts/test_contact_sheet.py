@@ -1,0 +1,73 @@
+"""The contact sheet shows the frames it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import contact_sheet
+import cv2
+import numpy as np
+import pytest
+from support.clips import encode, number_of
+
+from inspatio.media import probe
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encode(tmp_path_factory.mktemp("sheet") / "clip.mp4", 40, (64, 128), rate=10)
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "expected"), [(1, 6, [0]), (3, 6, [0, 1, 2]), (41, 5, [0, 10, 20, 30, 40])]
+)
+def test_spaced(count: int, wanted: int, expected: list[int]) -> None:
+    assert contact_sheet.spaced(count, wanted) == expected
+
+
+def test_sheet(clip: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert contact_sheet.main([str(clip), str(clip), "-o", str(sheet), "--frames", "3", "--width", "128"]) == 0
+    image = cv2.imread(str(sheet))
+    assert image is not None
+    height, width = contact_sheet.LABEL_HEIGHT + 64, 128
+    for row in range(2):
+        for column, number in enumerate([0, 20, 39]):
+            top = row * (height + contact_sheet.GAP) + contact_sheet.LABEL_HEIGHT
+            left = column * (width + contact_sheet.GAP)
+            assert number_of(image[top : top + 64, left : left + 128]) == number
+
+
+def test_gif(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "moving.gif"
+    arguments = [str(clip), str(clip), "--gif", str(path), "--width", "128", "--fps", "5", "--seconds", "2"]
+    assert contact_sheet.main([*arguments, "--labels", "source,view"]) == 0
+    info = probe(path)
+    assert (info.frame_count, info.frame_rate) == (10, 5)
+    with av.open(str(path)) as source:
+        frames = [np.asarray(frame.to_ndarray(format="rgb24")) for frame in source.decode(video=0)]
+    assert [number_of(frame[contact_sheet.LABEL_HEIGHT :, :128]) for frame in frames] == list(range(0, 20, 2))
+
+
+def test_webp(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "moving.webp"
+    assert contact_sheet.main([str(clip), "--gif", str(path), "--fps", "5", "--seconds", "1", "--width", "128"]) == 0
+    data = path.read_bytes()
+    assert data[8:12] == b"WEBP"
+    assert data.count(b"ANMF") == 5
+
+
+@pytest.mark.parametrize(
+    "arguments", [["x.mp4"], ["x.mp4", "-o", "x.bmp"], ["x.mp4", "-o", "x.png", "--labels", "a,b"], ["--frames", "0"]]
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        contact_sheet.main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_unreadable_clip_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert contact_sheet.main([str(tmp_path / "none.mp4"), "-o", str(tmp_path / "x.png")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

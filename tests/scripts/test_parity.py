@@ -1,0 +1,130 @@
+"""Every golden case through the tool that the project keeps for it, and the tool itself: it must be able to fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import parity
+import pytest
+import torch
+from parity_cases.golden import GoldenCase, Measured, compare, judge, noise, read_set, uniform
+from safetensors.torch import save_file
+from support.paths import GOLDEN
+
+CASES = {case.name: case for case in read_set(GOLDEN)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str) -> None:
+    result = parity.run_case(CASES[name], parity.known_cases().get(name), torch.device("cpu"), torch.float32)
+    assert result.passed, parity.format_row(result)
+
+
+def tiny_set(folder: Path, values: torch.Tensor, case: str = "sum") -> Path:
+    (folder / "manifest.json").write_text(json.dumps({"tag": "mine", "cases": {case: {}}}))
+    save_file({"x": torch.arange(4.0), "total": values}, folder / f"{case}.safetensors")
+    return folder
+
+
+def total(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {"total": case.stored_input("x").sum(dim=0, keepdim=True)}
+
+
+@pytest.mark.parametrize(("stored", "status"), [(6.0, 0), (6.1, 1), (float("nan"), 1)])
+def test_exit_status(
+    stored: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parity, "known_cases", lambda: {"sum": total})
+    assert parity.main(["--golden", str(tiny_set(tmp_path, torch.tensor([stored])))]) == status
+    assert ("pass" if status == 0 else "FAIL") in capsys.readouterr().out
+
+
+def test_case_without_code_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parity.main(["--golden", str(tiny_set(tmp_path, torch.ones(1), case="nobody_knows"))]) == 1
+    assert "no code for this case" in capsys.readouterr().out
+
+
+def test_case_that_breaks_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(parity, "known_cases", lambda: {"sum": broken})
+    assert parity.main(["--golden", str(tiny_set(tmp_path, torch.ones(1)))]) == 1
+
+
+def test_output_left_out_fails(tmp_path: Path) -> None:
+    case = read_set(tiny_set(tmp_path, torch.ones(1)))[0]
+    assert "not computed: total, x" in (judge(case, {}, torch.float32).problem or "")
+    case.stored_input("x")
+    assert judge(case, {"total": Measured(0.0, 0.0)}, torch.float32).passed
+    assert judge(case, {"total": torch.ones(2)}, torch.float32).measured["total"].error == float("inf")
+
+
+def test_no_golden_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parity.main(["--golden", str(tmp_path)]) == 2
+    assert "manifest.json" in capsys.readouterr().err
+
+
+def test_the_past_of_a_name_never_changes() -> None:
+    """Values depend on name and place alone: a longer tensor begins with the shorter one."""
+    assert (uniform("a", (7,))[:3] == uniform("a", (3,))).all()
+    assert (uniform("a", (3,)) != uniform("b", (3,))).all()
+    assert compare(torch.ones(2), torch.tensor([1.0, 2.0]), 0.4).error == 0.5
+
+
+def test_a_set_of_other_sizes_and_shifts(tmp_path: Path) -> None:
+    """Tag, widths, depths and shifts come from the set: the generator's cases answer for one they have never seen."""
+    sizes = {"dim": 40, "ffn_dim": 48, "freq_dim": 16, "num_heads": 2, "num_layers": 2, "text_dim": 12, "text_len": 5}
+    flows = [f"context{frames}.t{time}.flow" for frames in (3, 6) for time in ("800", "312.5")]
+    caches = [f"context{frames}.{kind}{layer}" for frames in (3, 6) for kind in "kv" for layer in range(2)]
+    shift = ["sigmas", "timesteps", "warped", *(f"noisy{step}" for step in range(4))]
+    names = {
+        "scheduler": [f"shift3.{name}" for name in shift] + [f"shift2.5.{name}" for name in shift],
+        "dit": [*caches, *flows],
+        "block_loop": ["latents.every4th", "per_frame_mean", "per_frame_std"],
+        "mask_pack": ["pack5", "pack10"],
+    }
+    entries = {
+        "scheduler": {"tensors": {key: [] for key in names["scheduler"]}},
+        "dit": {"config": sizes, "latent_hw": [4, 8]},
+        "block_loop": {"config": sizes, "blocks": 2, "renoise_shapes": [[3, 16, 4, 8]] * 6},
+        "mask_pack": {},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps({"tag": "other", "cases": entries}))
+    for name, tensors in names.items():
+        save_file({tensor: torch.zeros(1) for tensor in tensors}, tmp_path / f"{name}.safetensors")
+    known = parity.known_cases()
+    arguments = ["--golden", str(tmp_path)]
+    assert parity.main(arguments) == 1
+    for case in read_set(tmp_path):
+        if case.name in ("dit", "block_loop"):
+            with torch.inference_mode():
+                outputs = known[case.name](case, torch.device("cpu"), torch.float32)
+            made = {
+                key: value.contiguous().clone() for key, value in outputs.items() if isinstance(value, torch.Tensor)
+            }
+            assert set(made) == set(names[case.name])
+            save_file(made, tmp_path / f"{case.name}.safetensors")
+    sigmas = torch.arange(1000, 0, -1) / 1000
+    stored: dict[str, torch.Tensor] = {}
+    clean, fresh = (noise(f"other.sch.{name}", (3, 16, 4, 6)) for name in ("x0", "noise"))
+    for value in (3, 2.5):
+        shifted = value * sigmas / (1 + (value - 1) * sigmas)
+        warped = shifted[[0, 250, 500, 750]]
+        stored |= {f"shift{value}.sigmas": shifted, f"shift{value}.timesteps": 1000 * shifted}
+        stored[f"shift{value}.warped"] = 1000 * warped
+        stored |= {f"shift{value}.noisy{i}": (1 - s) * clean + s * fresh for i, s in enumerate(warped)}
+    save_file(stored, tmp_path / "scheduler.safetensors")
+    masks = {count: noise(f"other.mask.{count}", (1, 1, count, 48, 64)) for count in (5, 10)}
+    packed = {f"pack{count}": torch.zeros(1, 1 + (count - 1) // 4, 4, 6, 8) for count in masks}
+    for count, mask in masks.items():
+        # Half-pixel centres and a factor of eight: the mean of the four pixels in the middle of each square of eight.
+        middle = torch.where(mask > 0, 1.0, -1.0).unflatten(3, (6, 8)).unflatten(5, (8, 8))[0, 0, :, :, 3:5, :, 3:5]
+        for frame, small in enumerate(middle.mean(dim=(2, 4))):
+            latent, channel = divmod(frame + 3, 4)
+            if latent < packed[f"pack{count}"].shape[1]:
+                packed[f"pack{count}"][0, latent, channel] = small
+        packed[f"pack{count}"][0, 0, :3] = packed[f"pack{count}"][0, 0, 3]
+    save_file(packed, tmp_path / "mask_pack.safetensors")
+    assert parity.main(arguments) == 0
