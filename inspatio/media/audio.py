@@ -1,7 +1,7 @@
-"""The sound of a source clip, laid under a new one: copied packet by packet, or as AAC where an mp4 cannot hold it.
+"""Copy the audio of a source video into a new one: packet by packet, or re-encoded as AAC where mp4 cannot hold it.
 
-Sound is handed on only as far as pictures have been written, so that it ends with them, and memory does not
-grow with the clip. Times are taken from the source's first picture on.
+Audio is muxed only as far as frames have been written, so that it ends with them and memory does not grow with the
+clip. Times count from the first frame of the source.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
-from pathlib import Path
 from types import TracebackType
 
 from av.audio.resampler import AudioResampler
@@ -19,37 +18,37 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from inspatio.errors import ClipError
-from inspatio.media.video_info import open_container, probe
+from inspatio.media.container import open_container
+from inspatio.media.video_info import VideoInfo
 
 _COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
-"""What an mp4 can hold and players expect in it."""
+"""Codecs that mp4 can hold and that players expect in it."""
 _AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
 _LEAD_IN = Fraction(1, 10)
-"""Seconds before the first picture that are kept: codecs need the packets before a place to sound right at it."""
+"""Seconds before the first frame that are kept: audio codecs need earlier packets to start cleanly."""
 
 
-class Sound:
-    """The main sound of ``source``, if it has any, as a stream of ``output``; used in a ``with``.
+class AudioTrack:
+    """The main audio of ``source``, if it has any, as a stream of ``output``; a context manager.
 
     Raises:
         ClipError: the source cannot be read.
     """
 
-    def __init__(self, output: OutputContainer, source: Path) -> None:
+    def __init__(self, output: OutputContainer, source: VideoInfo) -> None:
         self._output = output
-        self._source = source
-        self._input = open_container(source)
+        self._source = source.path
+        self._input = open_container(source.path)
         track = self._input.streams.best("audio")
         self._waiting: list[tuple[Fraction, Packet]] = []
         self._packets: Iterator[tuple[Fraction, Packet]] = iter(())
         if isinstance(track, AudioStream):
-            start = probe(source).start if self._input.streams.video else Fraction(0)
             if track.codec_context.codec.canonical_name in _COPIED_CODECS:
-                self._packets = self._copied(track, output.add_stream_from_template(track), start)
+                self._packets = self._copied(track, output.add_stream_from_template(track), source.start)
             else:
-                self._packets = self._encoded(track, self._aac_stream(track), start)
+                self._packets = self._encoded(track, self._aac_stream(track), source.start)
 
-    def __enter__(self) -> Sound:
+    def __enter__(self) -> AudioTrack:
         return self
 
     def __exit__(
@@ -58,7 +57,7 @@ class Sound:
         self._input.close()
 
     def advance(self, until: Fraction) -> None:
-        """Hand on the sound that begins before ``until`` (seconds from the first picture)."""
+        """Mux the audio that begins before ``until`` (seconds from the first frame)."""
         while True:
             if not self._waiting:
                 self._waiting.extend(islice(self._packets, 1))
@@ -67,7 +66,7 @@ class Sound:
             self._output.mux(self._waiting.pop()[1])
 
     def _copied(self, track: AudioStream, target: AudioStream, start: Fraction) -> Iterator[tuple[Fraction, Packet]]:
-        """(time, packet) of the source, moved so that the first picture is at 0."""
+        """(time, packet) of the source, moved so that the first frame is at 0."""
         try:
             for packet in self._input.demux(track):
                 if packet.pts is None or packet.dts is None:
@@ -84,7 +83,7 @@ class Sound:
             raise self._damaged(error) from error
 
     def _encoded(self, track: AudioStream, target: AudioStream, start: Fraction) -> Iterator[tuple[Fraction, Packet]]:
-        """(time, packet) of the source's sound as AAC, the first picture at 0."""
+        """(time, packet) of the source's audio as AAC, the first frame at 0."""
         rate = target.rate
         resampler = AudioResampler(format="fltp", layout=target.layout, rate=rate, frame_size=target.frame_size or 1024)
         position: int | None = None
@@ -97,7 +96,7 @@ class Sound:
                     if position is None:
                         position = round(time * rate)
                 for frame in resampler.resample(decoded):
-                    assert position is not None, "sound comes after its time is known"
+                    assert position is not None, "audio comes after its time is known"
                     frame.pts, frame.time_base = position, Fraction(1, rate)
                     position += frame.samples
                     yield from self._timed(target.encode(frame))
@@ -117,4 +116,6 @@ class Sound:
             yield (packet.pts or 0) * packet.time_base, packet
 
     def _damaged(self, error: FFmpegError) -> ClipError:
-        return ClipError(f"{self._source}: its sound is damaged ({error.strerror}); copy the clip again or take it out")
+        return ClipError(
+            f"{self._source}: its audio is damaged ({error.strerror}); copy the clip again or remove its audio"
+        )

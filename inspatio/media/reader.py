@@ -24,8 +24,9 @@ from av.video.stream import VideoStream
 
 from inspatio.errors import ClipError
 from inspatio.media.color import upright_rgb
+from inspatio.media.container import open_video
 from inspatio.media.fit import Fit
-from inspatio.media.video_info import VideoInfo, open_video, probe
+from inspatio.media.video_info import VideoInfo, probe
 from inspatio.types import FitMode, Frames, Image, Masks
 
 CACHE_BYTES = 128 << 20
@@ -174,11 +175,11 @@ class VideoReader:
     def _fitted(self, index: int, frame: av.VideoFrame) -> Image:
         try:
             if (frame.height, frame.width) == self.info.stored_size:
-                return self.fit.place(upright_rgb(frame, self.info.turn, self.fit.scaled, self._reformatter))
+                return self.fit.place(upright_rgb(frame, self.info.orientation, self.fit.scaled, self._reformatter))
             # The size changes in mid-stream: first the picture that the clip would have had without the change, so that
             # depth and cameras, which know one size only, hold for this frame as well.
             whole = Fit.make(self._shown_size(frame), self.info.size, "crop")
-            image = whole.place(upright_rgb(frame, self.info.turn, whole.scaled, self._reformatter))
+            image = whole.place(upright_rgb(frame, self.info.orientation, whole.scaled, self._reformatter))
             return self.fit.image(image)
         except FFmpegError as error:
             raise ClipError(
@@ -188,8 +189,8 @@ class VideoReader:
 
     def _shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """(height, width) of a frame of another size than the first, upright, its pixels as square as the first's."""
-        turn = self.info.turn
-        stored = turn.size((frame.height, frame.width))
-        usual = turn.size(self.info.stored_size)
+        orientation = self.info.orientation
+        stored = orientation.size((frame.height, frame.width))
+        usual = orientation.size(self.info.stored_size)
         shown = [max(round(s * size / u), 1) for s, size, u in zip(stored, self.info.size, usual, strict=True)]
         return shown[0], shown[1]

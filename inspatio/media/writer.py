@@ -34,8 +34,9 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from inspatio.media.audio import Sound
-from inspatio.media.color import ACCURATE_RND, FULL_CHR_H_INP, FULL_CHR_H_INT
+from inspatio.media.audio import AudioTrack
+from inspatio.media.color import ACCURATE_CONVERSION
+from inspatio.media.video_info import VideoInfo
 from inspatio.storage import atomic_file
 from inspatio.types import Frames, Masks
 
@@ -45,25 +46,25 @@ _THREADS = 8
 _FINEST_TICK = 1_000_000
 _USUAL_TICK = 90_000
 _BT709 = 1
-_EXACT = Interpolation.BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | FULL_CHR_H_INP
+_CONVERSION = ACCURATE_CONVERSION | Interpolation.FULL_CHR_H_INP | Interpolation.BICUBIC
 
 
 @dataclass(frozen=True)
-class _Encoding:
+class Encoding:
     pixel_format: str
     color_range: ColorRange
     options: dict[str, str]
 
 
-# x264's macroblock tree reads memory that nobody wrote (its SIMD code, with B-frames): the same frames would give other
-# bytes every time, and a run that was interrupted other files than one that was not.
+# x264's macroblock tree reads uninitialised memory (its SIMD code, with B-frames): the same frames would give different
+# bytes every time, and an interrupted run different files than an undisturbed one.
 _REPEATABLE = {"x264-params": "mbtree=0"}
 
-_ENCODINGS: dict[Quality, _Encoding] = {
-    "view": _Encoding("yuv420p", ColorRange.MPEG, {"preset": "faster", "crf": "17", **_REPEATABLE}),
+ENCODINGS: dict[Quality, Encoding] = {
+    "view": Encoding("yuv420p", ColorRange.MPEG, {"preset": "faster", "crf": "17", **_REPEATABLE}),
     # Limited range although full has finer steps: FFmpeg's conversion to full range cuts chroma instead of rounding it.
-    "render": _Encoding("yuv444p", ColorRange.MPEG, {"preset": "veryfast", "crf": "8", **_REPEATABLE}),
-    "lossless": _Encoding("gray", ColorRange.JPEG, {"preset": "veryfast", "qp": "0"}),
+    "render": Encoding("yuv444p", ColorRange.MPEG, {"preset": "veryfast", "crf": "8", **_REPEATABLE}),
+    "lossless": Encoding("gray", ColorRange.JPEG, {"preset": "veryfast", "qp": "0"}),
 }
 
 
@@ -71,13 +72,13 @@ class VideoWriter:
     """Writes an .mp4 of (height, width) ``size``; used in a ``with``, at whose end the file appears.
 
     ``times`` are the exact presentation times in seconds of all frames to come, rising from 0, for a variable frame
-    rate; None: one frame every ``1 / frame_rate``. ``audio_from`` is a clip whose sound, if it has any, is kept: copied
-    as it is where an mp4 can hold it, else as AAC, and cut where the video ends. After an exception nothing is at
-    ``path`` but what was there before.
+    rate; None: one frame every ``1 / frame_rate``. ``audio_from`` is a video whose audio, if it has any, is kept:
+    copied unchanged where an mp4 can hold it, else as AAC, and cut where the video ends. After an exception
+    nothing is at ``path`` but what was there before.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
-        ClipError: the clip that the sound comes from cannot be read.
+        ClipError: the video that the audio comes from cannot be read.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class VideoWriter:
         frame_rate: Fraction,
         *,
         quality: Quality = "view",
-        audio_from: Path | None = None,
+        audio_from: VideoInfo | None = None,
         times: Sequence[Fraction] | None = None,
     ) -> None:
         assert path.suffix == ".mp4", f"{path}: this writes .mp4 files only"
@@ -109,8 +110,8 @@ class VideoWriter:
             self._container = av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"})
             stack.callback(self._abandon)
             self._stream = self._add_stream()
-            self._sound = (
-                stack.enter_context(Sound(self._container, self._audio_from)) if self._audio_from is not None else None
+            self._audio = (
+                stack.enter_context(AudioTrack(self._container, self._audio_from)) if self._audio_from else None
             )
             self._open = stack.pop_all()
         return self
@@ -133,7 +134,7 @@ class VideoWriter:
             self._write_one(np.ascontiguousarray(frame))
 
     def _add_stream(self) -> VideoStream:
-        encoding = _ENCODINGS[self.quality]
+        encoding = ENCODINGS[self.quality]
         odd = self.size[0] % 2 or self.size[1] % 2
         # An mp4 keeps the time between frames in the order they are stored; only without B-frames is that how long each
         # one is shown, and so the end of the last one exact.
@@ -163,15 +164,15 @@ class VideoWriter:
                 format=stream.pix_fmt,
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=stream.color_range,
-                interpolation=_EXACT,
+                interpolation=_CONVERSION,
                 threads=1,
             )
         start, end = self._tick(number), self._tick(number + 1)
         frame.pts, frame.duration, frame.time_base = start, end - start, self._time_base
         self._container.mux(stream.encode(frame))
         self.frame_count += 1
-        if self._sound is not None:
-            self._sound.advance(end * self._time_base)
+        if self._audio is not None:
+            self._audio.advance(end * self._time_base)
 
     def _tick(self, number: int) -> int:
         """When frame ``number`` begins, in ticks; the last frame stands for one frame of the mean rate."""

@@ -132,7 +132,7 @@ class GenerateStage(Stage):
                 fit.natural_size,
                 cameras.frame_rate,
                 quality="view",
-                audio_from=state.path if as_filmed and info.has_audio else None,
+                audio_from=info if as_filmed and info.has_audio else None,
                 times=info.timestamps() if as_filmed and info.variable_frame_rate else None,
             ) as writer:
                 for frames in results:

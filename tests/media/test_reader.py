@@ -17,7 +17,8 @@ from support.clips import add_sound, encode, number_of, numbered
 from support.paths import SHARED
 
 from inspatio.errors import ClipError, UsageError
-from inspatio.media import VideoReader, hdr, list_videos, probe
+from inspatio.media import VideoReader, list_videos, probe
+from inspatio.media.color import HDR_TRANSFERS, hdr_to_bt709
 from inspatio.media.fit import Fit
 
 REAL = SHARED / "videos"
@@ -51,11 +52,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(clips: Path) -> Path:
     """40 frames at 30 a second, key frames 12 apart, with B-frames."""
     return encode(clips / "plain.mp4", options={"bf": "3", "sc_threshold": "0"})
-
-
-needs_pyav_18 = pytest.mark.skipif(
-    int(av.__version__.split(".")[0]) < 18, reason="PyAV 17 (the newest for Python 3.10) does not know BT.2020"
-)
 
 
 class TestEveryContainerAndCodec:
@@ -264,7 +260,7 @@ class TestColour:
     TOLERANCE = 4
     """8-bit steps: the chart went through 8-bit limited-range YUV once, and through a nearly lossless codec."""
 
-    @pytest.mark.parametrize("matrix", [1, 5, pytest.param(9, marks=needs_pyav_18)], ids=["bt709", "bt601", "bt2020"])
+    @pytest.mark.parametrize("matrix", [1, 5, 9], ids=["bt709", "bt601", "bt2020"])
     @pytest.mark.parametrize("color_range", [1, 2], ids=["limited", "full"])
     @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "yuv422p10le"])
     def test_tagged_matrix_and_range(self, tmp_path: Path, matrix: int, color_range: int, pixel_format: str) -> None:
@@ -305,7 +301,6 @@ class TestColour:
             assert set(reader.read([0])[0, :, 56:].ravel().tolist()) == {255}
 
 
-@needs_pyav_18
 class TestHighDynamicRange:
     @pytest.mark.parametrize(
         ("transfer", "signal", "expected"),
@@ -347,9 +342,9 @@ class TestHighDynamicRange:
 
     def test_highlights_keep_order_and_hue(self) -> None:
         light = np.linspace(10000, 65535, 50).astype(np.uint16)
-        for transfer in hdr.TRANSFERS:
+        for transfer in HDR_TRANSFERS:
             ramp = np.stack([light, light // 2, light // 2], -1)[None]
-            out = hdr.to_bt709(ramp, transfer)[0].astype(int)
+            out = hdr_to_bt709(ramp, transfer)[0].astype(int)
             assert (np.diff(out[:, 0]) >= 0).all(), "brighter stays brighter"
             assert (out[:, 0] > out[:, 1]).all(), "red stays red"
 
