@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from make_tiny_checkpoints import main as make_tiny_checkpoints
-from support.tiny_videos import write_clip
+from support.clips import write_clip
 from tiny import florence
 
 from inspatio.captioning.florence import Florence2Captioner

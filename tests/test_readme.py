@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import torch
+from support.clips import write_clip
 from support.paths import ROOT
-from support.tiny_videos import write_clip
 
 from inspatio.pipeline.cli import main, make_parser
 

@@ -14,11 +14,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from tiny.weights import random_state
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 
@@ -78,21 +78,6 @@ def write(folder: Path, seed: int = 0) -> None:
 def seeded(module: nn.Module, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """A state for a module, which may be without storage."""
     return random_state({name: tuple(value.shape) for name, value in module.state_dict().items()}, generator)
-
-
-def random_state(shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Random float32 weights that keep a signal's size from layer to layer, gains around one, small biases."""
-    state = {}
-    for name, shape in shapes.items():
-        values = torch.randn(shape, generator=generator)
-        if name.endswith("gamma") or (name.endswith("weight") and len(shape) == 1):
-            values = 1 + 0.1 * values
-        elif len(shape) == 1 or "modulation" in name:
-            values = 0.1 * values
-        else:
-            values = values / math.sqrt(math.prod(shape[1:]))
-        state[name] = values
-    return state
 
 
 def _transformer_config(config: DiTConfig) -> dict[str, object]:

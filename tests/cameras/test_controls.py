@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from support.paths import GOLDEN
+from support.scenes import make_scene
 
 from inspatio.cameras import poses as cameras
 from inspatio.cameras.controls import Controls, adapted_frame_count, bounce, clip_order, subsample
 from inspatio.cameras.trajectory import OrbitTrajectory
 from inspatio.errors import ClipError, UsageError
 from inspatio.scene import Scene, target_cameras
-from inspatio.types import DepthMaps, Frames
 
 RENDER_GOLDEN = GOLDEN / "render.safetensors"
 STILL = OrbitTrajectory((0.0,), (0.0,), (0.0,))
@@ -141,32 +139,13 @@ def test_faults():
 # The cameras
 
 
-class Blank:
-    """Frames that nobody looks at, and depth of 3 everywhere but for nearer, unknown and infinite pixels."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-
-class BlankFrames(Blank):
-    def read(self, indices) -> Frames:
-        return np.zeros((len(indices), 4, 4, 3), np.uint8)
-
-
-class FlatDepth(Blank):
-    def read(self, indices) -> DepthMaps:
-        depth = np.full((len(indices), 4, 4), 3, np.float32)
-        depth[:, 0, 0], depth[:, 0, 1] = 0, np.inf
-        return depth
-
-
 def scene(world_to_camera: np.ndarray) -> Scene:
+    """Black frames, and depth of 3 everywhere but for an unknown and an infinite pixel."""
     n = len(world_to_camera)
-    intrinsics = np.tile(np.diag([5.0, 5, 1]), (n, 1, 1))
-    return Scene("clip", BlankFrames(n), FlatDepth(n), intrinsics, world_to_camera, (4, 4), Fraction(25), "metres")
+    depth = np.full((n, 4, 4), 3.0)
+    depth[:, 0, 0], depth[:, 0, 1] = 0, np.inf
+    frames = np.zeros((n, 4, 4, 3), np.uint8)
+    return make_scene(frames, depth, world_to_camera, np.diag([5.0, 5, 1]), scale="metres")
 
 
 def moving(count: int) -> np.ndarray:

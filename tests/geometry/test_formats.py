@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from support.tiny_clip import FRAMES, SIZE, write_clip
+from support.clips import write_clip
 
 from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
@@ -28,10 +28,11 @@ from inspatio.geometry.imported import (
     load_geometry,
     write_cameras,
 )
-from inspatio.media import VideoInfo
+from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
 
-HEIGHT, WIDTH = SIZE
+FRAMES = 5
+HEIGHT, WIDTH = SIZE = (24, 32)
 FX, FY, CX, CY = 30.0, 31.0, 15.25, 11.75
 """In coordinates whose origin is the first pixel's centre."""
 
@@ -188,7 +189,7 @@ WRITERS = {
 
 @pytest.fixture
 def clip(tmp_path) -> VideoInfo:
-    return write_clip(tmp_path / "clips" / "my clip.v2.mp4")
+    return probe(write_clip(tmp_path / "clips" / "my clip.v2.mp4", FRAMES, SIZE))
 
 
 def beside(clip: VideoInfo) -> Path:
@@ -341,7 +342,7 @@ def test_nothing_beside_the_clip(clip, tmp_path):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_another_frame_count_is_one_line_that_names_both(tmp_path, name):
-    clip = write_clip(tmp_path / "clips" / "my clip.v2.mp4", frame_count=FRAMES + 2)
+    clip = probe(write_clip(tmp_path / "clips" / "my clip.v2.mp4", FRAMES + 2, SIZE))
     WRITERS[name](beside(clip))
     with pytest.raises(ClipError, match=rf"\b{FRAMES} .*\b{FRAMES + 2}\b") as caught:
         run(clip)
@@ -350,7 +351,7 @@ def test_another_frame_count_is_one_line_that_names_both(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["tum", "colmap_text", "colmap_binary"])
 def test_pictures_of_another_shape_are_not_this_clip(tmp_path, name):
-    clip = write_clip(tmp_path / "clips" / "my clip.v2.mp4", size=(32, 32))
+    clip = probe(write_clip(tmp_path / "clips" / "my clip.v2.mp4", FRAMES, (32, 32)))
     WRITERS[name](beside(clip))
     with pytest.raises(ClipError, match="geometry of 32x24 pictures, but the clip is 32x32"):
         run(clip)

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.tiny_clip import write_clip
+from support.clips import write_clip
 
 from inspatio.geometry.imported import GeometryDepth, load_geometry
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
-from inspatio.media import VideoInfo
+from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
 
 
 @pytest.fixture
 def clip(tmp_path) -> VideoInfo:
-    return write_clip(tmp_path / "clips" / "clip.mp4")
+    return probe(write_clip(tmp_path / "clips" / "clip.mp4", 5, (24, 32)))
 
 
 @pytest.mark.parametrize("size", [(24, 32), (32, 24), (7, 9)])

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.clips import cut_short, write_clip, write_sound_only
 from support.paths import ROOT
-from support.tiny_videos import cut_short, write_clip, write_sound_only
 
 from inspatio.media import VideoReader, probe
 from inspatio.pipeline.cli import main

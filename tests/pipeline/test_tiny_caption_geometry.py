@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.clips import write_clip
 from support.paths import SHARED
-from support.tiny_videos import write_clip
 
 from inspatio.geometry.store import load_geometry
 from inspatio.media import list_videos, probe

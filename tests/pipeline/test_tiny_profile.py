@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from support.clips import write_clip
 from support.paths import ROOT
-from support.tiny_videos import write_clip
 
 from inspatio.media import VideoReader, probe
 from inspatio.pipeline.cli import main

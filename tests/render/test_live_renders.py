@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from support.render_scenes import hills, scene_of, wall
+from support.scenes import hills, scene_of, wall
 
 from inspatio.cameras.poses import centred_intrinsics
 from inspatio.generation.base import RenderSource

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from support.render_scenes import Clip, hills, turned, wall
+from support.scenes import Clip, hills, turned, wall
 
 from inspatio.render import PointRenderer, Renderer, WarpRenderer, points_torch, splat_torch
 from inspatio.render.points import canvas_maps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from support.render_scenes import turned
+from support.scenes import turned
 
 from inspatio.render import splat_points
 

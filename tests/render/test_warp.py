@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from support.render_scenes import hills, turned, wall
+from support.scenes import hills, turned, wall
 
 from inspatio.render import WarpRenderer, splat_loops, splat_torch
 from inspatio.render.renderer import CameraPairs

@@ -1,4 +1,8 @@
-"""Clips for tests, made with the bundled FFmpeg: every frame carries its own number, so that order can be checked."""
+"""Video files for tests, encoded on the spot with the bundled FFmpeg.
+
+``encode`` writes any codec, container and timing; its frames carry their own number, so that order can be checked.
+``write_clip`` writes the ordinary small clip that the pipeline is run on; the rest damages or extends a file.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, cast
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 BITS = 8
@@ -84,8 +89,7 @@ def add_sound(
     with av.open(str(video)) as source, av.open(str(path), "w") as out:
         stream = source.streams.video[0]
         target = out.add_stream_from_template(stream)
-        sound = cast(AudioStream, out.add_stream(codec, rate=rate))
-        sound.layout = "stereo"
+        sound = cast(AudioStream, out.add_stream(codec, rate=rate, layout="stereo"))
         for packet in source.demux(stream):
             if packet.dts is None or packet.pts is None:
                 continue
@@ -93,17 +97,7 @@ def add_sound(
             packet.dts += round(shift / packet.time_base)
             packet.stream = target
             out.mux(packet)
-        resampler = av.AudioResampler(format=sound.format.name, layout="stereo", rate=rate, frame_size=1024)
-        samples = int(seconds * rate)
-        wave = (0.3 * np.sin(2 * np.pi * 440 * np.arange(samples) / rate)).astype(np.float32)
-        tone = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout="stereo")
-        tone.sample_rate = rate
-        position = round(shift * rate)
-        for frame in [*resampler.resample(tone), *resampler.resample(None)]:
-            frame.pts, frame.time_base = position, Fraction(1, rate)
-            position += frame.samples
-            out.mux(sound.encode(frame))
-        out.mux(sound.encode(None))
+        _write_tone(out, sound, seconds, shift)
     return path
 
 
@@ -112,3 +106,61 @@ def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
     with av.open(str(path)) as source:
         stream = next(s for s in source.streams if s.type == kind)
         return [(p.pts * p.time_base, bytes(p)) for p in source.demux(stream) if p.pts is not None and p.size]
+
+
+def drifting(seed: int = 0) -> Callable[[int, tuple[int, int]], np.ndarray]:
+    """Pictures for :func:`encode`: smooth colours that drift, with a bright square that moves."""
+
+    def picture(t: int, size: tuple[int, int]) -> np.ndarray:
+        height, width = size
+        rows, columns = np.mgrid[0:height, 0:width]
+        image = np.empty((height, width, 3), np.uint8)
+        image[..., 0] = 128 + 90 * np.sin(columns / width * 9 + t / 7 + seed)
+        image[..., 1] = 128 + 90 * np.cos(rows / height * 7 + seed)
+        image[..., 2] = 128 + 60 * np.sin((rows + columns) / (height + width) * 11 + t / 9)
+        left = (t * 2) % max(width - width // 5, 1)
+        image[height // 3 : height // 2, left : left + max(width // 5, 1)] = 240
+        return image
+
+    return picture
+
+
+def write_clip(
+    path: Path, count: int = 14, size: tuple[int, int] = (60, 100), rate: int = 24, sound: bool = False, seed: int = 0
+) -> Path:
+    """An ordinary H.264 clip of :func:`drifting` pictures, with a tone under all of it if ``sound``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    silent = path.with_name(f"silent {path.name}") if sound else path
+    encode(silent, count, size, rate=rate, options={"crf": "18"}, picture=drifting(seed))
+    if sound:
+        add_sound(silent, path, seconds=count / rate)
+        silent.unlink()
+    return path
+
+
+def write_sound_only(path: Path, seconds: float = 1.0) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as out:
+        _write_tone(out, cast(AudioStream, out.add_stream("aac", rate=44100, layout="stereo")), seconds)
+    return path
+
+
+def cut_short(path: Path, share: float = 0.5) -> Path:
+    """The same file without its end."""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def _write_tone(out: OutputContainer, sound: AudioStream, seconds: float, shift: Fraction = Fraction(0)) -> None:
+    rate = sound.rate
+    resampler = av.AudioResampler(format=sound.format.name, layout="stereo", rate=rate, frame_size=1024)
+    samples = int(seconds * rate)
+    wave = (0.3 * np.sin(2 * np.pi * 440 * np.arange(samples) / rate)).astype(np.float32)
+    tone = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout="stereo")
+    tone.sample_rate = rate
+    position = round(shift * rate)
+    for frame in [*resampler.resample(tone), *resampler.resample(None)]:
+        frame.pts, frame.time_base = position, Fraction(1, rate)
+        position += frame.samples
+        out.mux(sound.encode(frame))
+    out.mux(sound.encode(None))

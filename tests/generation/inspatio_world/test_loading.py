@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.tiny_causal import SIZE, TINY, cameras, embed, make_dit, make_scene, seeded
+from support.networks import TINY, embed, make_dit, seeded
+from support.scenes import NOISE_SIZE as SIZE
+from support.scenes import noise_scene as make_scene
+from support.scenes import sideways as cameras
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from support.tiny_causal import SIZE, ArrayFrames, cameras, make_generator, make_scene
+from support.networks import make_generator
+from support.scenes import NOISE_SIZE as SIZE
+from support.scenes import ArraySource
+from support.scenes import noise_scene as make_scene
+from support.scenes import sideways as cameras
 
 from inspatio.errors import ClipError, UserError
 from inspatio.generation.inspatio_world.frames import Download, extended, to_frames, to_video
@@ -60,8 +64,8 @@ def test_the_past_does_not_depend_on_the_future(generator: CausalGenerator) -> N
     scene, other = make_scene(33), make_scene(33)
     changed = make_scene(33, seed=1)
     for source in ("frames", "depth"):
-        array = getattr(other, source).array
-        array[21:] = getattr(changed, source).array[21:]
+        array = getattr(other, source).values
+        array[21:] = getattr(changed, source).values[21:]
     one, two = run(generator, scene), run(generator, other)
     assert np.array_equal(one[:21], two[:21])
     assert not np.array_equal(one[21:], two[21:])
@@ -89,7 +93,7 @@ def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
     scene = make_scene(35)
     reads: list[int] = []
 
-    class Watched(ArrayFrames):
+    class Watched(ArraySource):
         def read(self, indices: Sequence[int]) -> np.ndarray:
             reads.extend(indices)
             return super().read(indices)
@@ -199,4 +203,4 @@ def test_frames_survive_the_way_to_the_network_and_back() -> None:
     assert float(video.min()) == -1
     assert float(video.max()) == 1
     assert np.array_equal(to_frames(video).numpy(), frames)
-    assert np.array_equal(extended(ArrayFrames(frames).read([0]), 3), frames.repeat(3, axis=0))
+    assert np.array_equal(extended(ArraySource(frames).read([0]), 3), frames.repeat(3, axis=0))

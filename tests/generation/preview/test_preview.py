@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.small_room import FRAMES, SIZE, intrinsics, make_scene, moments, orbit, psnr, room
+from support.scenes import ROOM_FRAMES as FRAMES
+from support.scenes import ROOM_SIZE as SIZE
+from support.scenes import moments, orbit, psnr, room, room_scene
+from support.scenes import room_intrinsics as intrinsics
 
 from inspatio.cameras import poses as cameras
 from inspatio.evaluation.synthetic_room import scene as truth
@@ -136,13 +139,13 @@ def test_very_short_clips(count: int):
 def test_tiny_frames(size):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (3, *size, 3), dtype=np.uint8)
-    scene = make_scene(frames, np.full((3, *size), 2.0), np.tile(np.eye(4), (3, 1, 1)))
+    scene = room_scene(frames, np.full((3, *size), 2.0), np.tile(np.eye(4), (3, 1, 1)))
     assert drive(start(scene), orbit(3, 20.0)).shape == frames.shape
 
 
 def test_nothing_known_is_black_and_no_crash():
     scene = room()
-    blind = make_scene(scene.read_frames([0, 1]), np.zeros((2, *SIZE)), scene.world_to_camera[:2])
+    blind = room_scene(scene.read_frames([0, 1]), np.zeros((2, *SIZE)), scene.world_to_camera[:2])
     assert not drive(start(blind), orbit(2)).any()
 
 
@@ -150,7 +153,7 @@ def test_unknown_depth_is_filled_from_around():
     scene = room()
     depth = scene.read_depth(range(FRAMES))
     depth[:, 30:50, 60:90] = 0
-    patchy = make_scene(scene.read_frames(range(FRAMES)), depth, scene.world_to_camera)
+    patchy = room_scene(scene.read_frames(range(FRAMES)), depth, scene.world_to_camera)
     result = drive(start(patchy), np.tile(np.eye(4), (FRAMES, 1, 1)))
     true = scene.read_frames([0])[0]
     assert np.abs(result[0, 30:50, 60:90].mean((0, 1)) - true[30:50, 60:90].mean((0, 1))).max() < 40

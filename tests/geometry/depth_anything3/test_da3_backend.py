@@ -6,7 +6,6 @@ Random weights know nothing of scenes, so this proves the way through, not the p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.clips import encode
 from tiny import da3 as tiny
 
 from inspatio.errors import ClipError, MissingWeightsError, UsageError
@@ -24,7 +24,7 @@ from inspatio.geometry.depth_anything3 import DepthAnything3
 from inspatio.geometry.depth_anything3.frames import READ_AT_ONCE
 from inspatio.geometry.depth_anything3.windows import window_for
 from inspatio.geometry.store import Geometry, load_geometry
-from inspatio.media import VideoInfo, VideoWriter, probe
+from inspatio.media import VideoInfo, probe
 from inspatio.models.attention import attention
 from inspatio.models.depth_anything3.loading import WEIGHTS_FILE
 from inspatio.models.depth_anything3.preprocess import network_size, shrink
@@ -49,9 +49,7 @@ def moving_picture(count: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: np.ndarray) -> VideoInfo:
-    with VideoWriter(path, frames.shape[1:3], Fraction(25)) as writer:
-        writer.write(frames)
-    return probe(path)
+    return probe(encode(path, len(frames), frames.shape[1:3], picture=lambda index, size: frames[index]))
 
 
 @pytest.fixture(scope="module")

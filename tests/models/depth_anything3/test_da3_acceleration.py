@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.tiny_clip import write_clip
+from support.clips import write_clip
 from tiny import da3 as tiny
 
 from inspatio.config import GeometryConfig
 from inspatio.errors import UsageError
 from inspatio.factory import make_geometry
 from inspatio.geometry.store import Geometry, load_geometry
+from inspatio.media import probe
 from inspatio.models.attention import ENVIRONMENT_VARIABLE
 from inspatio.models.depth_anything3 import vit
 from inspatio.models.depth_anything3.loading import open_folder
@@ -91,7 +92,7 @@ def test_blocks_of_a_kind_are_compiled_once(models: Path, monkeypatch: pytest.Mo
 
 def estimate(models: Path, folder: Path, **options: Any) -> Geometry:
     folder.mkdir()
-    clip = write_clip(folder / "clip.mp4")
+    clip = probe(write_clip(folder / "clip.mp4", 5, (24, 32)))
     config = GeometryConfig(model_path=str(models / "DA3"), longest=112, **options)
     (folder / "geometry").mkdir()
     make_geometry(config, "cpu").estimate(clip, folder / "geometry", lambda done, total: None)

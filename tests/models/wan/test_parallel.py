@@ -10,7 +10,9 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from support.tiny_causal import TINY, cameras, embed, make_dit, make_generator, make_scene
+from support.networks import TINY, embed, make_dit, make_generator
+from support.scenes import noise_scene as make_scene
+from support.scenes import sideways as cameras
 from torch.multiprocessing.spawn import spawn
 
 from inspatio.errors import UsageError

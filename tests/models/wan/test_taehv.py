@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity_cases.golden import weight
+from support.networks import seeded
 from support.paths import GOLDEN
 
 from inspatio.errors import MissingWeightsError
@@ -36,12 +36,6 @@ def random_encoder() -> TaeEncoder:
 
 def random_decoder() -> TaeDecoder:
     return seeded(TaeDecoder(width=8))
-
-
-def seeded(model: Model) -> Model:
-    """Weights that carry a signal through all the layers; torch's own are too small for that."""
-    model.load_state_dict({name: weight(name, tuple(value.shape)) for name, value in model.state_dict().items()})
-    return model.eval()
 
 
 def clip() -> torch.Tensor:

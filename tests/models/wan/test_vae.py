@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.networks import seeded
 from support.paths import GOLDEN
 
 from inspatio.errors import MissingWeightsError
@@ -26,13 +27,11 @@ def no_grad():
 
 
 def random_encoder() -> WanEncoder:
-    torch.manual_seed(0)
-    return WanEncoder(width=4).eval()
+    return seeded(WanEncoder(width=4))
 
 
 def random_decoder(**options) -> WanDecoder:
-    torch.manual_seed(1)
-    return WanDecoder(width=4, **options).eval()
+    return seeded(WanDecoder(width=4, **options))
 
 
 def clip() -> torch.Tensor:
