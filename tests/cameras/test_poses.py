@@ -98,6 +98,23 @@ def test_orthonormalised_repairs_rounding_and_keeps_translation():
     np.testing.assert_array_equal(repaired[:, :3, 3], rounded[:, :3, 3])
 
 
+def test_nearest_rotation_is_never_a_mirror_image():
+    mirrored = random_poses(6)[:, :3, :3] * [1, 1, -1]
+    found = cameras.nearest_rotation(mirrored)
+    np.testing.assert_allclose(np.linalg.det(found), 1)
+    np.testing.assert_allclose(found @ np.swapaxes(found, -1, -2), np.tile(np.eye(3), (6, 1, 1)), atol=1e-12)
+
+
+def test_unprojected_pixels_project_back():
+    rng = np.random.default_rng(1)
+    intrinsics = np.array([[700.0, 0, 410], [0, 690, 230], [0, 0, 1]])
+    columns, rows, depth = rng.uniform(1, 400, (3, 20))
+    pose = random_poses(1)[0]
+    points = cameras.unproject(columns, rows, depth, intrinsics, pose)
+    seen = intrinsics @ (pose[:3, :3] @ points.T + pose[:3, 3:])
+    np.testing.assert_allclose(seen, [columns * depth, rows * depth, depth], atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio.cameras.poses import unproject
 from inspatio.generation.preview import memory_loops as loops
 from inspatio.render import splat_points
 from inspatio.types import Image, Intrinsics, WorldToCamera
@@ -126,7 +127,5 @@ class SceneMemory:
 def lift(camera: Camera, depth: NDArray[np.float32], where: NDArray[np.uint8]) -> NDArray[np.float32]:
     """``v 3`` world points of the pixels of a depth map where ``where`` is not zero."""
     rows, columns = np.nonzero(where)
-    z = depth[rows, columns].astype(np.float64)
-    rays = np.linalg.inv(camera.intrinsics) @ np.stack([columns * z, rows * z, z])
-    pose = camera.world_to_camera
-    return (pose[:3, :3].T @ (rays - pose[:3, 3:])).T.astype(np.float32)
+    known = depth[rows, columns].astype(np.float64)
+    return unproject(columns, rows, known, camera.intrinsics, camera.world_to_camera).astype(np.float32)

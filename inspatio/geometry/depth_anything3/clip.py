@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from inspatio.cameras.poses import relative_to_first
+from inspatio.cameras.poses import relative_to_first, smooth
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import Progress
 from inspatio.geometry.depth_anything3 import alignment
 from inspatio.geometry.depth_anything3.frames import SmallFrames
-from inspatio.geometry.depth_anything3.poses import smooth
 from inspatio.geometry.depth_anything3.spool import Spool, pieces
 from inspatio.geometry.depth_anything3.sweep import Cameras, Clip, Findings, Sweep, Waiting
 from inspatio.geometry.store import GeometryWriter

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.cameras.poses import invert
+from inspatio.cameras.poses import invert, nearest_rotation
 from inspatio.types import WorldToCamera
 
 Array = NDArray[np.float64]
@@ -133,7 +133,7 @@ def _robust_scale(ours: Array, theirs: Array, weight: Array) -> float:
 def _from_poses(moving: WorldToCamera, fixed: WorldToCamera, scale: float) -> Similarity:
     """Rotation and translation from the poses of the frames alone: mean rotation, median of the centres' offsets."""
     ours, theirs = invert(moving), invert(fixed)
-    rotation = _nearest_rotation(np.einsum("tab,tcb->ac", theirs[:, :3, :3], ours[:, :3, :3]))
+    rotation = nearest_rotation(np.einsum("tab,tcb->ac", theirs[:, :3, :3], ours[:, :3, :3]))
     offsets = theirs[:, :3, 3] - scale * ours[:, :3, 3] @ rotation.T
     return Similarity(scale, rotation, np.median(offsets, axis=0))
 
@@ -148,7 +148,7 @@ def _refine(ours: Array, theirs: Array, depth: Array, weight: Array, start: Simi
         share = robust / robust.sum()
         centre_ours, centre_theirs = share @ scaled, share @ theirs
         covariance = (theirs - centre_theirs).T @ ((scaled - centre_ours) * share[:, None])
-        rotation = _nearest_rotation(covariance)
+        rotation = nearest_rotation(covariance)
         better = Similarity(start.scale, rotation, centre_theirs - rotation @ centre_ours)
         moved = np.abs(better.rotation - current.rotation).max()
         current = better
@@ -171,8 +171,3 @@ def _weighted_median(values: Array, weight: Array) -> float:
     order = np.argsort(values)
     until = np.cumsum(weight[order])
     return float(values[order[np.searchsorted(until, until[-1] / 2)]])
-
-
-def _nearest_rotation(matrix: Array) -> Array:
-    u, _, vt = np.linalg.svd(matrix)
-    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.geometry.depth_anything3.poses import interpolate
+from inspatio.cameras.poses import interpolate
 from inspatio.geometry.depth_anything3.similarity import Alignment, View, align
 from inspatio.geometry.depth_anything3.spool import Spool
 from inspatio.types import WorldToCamera

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from support.true_scene import SIZE, cameras, cut, displaced, noisy, random_similarity, scene
 
-from inspatio.cameras.poses import invert, relative_to_first
-from inspatio.geometry.depth_anything3.poses import interpolate, smooth
+from inspatio.cameras.poses import interpolate, invert, relative_to_first, smooth
 from inspatio.geometry.depth_anything3.similarity import Similarity, View, align
 from inspatio.geometry.depth_anything3.spool import Spool
 from inspatio.geometry.depth_anything3.stitch import Stitcher
