@@ -1,7 +1,8 @@
-"""Files and folders that are either whole or not there.
+"""Atomic files and folders, and a lock for a folder.
 
-Everything the pipeline leaves behind is written under a temporary name in the same folder, synced to the disk and
-renamed. A run killed at any moment leaves temporary names only; the next run sweeps them away (:func:`sweep`).
+Results are written under a temporary name in the same folder, synced to the disk and renamed, so a reader finds
+either the whole file or the old one. A run that is killed leaves temporary names only, which the next run removes
+(:func:`remove_temporary`). Locks and the syncing of folders are POSIX: Linux and macOS (on Windows use WSL 2).
 """
 
 from __future__ import annotations
@@ -10,24 +11,32 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from inspatio.errors import UserError
 
+try:
+    import fcntl
+except ImportError as error:
+    raise UserError(
+        f"this system has no POSIX file locks: got {os.name}, expected Linux or macOS. On Windows run it in WSL 2."
+    ) from error
+
 PART_SUFFIX = ".part"
+LOCK_NAME = ".lock"
 
 
 def part_path(path: Path) -> Path:
-    """The temporary name that ``path`` is written under: hidden, in the same folder, of this process alone."""
+    """The temporary name under which this process writes ``path``: a hidden one in the same folder."""
     return path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path; on success it is synced and becomes ``path``, on an exception it is removed.
+    """Write a file atomically: yields a temporary path, which becomes ``path``, or is removed on an exception.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -46,7 +55,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty temporary folder; on success it takes the place of ``path``, on an exception it is removed.
+    """Write a folder atomically: yields an empty temporary one, which replaces ``path``, or is removed on an exception.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -66,22 +75,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file, whole or not at all."""
+    """Write a text file atomically, in UTF-8."""
     with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+    """Write a value as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def sweep(folder: Path, *, below: bool = True) -> None:
-    """Remove what killed runs left under temporary names in ``folder`` and, with ``below``, in every folder in it.
+def remove_temporary(folder: Path, *, recursive: bool = True) -> None:
+    """Remove the temporary files and folders that killed runs left in ``folder``.
 
-    The caller holds the folder's lock: what a live run is writing looks the same.
+    Hold the folder's lock when you call it: the files that a live run is writing have such names too.
     """
-    find = folder.rglob if below else folder.glob
+    find = folder.rglob if recursive else folder.glob
     for left in sorted(find(f".*{PART_SUFFIX}")) if folder.is_dir() else []:
         if left.is_dir():
             shutil.rmtree(left)
@@ -90,7 +99,7 @@ def sweep(folder: Path, *, below: bool = True) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file's or a folder's content to the disk."""
+    """Flush a file or a folder to the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -100,7 +109,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def _explained(part: Path, path: Path) -> Iterator[None]:
-    """An operating system's error about ``path`` in the making leaves as one line; about other files as it is."""
+    """Turn an ``OSError`` about ``path`` into a `UserError`; one about another file passes unchanged."""
     try:
         yield
     except OSError as error:
@@ -110,10 +119,10 @@ def _explained(part: Path, path: Path) -> Iterator[None]:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Rename a folder to ``path``, whatever is there.
+    """Rename a folder to ``path``, replacing the folder there.
 
-    A folder cannot be renamed over one that holds files: the old one steps aside first, under a name that the next
-    sweep removes should the process die in between.
+    A folder cannot be renamed over one that holds files, so the old one is first renamed to a temporary name, which
+    :func:`remove_temporary` knows should the process die in between.
     """
     if not path.exists():
         new.rename(path)
@@ -126,7 +135,7 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 
 def _is_about(error: OSError, part: Path, path: Path) -> bool:
-    """Whether an error is of the file or folder being written, not of another one that the caller's block touched."""
+    """Whether an error is about the file being written, not about another one that the caller's block touched."""
     if error.filename is None:
         return True
     named = Path(os.fsdecode(error.filename))
@@ -134,13 +143,51 @@ def _is_about(error: OSError, part: Path, path: Path) -> bool:
 
 
 def explain(error: OSError, path: Path) -> UserError:
-    """An operating system error at ``path`` as one line that says what to do."""
+    """Say in one line what an operating system error at ``path`` means and what to do."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return UserError(f"{path}: the disk is full; free some space and run again, finished clips are kept")
+            return UserError(f"{path}: the disk is full. Free some space and run again; finished clips are kept.")
         case errno.EFBIG:
-            return UserError(f"{path}: the file grew past the largest size allowed here (see `ulimit -f`)")
+            return UserError(f"{path}: larger than this system allows a file to be. See `ulimit -f`.")
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return UserError(f"{path}: cannot be written ({error.strerror}); choose another --output_folder")
+            return UserError(
+                f"{path}: cannot be written ({error.strerror}). Make it writable or choose another folder."
+            )
         case _:
             return UserError(f"{path}: {error.strerror or error}")
+
+
+@contextmanager
+def folder_lock(folder: Path, *, wait: bool, notice: Callable[[str], None]) -> Iterator[None]:
+    """Allow one run at a time in a folder.
+
+    The lock is the operating system's (flock) on a hidden file, so it ends with the process that holds it, however
+    that ends; the file itself stays and means nothing. With ``wait`` a second run waits, after one line to
+    ``notice``; otherwise it is refused.
+
+    Raises:
+        UserError: another run holds the lock and ``wait`` is not set, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK_NAME).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise explain(error, folder) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            if not wait:
+                raise UserError(
+                    f"{folder}: another run (process {holder}) is writing here. "
+                    "Wait until it has ended, or choose another folder."
+                ) from None
+            notice(f"waiting for process {holder}, which is writing {folder}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -17,6 +17,7 @@ Host data (decoded video, depth on disk, cameras) is numpy; what a device comput
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -56,3 +57,6 @@ ScaleKind: TypeAlias = Literal["metres", "relative", "prior"]
 """What a depth of 1 means: a metre, the estimator's own unit, or nothing at all (a prior)."""
 
 FitMode: TypeAlias = Literal["crop", "pad", "stretch"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (done, total), in frames or whatever is counted."""

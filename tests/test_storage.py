@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from inspatio.errors import UserError
-from inspatio.pipeline.lock import folder_lock
-from inspatio.storage import atomic_file, atomic_folder, explain, sweep, write_json
+from inspatio.storage import atomic_file, atomic_folder, explain, folder_lock, remove_temporary, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -46,7 +45,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
     (tmp_path / "keep.part").write_text("mine")
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert len(list(tmp_path.rglob("*"))) > 4
-    sweep(tmp_path)
+    remove_temporary(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".keep", "keep.part", "sub"]
 
 
@@ -59,7 +58,7 @@ def test_system_errors_become_one_line_that_names_the_path(tmp_path, code):
 
 def test_a_second_run_is_refused_while_the_first_lives_and_not_after(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from inspatio.pipeline.lock import folder_lock\n"
+        "import sys; from pathlib import Path; from inspatio.storage import folder_lock\n"
         "with folder_lock(Path(sys.argv[1]), wait=False, notice=print):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

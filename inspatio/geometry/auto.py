@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from inspatio.geometry.backend import GeometryBackend, GeometrySummary, Progress
+from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.media import VideoInfo
+from inspatio.types import Progress
 
 
 class AutoGeometry:

@@ -7,16 +7,12 @@ depend on ``--fit`` or the trajectory, so it is kept once per clip.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from inspatio.media import VideoInfo
-from inspatio.types import ScaleKind
-
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
+from inspatio.types import Progress, ScaleKind
 
 
 @dataclass(frozen=True)

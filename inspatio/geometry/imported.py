@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from inspatio.errors import ClipError
-from inspatio.geometry.backend import GeometrySummary, Progress
+from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.formats import colmap, da3, native, tum
 from inspatio.geometry.store import (
     CameraRecord,
@@ -28,6 +28,7 @@ from inspatio.geometry.store import (
     write_cameras,
 )
 from inspatio.media import VideoInfo
+from inspatio.types import Progress
 
 __all__ = [
     "CameraRecord",

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from inspatio.geometry.backend import GeometrySummary, Progress
+from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo
-from inspatio.types import DepthMaps, Intrinsics
+from inspatio.types import DepthMaps, Intrinsics, Progress
 
 VERSION = 1
 

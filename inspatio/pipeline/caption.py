@@ -1,11 +1,13 @@
 """Stage 1: a prompt for every clip.
 
-The first of these that is there: the text of --caption, a text file beside the clip, the public clip list's text, the
-captioner's answer to one frame (the middle one). Without a captioner (backend ``sidecar``) the prompt may be empty.
+The prompt is the first of these that exists: the text of --caption, a text file beside the clip, the text in the
+public clip list, the captioner's answer to one frame (by default the middle one). Without a captioner (backend
+``sidecar``) the prompt may be empty.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,20 +18,20 @@ from inspatio.captioning.sidecar import read_sidecar
 from inspatio.errors import ClipError
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.pipeline.licenses import weights_in_use
-from inspatio.pipeline.log import say
-from inspatio.pipeline.manifest import CaptionBlock, fingerprint
-from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.manifest import CaptionResult, StageResult, fingerprint
+from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
-from inspatio.types import Image
+from inspatio.types import Image, Progress
+
+_log = logging.getLogger(__name__)
 
 VERSION = 1
 
 
 class CaptionStage(Stage):
-    """See the module; the captioner loads when the first clip without a text of its own comes."""
+    """Find or make the prompt of every clip; the captioner loads when the first clip needs it."""
 
     name = "caption"
-    in_work = True
 
     def __init__(self, workspace: Workspace):
         super().__init__(workspace)
@@ -51,17 +53,17 @@ class CaptionStage(Stage):
             "captioner": self._description,
         }
 
-    def block(self, state: ClipState) -> CaptionBlock | None:
+    def result(self, state: ClipState) -> CaptionResult | None:
         return state.caption
 
-    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
-        results: dict[str, Block | ClipError] = {}
+    def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
+        results: dict[str, StageResult | ClipError] = {}
         images = {}
         for state in states:
             try:
                 given = self._given(state)
                 if given is not None:
-                    results[state.id] = self._block(state, Caption(given[0]), given[1])
+                    results[state.id] = self._result(state, Caption(given[0]), given[1])
                 else:
                     images[state.id] = _frame(self.workspace.info(state), self._config.frame)
             except ClipError as error:
@@ -69,11 +71,11 @@ class CaptionStage(Stage):
         if images:
             captions = self._load().caption(list(images.values()))
             for state, caption in zip([s for s in states if s.id in images], captions, strict=True):
-                results[state.id] = self._block(state, caption, self._config.backend)
+                results[state.id] = self._result(state, caption, self._config.backend)
         return [results[state.id] for state in states]
 
     def _given(self, state: ClipState) -> tuple[str, str] | None:
-        """The prompt that a person gave for this clip, and where; an empty one where nobody describes the clips."""
+        """The prompt that the user gave and where it is from; an empty prompt where there is no captioner."""
         if self.job.caption is not None:
             return self.job.caption, "--caption"
         if (sidecar := read_sidecar(state.path)) is not None:
@@ -91,11 +93,12 @@ class CaptionStage(Stage):
             self._captioner = factory.make_captioner(self._config, self.job.device(self.name))
         return self._captioner
 
-    def _block(self, state: ClipState, caption: Caption, origin: str) -> CaptionBlock:
+    def _result(self, state: ClipState, caption: Caption, origin: str) -> CaptionResult:
         if caption.flags:
-            faults = ", ".join(FLAG_MEANINGS[flag] for flag in caption.flags)
-            say(f" caption: {state.id}: {faults}; write {state.path.stem}.txt beside the clip, or give --caption")
-        return CaptionBlock(
+            meanings = ", ".join(FLAG_MEANINGS[flag] for flag in caption.flags)
+            advice = f"Write {state.path.stem}.txt beside the clip, or give --caption."
+            _log.warning("caption: %s: %s. %s", state.id, meanings, advice)
+        return CaptionResult(
             fingerprint=fingerprint(self.inputs(state)),
             text=caption.text,
             origin=origin,
@@ -108,7 +111,8 @@ def _frame(video: VideoInfo, which: str) -> Image:
     index = video.frame_count // 2 if which == "middle" else int(which)
     if index >= video.frame_count:
         raise ClipError(
-            f"{video.path}: no frame {index} to describe, the clip has {video.frame_count}; see --caption_frame"
+            f"{video.path}: no frame {index} to caption: the clip has {video.frame_count} frames. "
+            "Choose another --caption_frame."
         )
     with VideoReader(video) as reader:
         return reader.read([index])[0]

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from inspatio.errors import UsageError, UserError
 from inspatio.pipeline.distributed import LOCK_HELD
+from inspatio.pipeline.log import log_to_stderr
 
 ABOUT = {
     "run": "the whole pipeline: caption, geometry, render, generate",
@@ -70,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A terminated run unwinds like an interrupted one: temporary files go, locks are released.
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     try:
-        return _dispatch(argv)
+        with log_to_stderr():
+            return _dispatch(argv)
     except UsageError as error:
         print(f"inspatio: {error}", file=sys.stderr)
         return 2
@@ -101,7 +103,8 @@ def _dispatch(argv: list[str]) -> int:
     from inspatio.pipeline.job import resolve
 
     job = resolve(arguments)
-    from inspatio.pipeline.run import STAGES, run
+    from inspatio.pipeline.manifest import STAGES
+    from inspatio.pipeline.run import run
 
-    stages = STAGES if arguments.command == "run" else (arguments.command,)
+    stages = tuple(STAGES) if arguments.command == "run" else (arguments.command,)
     return run(job, stages, argv[1:])

@@ -1,7 +1,7 @@
-"""Which of several processes this one is.
+"""Which of the job's processes this one is, and waiting for the others.
 
-Under torchrun, RANK, WORLD_SIZE and LOCAL_RANK say it; alone, this process is number 0 of 1. Nothing here makes a
-process group: sharing clips out needs none.
+Under torchrun the environment says it (RANK, WORLD_SIZE, LOCAL_RANK); otherwise this process is rank 0 of 1. Sharing
+clips out needs no communication: every process computes the same shares.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 LOCK_HELD = "INSPATIO_LOCK_HELD"
-"""Set in the environment of workers that a run starts: it has prepared and locked the folders on their behalf."""
+"""Set in the environment of workers that a run starts: the run has prepared and locked the folders for them."""
 
 
 @dataclass(frozen=True)
-class Crew:
-    """The ``size`` workers that do the same items together: crew ``number`` of ``count``. Only its lead records."""
+class ProcessGroup:
+    """The ``size`` processes that work on the same items together: group ``number`` of ``count``."""
 
     number: int
     count: int
     size: int
-    is_lead: bool
+    is_main: bool
+    """Whether this process is the first of its group, which alone writes results."""
 
     def share(self, items: Sequence[Item]) -> list[Item]:
-        """The crew's part of the items: every item has exactly one crew."""
+        """This group's items; every item belongs to exactly one group."""
         return list(items[self.number :: self.count])
 
 
@@ -41,17 +42,19 @@ class Worker:
 
     @classmethod
     def from_environment(cls) -> Worker:
-        """As torchrun says, or the only one."""
+        """Read torchrun's variables; rank 0 of 1 without them."""
         return cls(
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
             local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         )
 
-    def crew(self, size: int = 1) -> Crew:
-        """This worker's crew, where all workers form crews of ``size`` in the order of their ranks."""
-        assert self.world_size % size == 0, f"{self.world_size} workers cannot form crews of {size}"
-        return Crew(number=self.rank // size, count=self.world_size // size, size=size, is_lead=self.rank % size == 0)
+    def group(self, size: int = 1) -> ProcessGroup:
+        """This worker's group, where consecutive ranks form groups of ``size``."""
+        assert self.world_size % size == 0, f"{self.world_size} workers cannot form groups of {size}"
+        return ProcessGroup(
+            number=self.rank // size, count=self.world_size // size, size=size, is_main=self.rank % size == 0
+        )
 
     @property
     def is_main(self) -> bool:
@@ -63,7 +66,7 @@ class Worker:
 
 
 def barrier() -> None:
-    """Wait until all processes of the job are here."""
+    """Wait until every process of the job has called this, however long that takes."""
     import torch.distributed as dist  # here, so that the command line does not wait for it
 
     from inspatio.models.wan.parallel import init_process_group
@@ -73,7 +76,7 @@ def barrier() -> None:
 
 
 def destroy_process_group() -> None:
-    """Leave the process group, where one was made."""
+    """Leave the process group of this job, if there is one."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():

@@ -16,14 +16,14 @@ from inspatio.generation.base import BLOCK_FRAMES, Generator, Session
 from inspatio.generation.inspatio_world.frames import Download
 from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.media.fit import Fit
-from inspatio.pipeline.distributed import Crew
+from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.licenses import weights_in_use
-from inspatio.pipeline.manifest import OutputBlock, fingerprint
+from inspatio.pipeline.manifest import OutputResult, StageResult, fingerprint
 from inspatio.pipeline.scenes import open_clip
-from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
-from inspatio.types import FitMode, Frames, WorldToCamera
+from inspatio.types import FitMode, Frames, Progress, WorldToCamera
 
 if TYPE_CHECKING:
     from inspatio.models.wan.dit import Exchange
@@ -32,19 +32,18 @@ VERSION = 1
 
 
 class GenerateStage(Stage):
-    """See the module; the generator loads when the first clip that is not finished comes.
+    """Generate the novel view of every clip; the generator loads when the first unfinished clip comes.
 
-    Where there are fewer clips than processes, a crew of processes shares each block of a clip. All of them run the
-    same session, and the lead alone writes.
+    Where there are fewer clips than processes, a group of processes shares each block of a clip. All of them run the
+    same session, and only the first of the group writes.
     """
 
     name = "generate"
-    in_work = False
 
     def __init__(self, workspace: Workspace):
         super().__init__(workspace)
         self._config = self.job.profile.generator
-        self._crew = self.job.worker.crew()
+        self._group = self.job.worker.group()
         self._exchange: Exchange | None = None
         self._generator: Generator | None = None
 
@@ -57,7 +56,7 @@ class GenerateStage(Stage):
             "seed": self.job.seed,
         }
 
-    def block(self, state: ClipState) -> OutputBlock | None:
+    def result(self, state: ClipState) -> OutputResult | None:
         block = state.output
         if block is None:
             return None
@@ -70,14 +69,14 @@ class GenerateStage(Stage):
         texts = [state.caption.text if state.caption else "" for state in states]
         factory.prepare_prompts(self._config, texts, self._prompt_folder, self.job.device(self.name))
 
-    def crew(self, clips: int) -> Crew:
+    def process_group(self, clips: int) -> ProcessGroup:
         size = factory.crew_size(self._config, self.job.worker.world_size, clips)
-        self._crew = self.job.worker.crew(size)
-        # Every process takes part in forming the crews, also one that is left without a clip.
+        self._group = self.job.worker.group(size)
+        # Every process has to call this, including one that has no clip.
         self._exchange = factory.join_crew(size)
-        return self._crew
+        return self._group
 
-    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+    def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
         if state.render is None:
             raise ClipError(f"{state.id}: has no render yet; run the render stage first")
@@ -94,14 +93,14 @@ class GenerateStage(Stage):
             ):
                 notes = state.output.notes
             else:
-                notes = self._generate(state, renders, folder / video, report)
-            if self._crew.is_lead:
+                notes = self._generate(state, renders, folder / video, progress)
+            if self._group.is_main:
                 renders.cameras.save(folder / cameras)
                 if self.job.comparison:
                     source = self.workspace.info(state)
                     _compare(source, renders, folder / video, folder / comparison, self.job.fit)
         return [
-            OutputBlock(
+            OutputResult(
                 fingerprint=made_from,
                 video=video,
                 cameras=cameras,
@@ -113,7 +112,7 @@ class GenerateStage(Stage):
             )
         ]
 
-    def _generate(self, state: ClipState, renders: RenderFiles, path: Path, report: Report) -> list[str]:
+    def _generate(self, state: ClipState, renders: RenderFiles, path: Path, progress: Progress) -> list[str]:
         """Write the novel view; returns what the user should know of it."""
         cameras, info = renders.cameras, self.workspace.info(state)
         as_filmed = cameras.order == tuple(range(state.video.frame_count))
@@ -122,8 +121,8 @@ class GenerateStage(Stage):
             session = self._load().start(
                 scene.select(cameras.order), seed=clip_seed(self.job.seed, state.id), renders=renders
             )
-            results = _frames(session, cameras.world_to_camera, report)
-            if not self._crew.is_lead:
+            results = _frames(session, cameras.world_to_camera, progress)
+            if not self._group.is_main:
                 for _ in results:
                     pass
                 return []
@@ -161,7 +160,7 @@ class GenerateStage(Stage):
         return self.workspace.run.folder
 
 
-def _frames(session: Session, world_to_camera: WorldToCamera, report: Report) -> Iterator[Frames]:
+def _frames(session: Session, world_to_camera: WorldToCamera, progress: Progress) -> Iterator[Frames]:
     """The frames of a clip, block by block, each on its way from the device while the next one is made."""
     done, pending = 0, None
     while needed := session.frames_needed:
@@ -171,7 +170,7 @@ def _frames(session: Session, world_to_camera: WorldToCamera, report: Report) ->
             yield pending.wait()
         pending = coming
         done += needed
-        report(done, len(world_to_camera))
+        progress(done, len(world_to_camera))
     if pending is not None:
         yield pending.wait()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,20 +14,21 @@ from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import load_geometry
 from inspatio.media import VideoReader
 from inspatio.pipeline.licenses import weights_in_use
-from inspatio.pipeline.log import say
-from inspatio.pipeline.manifest import GeometryBlock, fingerprint
-from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.manifest import GeometryResult, StageResult, fingerprint
+from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.storage import atomic_folder
+from inspatio.types import Progress
+
+_log = logging.getLogger(__name__)
 
 VERSION = 1
 
 
 class GeometryStage(Stage):
-    """See the module."""
+    """Estimate or import the geometry of every clip."""
 
     name = "geometry"
-    in_work = True
 
     def __init__(self, workspace: Workspace):
         super().__init__(workspace)
@@ -39,17 +41,17 @@ class GeometryStage(Stage):
             "backend": self._backend(state).fingerprint(self.workspace.info(state)),
         }
 
-    def block(self, state: ClipState) -> GeometryBlock | None:
+    def result(self, state: ClipState) -> GeometryResult | None:
         block = state.geometry
         return block if block and (self.workspace.work.folder / block.folder / "cameras.json").is_file() else None
 
-    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+    def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
         relative = f"geometry/{state.id}"
         with atomic_folder(self.workspace.work.folder / relative) as folder:
-            summary = self._backend(state).estimate(self.workspace.info(state), folder, report)
+            summary = self._backend(state).estimate(self.workspace.info(state), folder, progress)
         return [
-            GeometryBlock(
+            GeometryResult(
                 fingerprint=fingerprint(self.inputs(state)),
                 folder=relative,
                 backend=summary.backend,
@@ -71,14 +73,16 @@ class GeometryStage(Stage):
                 if self.job.report:
                     folder = self.workspace.work.folder / "reports" / state.id
                     report = write_report(geometry, frames, folder)
-                    for line in [*report.sentences, *(f"WARNING: {warning}" for warning in report.warnings)]:
-                        say(f"geometry: {state.id}: {line}")
-                    say(f"geometry: {folder / 'report.png'}")
+                    for line in report.sentences:
+                        _log.info("geometry: %s: %s", state.id, line)
+                    for warning in report.warnings:
+                        _log.warning("geometry: %s: %s", state.id, warning)
+                    _log.info("geometry: %s", folder / "report.png")
                 if self.job.export:
                     suffix = "_colmap" if self.job.export == "colmap" else f".{self.job.export}"
                     target = self.workspace.work.folder / "exports" / f"{state.id}{suffix}"
                     export(geometry, frames, target, self.job.export, indices=self.job.export_frames)
-                    say(f"geometry: {target}")
+                    _log.info("geometry: %s", target)
 
     def _backend(self, state: ClipState) -> GeometryBackend:
         """One backend for the whole job, but for clips whose geometry a public clip list names."""

@@ -1,14 +1,17 @@
-"""The manifest: what is known and finished of every clip, in one JSON file that the stages hand to each other.
+"""The manifest: one JSON file with the record of every clip, shared by all stages.
 
 Two folders have one each. The work folder's (``output/<input>/manifest.json``) holds what does not depend on the
 trajectory: ``source``, ``caption``, ``geometry``. The run folder's (``output/<input>/<trajectory>/manifest.json``)
-holds ``render`` and ``output`` and points to the first. A clip's record is a set of blocks; a block is there when
-its stage has finished, and its ``fingerprint`` says what it was made from (inputs, options, weights, version of the
-stage), so that whoever starts again sees at once what is missing or out of date.
+holds ``render`` and ``output`` and points to the first; :data:`STAGES` says which stage writes where. A stage's result
+is in the record once the stage has finished. Its ``fingerprint`` names everything it was made from (inputs, options,
+weights, version of the stage), so that the next run does only what is missing or out of date.
 
-Paths in it are POSIX, relative to the manifest's folder; those of blocks never lead out of it. The file is written
-whole to a temporary name, synced and renamed. Workers of one job write part files (``manifest.part-RANK.json``) with
-the records they finished, and :meth:`Manifest.open` merges the parts it finds.
+Paths are POSIX and relative to the manifest's folder; those of results never lead out of it. The file is written to a
+temporary name, synced and renamed. Workers of one job write part files (``manifest.part-RANK.json``) with the records
+they finished, and :meth:`Manifest.open` merges the parts it finds.
+
+Version 2 added to ``source.video`` what a reader needs, so that a video is probed once. Version 1 is read; its videos
+are probed again, its results count.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -24,13 +28,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from inspatio.errors import UserError
-from inspatio.storage import write_text
+from inspatio.storage import write_json
 from inspatio.types import ScaleKind
 
 FORMAT = "inspatio-manifest"
 VERSION = 1
 MANIFEST_NAME = "manifest.json"
 PART_PATTERN = "manifest.part-*.json"
+
+StageName = Literal["caption", "geometry", "render", "generate"]
+FolderName = Literal["work", "run"]
 
 
 def _inside(path: str) -> str:
@@ -64,30 +71,36 @@ class VideoFacts(_Record):
         return Fraction(self.frame_rate)
 
 
-class SourceBlock(_Record):
-    """The input file; ``video`` is missing where it could not be read. Its path may lead out of the folder."""
+class Source(_Record):
+    """The input file: its content's fingerprint, its path (which may lead out of the folder), its size in bytes."""
 
     fingerprint: str
     path: str
     file_size: int
     video: VideoFacts | None = None
+    """None where the file cannot be read."""
 
 
-class CaptionBlock(_Record):
-    """The prompt, and where it is from; ``flags`` name what is wrong with a degenerate answer."""
+class StageResult(_Record):
+    """What a stage has finished for a clip. Every stage has its own subclass."""
 
     fingerprint: str
+    """Names everything that the result was made from."""
+
+
+class CaptionResult(StageResult):
+    """The prompt and where it is from; ``flags`` name what is wrong with a degenerate answer of a captioner."""
+
     text: str
     origin: str
     flags: list[str] = []
     weights: dict[str, str] = {}
-    """Which weights had a part in it, and their terms."""
+    """The weights that were used, with their terms."""
 
 
-class GeometryBlock(_Record):
-    """The clip's geometry folder (``geometry/folder.py``)."""
+class GeometryResult(StageResult):
+    """The clip's geometry folder (``geometry/store.py``)."""
 
-    fingerprint: str
     folder: InsidePath
     backend: str
     scale: ScaleKind
@@ -96,20 +109,18 @@ class GeometryBlock(_Record):
     weights: dict[str, str] = {}
 
 
-class RenderBlock(_Record):
-    """The clip's render folder (``render/folder.py``): render.mp4, mask.mp4, cameras.json."""
+class RenderResult(StageResult):
+    """The clip's render folder (``render/files.py``): render.mp4, mask.mp4, cameras.json."""
 
-    fingerprint: str
     folder: InsidePath
     frame_count: int
     coverage: float
     """Mean share of covered pixels, 0..1."""
 
 
-class OutputBlock(_Record):
-    """The finished novel view."""
+class OutputResult(StageResult):
+    """The novel-view video, and the cameras it is seen from."""
 
-    fingerprint: str
     video: InsidePath
     cameras: InsidePath
     comparison: InsidePath | None = None
@@ -119,29 +130,50 @@ class OutputBlock(_Record):
     weights: dict[str, str] = {}
 
 
-class ErrorBlock(_Record):
-    """Why the clip stopped, and in which stage."""
+class ClipFailure(_Record):
+    """Why the clip stopped, and in which stage (``probe`` before the first)."""
 
     stage: str
     message: str
 
 
+@dataclass(frozen=True)
+class StageEntry:
+    """Where a stage keeps its result."""
+
+    folder: FolderName
+    """The work folder (independent of the trajectory) or the run folder."""
+    field: str
+    """The field of `Clip`."""
+    skip_option: str | None = None
+    """The option that trusts finished results as they are."""
+
+
+STAGES: dict[StageName, StageEntry] = {
+    "caption": StageEntry("work", "caption", "--skip_step1"),
+    "geometry": StageEntry("work", "geometry", "--skip_step2"),
+    "render": StageEntry("run", "render"),
+    "generate": StageEntry("run", "output", "--skip_step3"),
+}
+"""All stages in the order they run."""
+
+
 class Clip(_Record):
-    """Everything known of one clip in one folder."""
+    """Everything known of one clip. A manifest holds the part of it that belongs to its folder."""
 
     id: str
-    source: SourceBlock
-    caption: CaptionBlock | None = None
-    geometry: GeometryBlock | None = None
-    render: RenderBlock | None = None
-    output: OutputBlock | None = None
-    error: ErrorBlock | None = None
+    source: Source
+    caption: CaptionResult | None = None
+    geometry: GeometryResult | None = None
+    render: RenderResult | None = None
+    output: OutputResult | None = None
+    error: ClipFailure | None = None
 
 
 class _File(_Record):
     format: Literal["inspatio-manifest"]
     version: int
-    kind: Literal["work", "run"]
+    kind: FolderName
     input: str
     """The input folder, relative to this folder."""
     work: str | None = None
@@ -150,10 +182,9 @@ class _File(_Record):
 
 
 class Manifest:
-    """The clips of one folder, in order, kept in step with the file.
+    """The clips of one folder in order; every change is written to the file.
 
-    ``part`` is a worker's number: what it records then goes to its part file, since only one process may write
-    the manifest itself.
+    ``part`` is a worker's rank: its records go to its part file, since only one process may write the manifest.
     """
 
     def __init__(self, folder: Path, file: _File, part: int | None = None):
@@ -167,10 +198,10 @@ class Manifest:
 
     @classmethod
     def open(cls, folder: Path, *, input: Path, work: Path | None = None, part: int | None = None) -> Manifest:
-        """Read the folder's manifest, or begin an empty one in memory (nothing is written until a record is put).
+        """Read the folder's manifest, or start an empty one in memory (the file is written with the first record).
 
-        With ``work`` it is a run's manifest, otherwise a work folder's. Part files of earlier jobs are merged, unless
-        this is a worker of a job itself.
+        With ``work`` it is a run's manifest, otherwise a work folder's. Part files of earlier jobs are merged, except
+        in a worker.
 
         Raises:
             UserError: the file is cut short, from a newer version, has a missing or wrong field, or belongs
@@ -183,8 +214,8 @@ class Manifest:
             known = (folder / file.input).resolve()
             if known != input.resolve():
                 raise UserError(
-                    f"{path}: holds the results of {known}, not of {input.resolve()}; "
-                    "choose another --work_folder / --output_folder"
+                    f"{path}: holds the results of another input: got {known}, expected {input.resolve()}. "
+                    "Choose another --work_folder or --output_folder."
                 )
         else:
             kind = "run" if work else "work"
@@ -213,21 +244,21 @@ class Manifest:
         return self._clips.get(clip_id)
 
     def put(self, clips: Clip | Iterable[Clip]) -> None:
-        """Record clips (new, or in place of their old records) and write the file."""
+        """Add clips or replace their records, and write the file."""
         for clip in [clips] if isinstance(clips, Clip) else clips:
             self._clips[clip.id] = clip
             self._mine[clip.id] = clip
         self._write()
 
     def keep_only(self, clip_ids: Iterable[str]) -> None:
-        """Forget records of clips that are no longer in the input (their files stay), in the order given."""
+        """Keep the records of these clips in this order and drop the others; files of results stay."""
         wanted = [clip_id for clip_id in clip_ids if clip_id in self._clips]
         if wanted != list(self._clips):
             self._clips = {clip_id: self._clips[clip_id] for clip_id in wanted}
             self._write()
 
     def merge_parts(self) -> None:
-        """Take over what the workers of a job recorded, then remove their part files."""
+        """Merge what the workers of a job recorded and remove their part files."""
         parts = sorted(self.folder.glob(PART_PATTERN))
         if not parts:
             return
@@ -244,22 +275,22 @@ class Manifest:
         else:
             path, clips = self.folder / f"manifest.part-{self._part}.json", list(self._mine.values())
         file = self._file.model_copy(update={"clips": clips})
-        write_text(path, json.dumps(file.model_dump(exclude_none=True), indent=1, ensure_ascii=False) + "\n")
+        write_json(path, file.model_dump(exclude_none=True))
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A path as the manifest in ``folder`` spells it."""
+    """The path relative to ``folder``, as a manifest in ``folder`` spells it."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def fingerprint(value: Any) -> str:
-    """A short name for everything a result was made from: any JSON value; equal values have equal names."""
+    """Hash a JSON value (16 hex digits); the order of keys does not count."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_no_json)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def file_fingerprint(path: Path) -> str:
-    """The fingerprint of a file's whole content."""
+    """Hash the whole content of a file (16 hex digits)."""
     with path.open("rb") as file:
         digest = hashlib.blake2b(digest_size=8)
         while chunk := file.read(1 << 22):
@@ -272,38 +303,39 @@ def _no_json(value: Any) -> Any:
 
 
 def _read(path: Path) -> _File:
-    """The parsed file.
+    """Read and check a manifest.
 
     Raises:
         UserError: one line that names the file, the clip and the field.
     """
-    repair = "move it away to begin anew (finished videos are kept)"
+    advice = "Move the file away to start over (finished videos are kept)."
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a whole JSON file ({error}); {repair}") from error
+        raise UserError(f"{path}: not a whole JSON file ({error}). {advice}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UserError(f'{path}: expected a JSON object with "format": "{FORMAT}"; {repair}')
+        raise UserError(f'{path}: not a manifest: expected a JSON object with "format": "{FORMAT}". {advice}')
     version = data.get("version")
     if not isinstance(version, int) or version > VERSION:
-        raise UserError(f"{path}: is of version {version}, this program reads up to {VERSION}; update inspatio")
+        raise UserError(f"{path}: got version {version}, expected up to {VERSION}. Update inspatio.")
     try:
         return _File.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{path}: {_first_fault(error, data)}; {repair}") from error
+        raise UserError(f"{path}: {_describe(error, data)}. {advice}") from error
 
 
-def _first_fault(error: ValidationError, data: dict[str, Any]) -> str:
-    fault = error.errors()[0]
-    place = list(fault["loc"])
+def _describe(invalid: ValidationError, data: dict[str, Any]) -> str:
+    """The first invalid field and its clip."""
+    first = invalid.errors()[0]
+    place = list(first["loc"])
     clip = ""
     if place[:1] == ["clips"] and len(place) > 1 and isinstance(place[1], int):
         record = data["clips"][place[1]]
         name = record.get("id") if isinstance(record, dict) else None
         clip = f"clip {name or place[1]!r}, "
         place = place[2:]
-    more = f" (and {error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
+    more = f" (and {invalid.error_count() - 1} more)" if invalid.error_count() > 1 else ""
     field = ".".join(map(str, place)) or "(whole record)"
-    return f"{clip}field {field}: {fault['msg'].removeprefix('Value error, ')}{more}"
+    return f"{clip}field {field}: {first['msg'].removeprefix('Value error, ')}{more}"

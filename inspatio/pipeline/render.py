@@ -8,13 +8,14 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.errors import ClipError
-from inspatio.pipeline.manifest import RenderBlock, fingerprint
+from inspatio.pipeline.manifest import RenderResult, StageResult, fingerprint
 from inspatio.pipeline.scenes import adapt, open_clip, trajectory_inputs
-from inspatio.pipeline.stage import Block, Report, Stage
+from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
 from inspatio.render.live import LiveRenders
 from inspatio.storage import atomic_folder
+from inspatio.types import Progress
 
 VERSION = 1
 CHUNK = 12
@@ -22,10 +23,9 @@ CHUNK = 12
 
 
 class RenderStage(Stage):
-    """See the module."""
+    """Render every clip from the target cameras into files."""
 
     name = "render"
-    in_work = False
 
     def __init__(self, workspace: Workspace):
         super().__init__(workspace)
@@ -41,13 +41,13 @@ class RenderStage(Stage):
             **trajectory_inputs(self.job),
         }
 
-    def block(self, state: ClipState) -> RenderBlock | None:
+    def result(self, state: ClipState) -> RenderResult | None:
         block = state.render
         folder = self._folder(block.folder) if block else None
         names = (RENDER_NAME, MASK_NAME, CAMERAS_NAME)
         return block if folder and all((folder / name).is_file() for name in names) else None
 
-    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
+    def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
         relative = f"render/{state.id}"
         with open_clip(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
@@ -60,7 +60,7 @@ class RenderStage(Stage):
                     frames, masks = renders.read(start, world_to_camera[start : start + CHUNK])
                     writer.write(frames, masks)
                     covered += int((masks > 0).sum())
-                    report(min(start + CHUNK, n), n)
+                    progress(min(start + CHUNK, n), n)
             RenderedCameras(
                 size=adapted.size,
                 frame_rate=adapted.frame_rate,
@@ -71,7 +71,7 @@ class RenderStage(Stage):
             ).save(folder / CAMERAS_NAME)
         height, width = adapted.size
         return [
-            RenderBlock(
+            RenderResult(
                 fingerprint=fingerprint(self.inputs(state)),
                 folder=relative,
                 frame_count=n,

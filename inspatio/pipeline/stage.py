@@ -1,35 +1,31 @@
-"""What a stage is, and the one loop that runs every stage over the clips: skip what is fresh, record what is
-finished or failed, go on.
-"""
+"""The interface of a stage, and the loop that runs a stage over the clips that need it."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from inspatio.errors import ClipError, MissingWeightsError, UserError
-from inspatio.pipeline.distributed import Crew
-from inspatio.pipeline.log import bar, say
-from inspatio.pipeline.manifest import fingerprint
-from inspatio.pipeline.workspace import Block, ClipState, Workspace
+from inspatio.pipeline.distributed import ProcessGroup
+from inspatio.pipeline.log import progress_bar
+from inspatio.pipeline.manifest import STAGES, StageName, StageResult, fingerprint
+from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.types import Progress
 
-StageName = Literal["caption", "geometry", "render", "generate"]
-
-Report = Callable[[int, int], None]
-"""Called with (frames done, frames in all) of the clip at hand."""
+_log = logging.getLogger(__name__)
 
 
 class Stage(ABC):
-    """One step of the pipeline for one job. Making it is cheap: models load when the first clip needs them."""
+    """One step of the pipeline for one job. Constructing it is cheap: models load when the first clip needs them."""
 
     name: ClassVar[StageName]
-    in_work: ClassVar[bool]
-    """Whether its block belongs to the work folder (independent of the trajectory) or to the run folder."""
     batch_size: int = 1
+    """How many clips are processed at once."""
 
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
@@ -37,127 +33,159 @@ class Stage(ABC):
 
     @abstractmethod
     def inputs(self, state: ClipState) -> dict[str, Any]:
-        """Everything this clip's block is made from, as JSON values: the stage's version, earlier blocks'
-        fingerprints, options, weights."""
+        """Everything that this clip's result is made from, as JSON values: the stage's version, the fingerprints of
+        earlier results, options, weights."""
 
     @abstractmethod
-    def block(self, state: ClipState) -> Block | None:
-        """The clip's block of this stage, where its files are there too."""
+    def result(self, state: ClipState) -> StageResult | None:
+        """The clip's recorded result of this stage, or None if there is none or its files are gone."""
 
     @abstractmethod
-    def process(self, states: Sequence[ClipState], report: Report) -> list[Block | ClipError]:
-        """The blocks of up to ``batch_size`` clips; their ``fingerprint`` is that of ``inputs``."""
+    def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
+        """Make the results of up to ``batch_size`` clips, in order; ``fingerprint`` is that of ``inputs``.
+
+        ``progress`` counts frames, or clips where ``batch_size`` is more than 1.
+        """
 
     def prepare(self, states: Sequence[ClipState]) -> None:  # noqa: B027  most stages have nothing to prepare
-        """What is done once for all clips to do, before they are shared out."""
+        """Do what is needed once before these clips are shared out among the workers and processed."""
 
     def conclude(self, states: Sequence[ClipState]) -> None:  # noqa: B027  most stages have nothing to add
-        """What is done for all finished clips at the end, also for those that were finished before."""
+        """Do what follows for all finished clips at the end, including those that an earlier run finished."""
 
-    def crew(self, clips: int) -> Crew:
-        """Who works with this process on the same clip; by default everybody works alone."""
-        return self.job.worker.crew()
+    def process_group(self, clips: int) -> ProcessGroup:
+        """The processes that share one clip with this one; by default each clip has one process."""
+        return self.job.worker.group()
 
 
 Status = Literal["fresh", "trusted", "to do", "missing", "failed"]
 
 
-def status(stage: Stage, state: ClipState, workspace: Workspace) -> Status:
+def status(stage: Stage, state: ClipState) -> Status:
     """What running the stage would do with a clip."""
-    job = workspace.job
+    job = stage.job
     if state.error:
         return "failed"
-    block = stage.block(state)
+    result = stage.result(state)
     if stage.name in job.skip:
-        return "trusted" if block else "missing"
-    if block and not job.force:
+        return "trusted" if result else "missing"
+    if result and not job.force:
         try:
-            if block.fingerprint == fingerprint(stage.inputs(state)):
+            if result.fingerprint == fingerprint(stage.inputs(state)):
                 return "fresh"
         except (ClipError, MissingWeightsError):
-            return "to do"  # what it is made from is broken or not there, which processing it will say
+            return "to do"  # an input is damaged or missing, which processing the clip will report
     return "to do"
 
 
-SKIP_OPTIONS = {"caption": "--skip_step1", "geometry": "--skip_step2", "generate": "--skip_step3"}
+def statuses(stage: Stage) -> dict[str, Status]:
+    """The status of every clip, by clip id."""
+    return {state.id: status(stage, state) for state in stage.workspace.clips}
 
 
 class ClipFailed(UserError):
     """Raised for the first failing clip under --fail_fast."""
 
 
-def run_stage(stage: Stage, workspace: Workspace) -> None:
-    """Run a stage over this worker's share of the clips that need it.
+class RepeatedBug(UserError):
+    """Raised when the same unexpected exception has ended two clips in a row."""
+
+
+def run_stage(stage: Stage, plan: Mapping[str, Status]) -> None:
+    """Run a stage over this worker's share of the clips that ``plan`` (see :func:`statuses`) says to do.
 
     A clip that fails is recorded with its reason and left out of the stages that follow; the others go on.
 
     Raises:
         ClipFailed: under --fail_fast, after the failing clip has been recorded.
-        UserError: something that concerns every clip (missing weights, a full disk).
+        RepeatedBug: an unexpected exception that every clip is likely to meet.
+        UserError: a condition that concerns every clip (missing weights, a full disk).
     """
-    todo, done = [], 0
-    for state in workspace.clips:
-        match status(stage, state, workspace):
-            case "to do":
-                todo.append(state)
-            case "fresh" | "trusted":
-                done += 1
-            case "missing":
-                option = SKIP_OPTIONS[stage.name]
-                message = (
-                    f"{option} trusts what is there, but there is no {stage.name} result; run once without {option}"
-                )
-                _fail(stage, state, message, workspace)
-            case "failed":
-                pass
+    workspace = stage.workspace
+    done = sum(found in ("fresh", "trusted") for found in plan.values())
     if done and workspace.job.worker.is_main:
-        say(f"{stage.name:>8}: {done} of {len(workspace.clips)} clips are finished already")
+        _log.info("%8s: %d of %d clips are finished already", stage.name, done, len(plan))
+    for state in workspace.clips:
+        if plan[state.id] == "missing" and workspace.job.worker.is_main:
+            option = STAGES[stage.name].skip_option
+            _fail(
+                stage, state, f"{option} trusts finished results, but {stage.name} has none. Run once without {option}."
+            )
+    todo = [state for state in workspace.clips if plan[state.id] == "to do"]
     if todo:
         stage.prepare(todo)
-        _process(stage, workspace, todo)
+        _Loop(stage, stage.process_group(len(todo))).run(todo)
 
 
-def _process(stage: Stage, workspace: Workspace, todo: Sequence[ClipState]) -> None:
-    """This worker's share of what is to do."""
-    crew = stage.crew(len(todo))
-    for batch in _batches(crew.share(todo), stage.batch_size):
-        begun = time.perf_counter()
-        names = ", ".join(state.id for state in batch)
-        with bar(sum(state.video.frame_count for state in batch), f"{stage.name:>8}: {names}") as progress:
+class _Loop:
+    """Processes one worker's share of the clips, batch by batch."""
 
-            def report(done: int, total: int) -> None:
-                progress.total = total
-                progress.update(done - progress.n)
+    def __init__(self, stage: Stage, group: ProcessGroup):
+        self._stage = stage
+        self._group = group
+        self._last_bug: str | None = None
 
-            results = _attempt(stage, batch, report, crew)
-        if not crew.is_lead:
-            continue
+    def run(self, todo: Sequence[ClipState]) -> None:
+        share, size = self._group.share(todo), self._stage.batch_size
+        if size == 1:
+            for state in share:
+                with progress_bar(state.video.frame_count, f"{self._stage.name:>8}: {state.id}") as progress:
+                    self._process([state], progress)
+            return
+        finished = 0
+        with progress_bar(len(share), f"{self._stage.name:>8}", unit="clip") as progress:
+            for batch in _batches(share, size):
+                self._process(batch, lambda done, _, before=finished: progress(before + done, len(share)))
+                finished += len(batch)
+
+    def _process(self, batch: Sequence[ClipState], progress: Progress) -> None:
+        name, started = self._stage.name, time.perf_counter()
+        results = self._attempt(batch, progress)
+        seconds = f"{time.perf_counter() - started:.1f} s" + (f" for {len(batch)} clips" if len(batch) > 1 else "")
+        if not self._group.is_main:
+            return
         for state, result in zip(batch, results, strict=True):
-            if isinstance(result, ClipError):
-                _fail(stage, state, str(result), workspace)
+            if isinstance(result, StageResult):
+                self._stage.workspace.finish(state.id, name, result)
+                _log.info("%8s: %s done (%s)", name, state.id, seconds)
             else:
-                workspace.finish(state.id, result)
-                say(f"{stage.name:>8}: {state.id} done ({time.perf_counter() - begun:.1f} s)")
+                _fail(self._stage, state, str(result))
+
+    def _attempt(self, batch: Sequence[ClipState], progress: Progress) -> Sequence[StageResult | ClipError]:
+        try:
+            results = self._stage.process(batch, progress)
+        except ClipError as error:
+            return [error] * len(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            if self._group.size > 1:
+                raise  # the other processes of the group would wait for this one forever: end the job
+            return self._bug(batch, error)
+        self._last_bug = None
+        return results
+
+    def _bug(self, batch: Sequence[ClipState], error: Exception) -> Sequence[ClipError]:
+        """Record an unexpected exception for these clips; end the run if the clips before met the same one."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        bug = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+        failure = ClipError(f"{type(error).__name__}: {error} (a bug in inspatio; the traceback is in the log)")
+        if bug != self._last_bug:
+            _log.error("%s", "".join(traceback.format_exception(error)))
+            self._last_bug = bug
+            return [failure] * len(batch)
+        for state in batch:
+            _fail(self._stage, state, str(failure))
+        raise RepeatedBug(
+            f"{self._stage.name}: the same bug ended two clips in a row: {bug}: {error}. "
+            "The run ends here; finished clips are kept. Please report the traceback above."
+        ) from error
 
 
-def _attempt(stage: Stage, batch: Sequence[ClipState], report: Report, crew: Crew) -> Sequence[Block | ClipError]:
-    try:
-        return stage.process(batch, report)
-    except ClipError as error:
-        return [error] * len(batch)
-    except UserError:
-        raise
-    except Exception as error:
-        if crew.size > 1:
-            raise  # the others of the crew would wait for this one for ever: the job ends, and says so
-        say(traceback.format_exc())
-        return [ClipError(f"{type(error).__name__}: {error} (a bug: please report the traceback above)")] * len(batch)
-
-
-def _fail(stage: Stage, state: ClipState, message: str, workspace: Workspace) -> None:
-    workspace.fail(state.id, stage.name, message, in_work=stage.in_work)
-    say(f"{stage.name:>8}: {state.id} FAILED: {message}")
-    if workspace.job.fail_fast:
+def _fail(stage: Stage, state: ClipState, message: str) -> None:
+    stage.workspace.fail(state.id, stage.name, message)
+    _log.error("%8s: %s FAILED: %s", stage.name, state.id, message)
+    if stage.job.fail_fast:
         raise ClipFailed(f"{state.id}: {message} (stopped by --fail_fast)")
 
 

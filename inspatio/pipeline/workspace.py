@@ -1,48 +1,39 @@
-"""The clips of a job and what is known of them, over the two manifests that hold it."""
+"""The clips of a job and everything known of them, kept in the work and the run manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from inspatio.errors import ClipError, UsageError
 from inspatio.media import VideoInfo, list_videos, probe
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import (
-    CaptionBlock,
+    STAGES,
     Clip,
-    ErrorBlock,
-    GeometryBlock,
+    ClipFailure,
+    FolderName,
     Manifest,
-    OutputBlock,
-    RenderBlock,
-    SourceBlock,
+    Source,
+    StageName,
+    StageResult,
     VideoFacts,
     file_fingerprint,
     relative,
 )
 from inspatio.pipeline.public_manifest import PublicClip, read_public
 
-Block = CaptionBlock | GeometryBlock | RenderBlock | OutputBlock
-
 PROBE = "probe"
-"""The stage that a video which cannot even be opened fails in."""
+"""The stage, before the first, in which a video that cannot be opened fails."""
 
 
-@dataclass(frozen=True)
-class ClipState:
-    """One clip of the job: its video, and its blocks of both manifests as they stand."""
+class ClipState(Clip):
+    """The record of one clip of the job, from both manifests, with its file in the input folder."""
 
-    id: str
     path: Path
-    source: SourceBlock
     public: PublicClip | None = None
-    caption: CaptionBlock | None = None
-    geometry: GeometryBlock | None = None
-    render: RenderBlock | None = None
-    output: OutputBlock | None = None
-    error: ErrorBlock | None = None
+    """Its entry in a public clip list."""
 
     @property
     def video(self) -> VideoFacts:
@@ -51,28 +42,28 @@ class ClipState:
 
 
 class Workspace:
-    """The clips of a job in the order of their names, kept in step with the manifests.
+    """The clips of a job in the order of their names; every change is written to the manifests.
 
-    The work manifest is written only by the stages that hold the work folder's lock (caption, geometry) and the run
-    manifest by those that hold the run folder's (render, generate).
+    The work manifest is written only by stages that hold the work folder's lock (caption, geometry), the run manifest
+    only by those that hold the run folder's (render, generate).
     """
 
-    def __init__(self, job: Job, work: Manifest, run: Manifest | None, states: list[ClipState], *, dry: bool = False):
+    def __init__(self, job: Job, work: Manifest, run: Manifest | None, states: list[ClipState]):
         self.job = job
         self.work = work
         self.run = run
-        self._dry = dry
         self._states = {state.id: state for state in states}
         self._infos: dict[Path, VideoInfo] = {}
 
     @classmethod
-    def open(cls, job: Job, *, dry: bool = False) -> Workspace:
-        """Look at the input folder and at what earlier runs left, and forget the errors of earlier runs.
+    def open(cls, job: Job) -> Workspace:
+        """Read the input folder and the manifests of earlier runs; nothing is written.
 
-        A video whose content is known is not probed again. ``dry`` writes nothing.
+        Only a video whose content is new is probed. Errors of earlier runs are forgotten, except in a worker: there
+        they are errors of this job's earlier stages.
 
         Raises:
-            UsageError: no such folder, no video in it, two inputs that cannot be told apart.
+            UsageError: no such folder, no video in it, two inputs of one name.
             UserError: a manifest cannot be read.
         """
         part = None if job.worker.is_alone else job.worker.rank
@@ -82,23 +73,13 @@ class Workspace:
             run = Manifest.open(job.run_folder, input=job.input_folder, work=job.work_folder, part=part)
         states = []
         for clip_id, path, public in _inputs(job):
-            known = work.get(clip_id)
-            source, error = _source(path, known, work.folder)
-            ran = run.get(clip_id) if run else None
-            states.append(
-                ClipState(
-                    id=clip_id,
-                    path=path,
-                    source=source,
-                    public=public,
-                    caption=known.caption if known else None,
-                    geometry=known.geometry if known else None,
-                    render=ran.render if ran else None,
-                    output=ran.output if ran else None,
-                    error=error if job.worker.is_alone else _error(known, ran) or error,
-                )
-            )
-        return cls(job, work, run, states, dry=dry or not job.worker.is_alone)
+            source, error = _source(path, work.get(clip_id), work.folder)
+            known = _known(clip_id, work, run)
+            if job.worker.is_alone:
+                known["error"] = None
+            known["error"] = known["error"] or error
+            states.append(ClipState(id=clip_id, path=path, source=source, public=public, **known))
+        return cls(job, work, run, states)
 
     @property
     def clips(self) -> list[ClipState]:
@@ -109,73 +90,62 @@ class Workspace:
         return [state for state in self.clips if state.error]
 
     def info(self, state: ClipState) -> VideoInfo:
-        """The clip's video, opened for reading; it is looked through once in a process."""
+        """The clip's video, ready to be read; it is probed once in a process."""
         if state.path not in self._infos:
             self._infos[state.path] = probe(state.path)
         return self._infos[state.path]
 
-    def save_sources(self) -> None:
-        """Write every clip's source (and the probe's errors) into the work manifest."""
-        if not self._dry:
-            self.work.put(self._work_record(state) for state in self.clips)
-            self.work.keep_only(self._states)
+    def save(self, folder: FolderName) -> None:
+        """Write all clips to the work or the run manifest, and drop clips that are no longer in the input."""
+        manifest = self._manifest(folder)
+        manifest.put(self._record(state, folder) for state in self.clips)
+        manifest.keep_only(self._states)
 
-    def begin_run(self) -> None:
-        """Write the clips' records into the run manifest, without the errors of earlier runs."""
-        if not self._dry and self.run is not None:
-            self.run.put(self._run_record(state) for state in self.clips)
-            self.run.keep_only(self._states)
+    def finish(self, clip_id: str, stage: StageName, result: StageResult) -> None:
+        """Record a stage's result for a clip."""
+        self._put(clip_id, STAGES[stage].folder, {STAGES[stage].field: result})
 
-    def finish(self, clip_id: str, block: Block) -> None:
-        """Record what a stage made of a clip."""
-        match block:
-            case CaptionBlock():
-                self._put(replace(self._states[clip_id], caption=block), in_work=True)
-            case GeometryBlock():
-                self._put(replace(self._states[clip_id], geometry=block), in_work=True)
-            case RenderBlock():
-                self._put(replace(self._states[clip_id], render=block), in_work=False)
-            case OutputBlock():
-                self._put(replace(self._states[clip_id], output=block), in_work=False)
-
-    def fail(self, clip_id: str, stage: str, message: str, *, in_work: bool) -> None:
-        """Record why a clip stopped; what it had finished stays."""
-        state = self._states[clip_id]
-        self._put(replace(state, error=ErrorBlock(stage=stage, message=message)), in_work=in_work)
+    def fail(self, clip_id: str, stage: StageName, message: str) -> None:
+        """Record why a clip stopped; its earlier results stay."""
+        self._put(clip_id, STAGES[stage].folder, {"error": ClipFailure(stage=stage, message=message)})
 
     def reload(self) -> None:
-        """Take over what the workers of a stage recorded."""
+        """Merge what the workers of a stage recorded."""
         self.work.merge_parts()
         if self.run is not None:
             self.run.merge_parts()
         for state in self.clips:
-            known, ran = self.work.get(state.id), self.run.get(state.id) if self.run else None
-            self._states[state.id] = replace(
-                state,
-                caption=known.caption if known else None,
-                geometry=known.geometry if known else None,
-                render=ran.render if ran else None,
-                output=ran.output if ran else None,
-                error=_error(known, ran),
-            )
+            self._states[state.id] = state.model_copy(update=_known(state.id, self.work, self.run))
 
-    def _put(self, state: ClipState, *, in_work: bool) -> None:
-        self._states[state.id] = state
-        if in_work:
-            self.work.put(self._work_record(state))
-        else:
-            assert self.run is not None, "a stage of the run without a run folder"
-            self.run.put(self._run_record(state))
+    def _put(self, clip_id: str, folder: FolderName, changes: dict[str, Any]) -> None:
+        state = self._states[clip_id] = self._states[clip_id].model_copy(update=changes)
+        self._manifest(folder).put(self._record(state, folder))
 
-    def _work_record(self, state: ClipState) -> Clip:
-        error = state.error if state.error and state.error.stage in (PROBE, "caption", "geometry") else None
-        return Clip(id=state.id, source=state.source, caption=state.caption, geometry=state.geometry, error=error)
+    def _record(self, state: ClipState, folder: FolderName) -> Clip:
+        """The part of a clip's record that belongs to a folder, with the source's path relative to it."""
+        path = relative(state.path, self._manifest(folder).folder)
+        results = {entry.field: getattr(state, entry.field) for entry in STAGES.values() if entry.folder == folder}
+        error = state.error if state.error and _folder_of(state.error) == folder else None
+        return Clip(id=state.id, source=state.source.model_copy(update={"path": path}), error=error, **results)
 
-    def _run_record(self, state: ClipState) -> Clip:
-        assert self.run is not None
-        source = state.source.model_copy(update={"path": relative(state.path, self.run.folder)})
-        error = state.error if state.error and state.error.stage in ("render", "generate") else None
-        return Clip(id=state.id, source=source, render=state.render, output=state.output, error=error)
+    def _manifest(self, folder: FolderName) -> Manifest:
+        if folder == "work":
+            return self.work
+        assert self.run is not None, "a stage of the run folder in a job without one"
+        return self.run
+
+
+def _known(clip_id: str, work: Manifest, run: Manifest | None) -> dict[str, Any]:
+    """A clip's results and error as the two manifests have them."""
+    clips = {"work": work.get(clip_id), "run": run.get(clip_id) if run else None}
+    known: dict[str, Any] = {entry.field: getattr(clips[entry.folder], entry.field, None) for entry in STAGES.values()}
+    errors = [clip.error for clip in clips.values() if clip and clip.error]
+    return known | {"error": errors[0] if errors else None}
+
+
+def _folder_of(error: ClipFailure) -> FolderName:
+    folders: dict[str, FolderName] = {name: entry.folder for name, entry in STAGES.items()}
+    return folders.get(error.stage, "work")
 
 
 def _inputs(job: Job) -> list[tuple[str, Path, PublicClip | None]]:
@@ -190,7 +160,7 @@ def _inputs(job: Job) -> list[tuple[str, Path, PublicClip | None]]:
 
 
 def clip_ids(paths: Sequence[Path]) -> list[str]:
-    """A name for every clip: the file's stem; the whole file name where several share a stem.
+    """The id of every clip: the file's stem, or its whole name where several files share a stem.
 
     Raises:
         UsageError: two files of one name (from different folders).
@@ -200,24 +170,24 @@ def clip_ids(paths: Sequence[Path]) -> list[str]:
     for index, clip_id in enumerate(ids):
         if clip_id in ids[:index]:
             first = paths[ids.index(clip_id)]
-            raise UsageError(f"two clips are called {clip_id}: {first} and {paths[index]}; rename one")
+            raise UsageError(f"two clips have the name {clip_id}: {first} and {paths[index]}. Rename one.")
     return ids
 
 
-def _source(path: Path, known: Clip | None, folder: Path) -> tuple[SourceBlock, ErrorBlock | None]:
-    """The source block of a video and, where it cannot be read, why."""
+def _source(path: Path, known: Clip | None, folder: Path) -> tuple[Source, ClipFailure | None]:
+    """The source record of a video and, where it cannot be read, why."""
     try:
         size, content = path.stat().st_size, file_fingerprint(path)
     except OSError as error:
-        broken = SourceBlock(fingerprint="", path=relative(path, folder), file_size=0)
-        return broken, ErrorBlock(stage=PROBE, message=f"{path}: cannot be read ({error.strerror})")
-    source = SourceBlock(fingerprint=content, path=relative(path, folder), file_size=size)
+        broken = Source(fingerprint="", path=relative(path, folder), file_size=0)
+        return broken, ClipFailure(stage=PROBE, message=f"{path}: cannot be read ({error.strerror})")
+    source = Source(fingerprint=content, path=relative(path, folder), file_size=size)
     if known and known.source.fingerprint == content and known.source.video:
         return source.model_copy(update={"video": known.source.video}), None
     try:
         info = probe(path)
     except ClipError as error:
-        return source, ErrorBlock(stage=PROBE, message=str(error))
+        return source, ClipFailure(stage=PROBE, message=str(error))
     facts = VideoFacts(
         height=info.size[0],
         width=info.size[1],
@@ -229,7 +199,3 @@ def _source(path: Path, known: Clip | None, folder: Path) -> tuple[SourceBlock, 
         variable_frame_rate=info.variable_frame_rate,
     )
     return source.model_copy(update={"video": facts}), None
-
-
-def _error(known: Clip | None, ran: Clip | None) -> ErrorBlock | None:
-    return (known and known.error) or (ran and ran.error) or None

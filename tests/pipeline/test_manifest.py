@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from inspatio.errors import UserError
 from inspatio.pipeline.manifest import (
     MANIFEST_NAME,
-    CaptionBlock,
+    CaptionResult,
     Clip,
-    GeometryBlock,
+    GeometryResult,
     Manifest,
-    SourceBlock,
+    Source,
     VideoFacts,
     file_fingerprint,
     fingerprint,
@@ -35,9 +35,9 @@ def make_clip(clip_id: str, text: str = "a room") -> Clip:
     )
     return Clip(
         id=clip_id,
-        source=SourceBlock(fingerprint="00", path=f"../in/{clip_id}.mp4", file_size=5, video=facts),
-        caption=CaptionBlock(fingerprint="01", text=text, origin="sidecar"),
-        geometry=GeometryBlock(
+        source=Source(fingerprint="00", path=f"../in/{clip_id}.mp4", file_size=5, video=facts),
+        caption=CaptionResult(fingerprint="01", text=text, origin="sidecar"),
+        geometry=GeometryResult(
             fingerprint="02", folder=f"geometry/{clip_id}", backend="x", scale="metres", frame_count=97
         ),
     )

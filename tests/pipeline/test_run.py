@@ -426,7 +426,7 @@ class TestInterruption:
         write_clip(here / "clips/one.mp4")
         (here / "output/clips/still").mkdir(parents=True)
         program = (
-            "import sys; from pathlib import Path; from inspatio.pipeline.lock import folder_lock\n"
+            "import sys; from pathlib import Path; from inspatio.storage import folder_lock\n"
             "with folder_lock(Path('output/clips/still'), wait=False, notice=print):\n"
             "    print('held', flush=True); sys.stdin.read()\n"
         )

@@ -17,7 +17,7 @@ from support.paths import SHARED
 from inspatio.geometry.store import load_geometry
 from inspatio.media import list_videos, probe
 from inspatio.pipeline.cli import main
-from inspatio.pipeline.manifest import CaptionBlock, GeometryBlock, Manifest
+from inspatio.pipeline.manifest import CaptionResult, GeometryResult, Manifest
 
 VIDEOS = SHARED / "videos"
 
@@ -26,13 +26,13 @@ def run(stage: str, *extra: object, clips: str | Path = "clips") -> int:
     return main([stage, "--profile", "tiny", "--input_dir", str(clips), *map(str, extra)])
 
 
-def caption_of(here: Path) -> CaptionBlock:
+def caption_of(here: Path) -> CaptionResult:
     (clip,) = Manifest.open(here / "output/clips", input=here / "clips").clips
     assert clip.caption
     return clip.caption
 
 
-def geometry_of(here: Path) -> GeometryBlock:
+def geometry_of(here: Path) -> GeometryResult:
     (clip,) = Manifest.open(here / "output/clips", input=here / "clips").clips
     assert clip.geometry
     return clip.geometry

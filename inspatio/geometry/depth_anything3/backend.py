@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from inspatio.errors import ClipError, UsageError
-from inspatio.geometry.backend import GeometrySummary, Progress
+from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_anything3.clip import BACKEND, estimate_clip
 from inspatio.geometry.depth_anything3.sweep import Clip, Findings, Networks, Options
 from inspatio.geometry.depth_anything3.windows import SMALLEST_WINDOW
@@ -27,6 +27,7 @@ from inspatio.models.depth_anything3.loading import ModelFolder, open_folder
 from inspatio.models.depth_anything3.preprocess import LONGEST_SIDE
 from inspatio.models.weights import weights_fingerprint
 from inspatio.scene import FrameSource
+from inspatio.types import Progress
 
 VERSION = 1
 """Raised whenever the same clip and the same weights would give another result."""

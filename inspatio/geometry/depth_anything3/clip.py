@@ -16,7 +16,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from inspatio.cameras.poses import relative_to_first, smooth
 from inspatio.errors import ClipError
-from inspatio.geometry.backend import Progress
 from inspatio.geometry.depth_anything3 import alignment
 from inspatio.geometry.depth_anything3.frames import SmallFrames
 from inspatio.geometry.depth_anything3.spool import Spool, pieces
@@ -24,7 +23,7 @@ from inspatio.geometry.depth_anything3.sweep import Cameras, Clip, Findings, Swe
 from inspatio.geometry.store import GeometryWriter
 from inspatio.models.depth_anything3.camera import to_source_frame
 from inspatio.scene import FrameSource
-from inspatio.types import Intrinsics
+from inspatio.types import Intrinsics, Progress
 
 BACKEND = "da3"
 EXTREME_VIEW = (10.0, 120.0)

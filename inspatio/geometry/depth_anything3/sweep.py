@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from inspatio.cameras.poses import orthonormalised
 from inspatio.errors import ClipError
-from inspatio.geometry.backend import Progress
 from inspatio.geometry.depth_anything3 import alignment, windows
 from inspatio.geometry.depth_anything3.frames import SmallFrames
 from inspatio.geometry.depth_anything3.similarity import View
@@ -27,7 +26,7 @@ from inspatio.geometry.depth_anything3.stitch import Stitcher
 from inspatio.models.depth_anything3.network import DepthNetwork
 from inspatio.models.depth_anything3.preprocess import LONGEST_SIDE, network_size, normalise
 from inspatio.models.memory import free_memory, is_out_of_memory, release_memory
-from inspatio.types import Frames, ScaleKind, WorldToCamera
+from inspatio.types import Frames, Progress, ScaleKind, WorldToCamera
 
 SINGLE_FRAMES_AT_ONCE = 8
 LOOSE_SEAM = 0.1
