@@ -17,9 +17,10 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from tqdm import tqdm
 
+from inspatio.cameras.camera_file import CameraFile
 from inspatio.evaluation.synthetic_room import scene as scene
 from inspatio.geometry.depth_video import DEPTH_VIDEO_FILE, write_depth_video
-from inspatio.geometry.store import CameraRecord, write_cameras
+from inspatio.geometry.store import CAMERAS_FILE
 from inspatio.storage import atomic_file
 
 CLIP = "living_room"
@@ -72,7 +73,7 @@ def make_geometry(folder: Path) -> None:
         for frame in tqdm(range(n), desc=folder.name, unit="frame")
     )
     write_depth_video(folder / DEPTH_VIDEO_FILE, maps, DEPTH_STEP, scene.FRAME_RATE)
-    record = CameraRecord(
+    cameras = CameraFile(
         image_size=scene.SIZE,
         intrinsics=np.tile(scene.intrinsics(), (n, 1, 1)),
         world_to_camera=world_to_camera,
@@ -81,7 +82,7 @@ def make_geometry(folder: Path) -> None:
         settings={"made_by": Path(__file__).name},
         depth_scale=DEPTH_STEP,
     )
-    write_cameras(folder, record)
+    cameras.save(folder / CAMERAS_FILE)
 
 
 def depth_intrinsics() -> np.ndarray:

@@ -93,11 +93,16 @@ def check_rigid(transforms: NDArray[np.float64], what: str, tolerance: float = R
     Raises:
         ValueError: the first of them that is not finite, scales, shears, mirrors, or has another last row than 0 0 0 1.
     """
-    for index, transform in enumerate(transforms.reshape(-1, 4, 4)):
-        fault = _rigid_fault(transform, tolerance)
-        if fault:
-            place = f" {index}" if transforms.ndim > 2 else ""
-            raise ValueError(f"{what}{place} is not a rigid transform: {fault}")
+    matrices = transforms.reshape(-1, 4, 4)
+    rotations = matrices[:, :3, :3]
+    is_rigid = np.isfinite(matrices).all((1, 2)) & (np.abs(matrices[:, 3] - [0, 0, 0, 1]).max(1) <= tolerance)
+    with np.errstate(all="ignore"):  # of those that are not finite
+        is_rigid &= np.abs(rotations @ np.swapaxes(rotations, 1, 2) - np.eye(3)).max((1, 2)) <= tolerance
+        is_rigid &= np.linalg.det(rotations) > 0
+    if not is_rigid.all():
+        index = int(np.argmin(is_rigid))
+        place = f" {index}" if transforms.ndim > 2 else ""
+        raise ValueError(f"{what}{place} is not a rigid transform: {_rigid_fault(matrices[index], tolerance)}")
 
 
 def nearest_rotation(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -181,7 +186,8 @@ def centred_intrinsics(intrinsics: Intrinsics, size: tuple[int, int]) -> Intrins
     return centred
 
 
-def _rigid_fault(transform: NDArray[np.float64], tolerance: float) -> str | None:
+def _rigid_fault(transform: NDArray[np.float64], tolerance: float) -> str:
+    """What is wrong with a matrix that is not rigid."""
     rotation = transform[:3, :3]
     if not np.isfinite(transform).all():
         return "it has values that are not finite"
@@ -190,9 +196,7 @@ def _rigid_fault(transform: NDArray[np.float64], tolerance: float) -> str | None
     error = np.abs(rotation @ rotation.T - np.eye(3)).max()
     if error > tolerance:
         return f"R R^T is off the identity by {error:.3g}, expected a rotation (at most {tolerance:g})"
-    if np.linalg.det(rotation) < 0:
-        return "its determinant is -1 (a mirror image), expected a rotation"
-    return None
+    return "its determinant is -1 (a mirror image), expected a rotation"
 
 
 def _continued_rotation(path: Rotation, reach: int) -> Rotation:

@@ -19,27 +19,21 @@ from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.formats import colmap, da3, native, tum
 from inspatio.geometry.store import (
-    CameraRecord,
     Geometry,
     GeometryDepth,
     GeometryWriter,
     load_geometry,
-    read_cameras,
-    write_cameras,
 )
 from inspatio.media import VideoInfo
 from inspatio.types import Progress
 
 __all__ = [
-    "CameraRecord",
     "FilesGeometry",
     "Geometry",
     "GeometryDepth",
     "GeometryWriter",
     "find_geometry",
     "load_geometry",
-    "read_cameras",
-    "write_cameras",
 ]
 
 VERSION = 1

@@ -1,6 +1,6 @@
 """The geometry folder: what every backend writes and everything after it reads.
 
-    cameras.json     intrinsics and poses of every frame, their convention, what a depth of 1 means, who made it
+    cameras.json     intrinsics and poses of every frame, what a depth of 1 means, who made it (``camera_file.py``)
     depth.npy        float16 or float32, ``n h w`` (or ``1 h w``: the same for every frame), 0 = not known
     confidence.npy   float16, like depth, optional; the estimator's own measure, larger is surer
     sky.npy          uint8, like depth, optional; 1 where the estimator saw sky
@@ -13,52 +13,28 @@ with the clip. (Not written through a memory map: a disk that fills up would kil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from inspatio.cameras.poses import check_rigid, relative_to_first
+from inspatio.cameras.camera_file import CameraFile
+from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.media.fit import Fit
 from inspatio.types import DepthMaps, Intrinsics, ScaleKind, WorldToCamera
 
-FORMAT = "inspatio-geometry"
-VERSION = 1
-CONVENTION = "opencv, world_to_camera"
 CAMERAS_FILE = "cameras.json"
 DEPTH_FILE = "depth.npy"
 CONFIDENCE_FILE = "confidence.npy"
 SKY_FILE = "sky.npy"
 
 
-@dataclass(frozen=True)
-class CameraRecord:
-    """The content of ``cameras.json``.
-
-    ``intrinsics`` is ``n 3 3`` for an image of ``image_size`` (height, width); ``world_to_camera`` is ``n 4 4`` with
-    the first camera at the origin. ``depth_scale`` is set where depth is shipped as a video (``depth_video.py``).
-    """
-
-    image_size: tuple[int, int]
-    intrinsics: Intrinsics
-    world_to_camera: WorldToCamera
-    scale: ScaleKind
-    backend: str
-    settings: dict[str, Any]
-    depth_scale: float | None = None
-
-    @property
-    def frame_count(self) -> int:
-        return len(self.world_to_camera)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry(CameraRecord):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometry(CameraFile):
     """A geometry folder, opened: cameras in memory, maps (``n h w`` or ``1 h w``) memory-mapped and read-only."""
 
     depth: NDArray[np.floating]
@@ -131,10 +107,8 @@ class GeometryWriter:
         if np.ndim(intrinsics) == 2:
             intrinsics = np.broadcast_to(intrinsics, (self._frame_count, 3, 3))
         assert len(world_to_camera) == self._frame_count, f"{len(world_to_camera)} poses for {self._frame_count} frames"
-        record = CameraRecord(
-            self._image_size, intrinsics, relative_to_first(world_to_camera), scale, backend, settings
-        )
-        write_cameras(self._folder, record)
+        cameras = CameraFile(self._image_size, intrinsics, relative_to_first(world_to_camera), scale, backend, settings)
+        cameras.save(self._folder / CAMERAS_FILE)
 
 
 class GeometryDepth:
@@ -183,102 +157,28 @@ def load_geometry(folder: Path) -> Geometry:
                 raise ClipError(
                     f"{folder / name}: shape {extras[name].shape}, expected that of the depth {depth.shape}"
                 )
-    fields = {name: getattr(cameras, name) for name in CameraRecord.__dataclass_fields__}
+    fields = {name: getattr(cameras, name) for name in CameraFile.__dataclass_fields__}
     return Geometry(**fields, depth=depth, confidence=extras.get(CONFIDENCE_FILE), sky=extras.get(SKY_FILE))
 
 
-def write_cameras(folder: Path, cameras: CameraRecord) -> None:
-    """Write ``cameras.json``, one matrix to a line."""
-    n = cameras.frame_count
-    assert cameras.intrinsics.shape == (n, 3, 3), f"intrinsics {cameras.intrinsics.shape}, expected ({n}, 3, 3)"
-    check_rigid(cameras.world_to_camera, "world_to_camera")
-    header: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "convention": CONVENTION,
-        "image_size": list(cameras.image_size),
-        "frame_count": n,
-        "scale": cameras.scale,
-        "backend": cameras.backend,
-        "settings": cameras.settings,
-    }
-    if cameras.depth_scale is not None:
-        header["depth_coding"] = {"quantity": "inverse_depth", "scale": cameras.depth_scale}
-    lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in header.items()]
-    for name in ("intrinsics", "world_to_camera"):
-        matrices = [json.dumps(matrix.reshape(-1).tolist()) for matrix in getattr(cameras, name)]
-        lines.append(f"{json.dumps(name)}: [\n  " + ",\n  ".join(matrices) + "\n ]")
-    (folder / CAMERAS_FILE).write_text("{\n " + ",\n ".join(lines) + "\n}\n", encoding="utf-8")
-
-
-def read_cameras(folder: Path) -> CameraRecord:
-    """Read and check ``cameras.json``.
+def read_cameras(folder: Path) -> CameraFile:
+    """Read and check the ``cameras.json`` of a geometry folder.
 
     Raises:
         ClipError: it is missing, not JSON, from a newer version, or a field is missing or wrong (named).
     """
-    path = folder / CAMERAS_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ClipError(f"{path}: no such file; expected a finished geometry folder. Make the geometry anew.") from None
-    except (OSError, ValueError) as error:
-        raise ClipError(f"{path}: cannot be read as JSON ({error}); make the geometry anew") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ClipError(f'{path}: not a geometry record, expected "format": "{FORMAT}"')
-    if record.get("version") != VERSION:
-        raise ClipError(f"{path}: version {record.get('version')!r}, this program reads version {VERSION}")
-    try:
-        return _parse_record(record)
-    except KeyError as error:
-        raise ClipError(f"{path}: field {error} is missing") from None
-    except (TypeError, ValueError) as error:
-        raise ClipError(f"{path}: {error}") from None
-
-
-def _parse_record(record: dict[str, Any]) -> CameraRecord:
-    if record["convention"] != CONVENTION:
-        raise ValueError(f"convention {record['convention']!r}, expected {CONVENTION!r}")
-    if record["scale"] not in get_args(ScaleKind):
-        raise ValueError(f"scale {record['scale']!r}, expected one of {', '.join(get_args(ScaleKind))}")
-    height, width = record["image_size"]
-    count = record["frame_count"]
-    if not all(isinstance(number, int) and number > 0 for number in (height, width, count)):
-        raise ValueError(f"image_size and frame_count must be positive integers, got {height, width} and {count!r}")
-    intrinsics = _matrices(record, "intrinsics", count, 3)
-    focal = intrinsics[:, [0, 1], [0, 1]]
-    if not (np.isfinite(intrinsics).all() and (focal > 0).all()):
-        raise ValueError("intrinsics must be finite with positive focal lengths")
-    world_to_camera = _matrices(record, "world_to_camera", count, 4)
-    check_rigid(world_to_camera, "world_to_camera")
-    coding = record.get("depth_coding")
-    if coding is not None and not (coding.get("quantity") == "inverse_depth" and coding.get("scale", 0) > 0):
-        raise ValueError(f"depth_coding {coding}, expected quantity inverse_depth and a positive scale")
-    return CameraRecord(
-        (height, width),
-        intrinsics,
-        world_to_camera,
-        record["scale"],
-        str(record["backend"]),
-        dict(record["settings"]),
-        None if coding is None else float(coding["scale"]),
-    )
-
-
-def _matrices(record: dict[str, Any], name: str, count: int, side: int) -> NDArray[np.float64]:
-    matrices = np.array(record[name], dtype=np.float64)
-    if matrices.shape != (count, side * side):
-        raise ValueError(f"{name} has shape {matrices.shape}, expected {count} rows of {side * side} numbers")
-    return matrices.reshape(count, side, side)
+    return CameraFile.load(folder / CAMERAS_FILE, "Run the geometry stage again with --force.")
 
 
 def _open_map(path: Path) -> NDArray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise ClipError(f"{path}: no such file; make the geometry anew") from None
+        raise ClipError(f"{path}: no such file; run the geometry stage again") from None
     except (OSError, ValueError, EOFError) as error:
-        raise ClipError(f"{path}: not a whole array file ({error}); make the geometry anew") from None
+        raise ClipError(
+            f"{path}: not a whole array file ({error}); run the geometry stage again with --force"
+        ) from None
 
 
 class _MapWriter:

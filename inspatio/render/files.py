@@ -2,14 +2,11 @@
 
 render.mp4     the target view as far as the source shows it, 8-bit, visually lossless, black where nothing landed
 mask.mp4       255 where something landed, 0 elsewhere, lossless
-cameras.json   the very cameras that were rendered: intrinsics (one for all frames, pixels of ``size``),
-               ``world_to_camera`` of every frame (4x4 row by row, OpenCV axes, world = first source camera), the
-               unit of the world, and ``order``, the source frame that each frame shows
+cameras.json   the very cameras that were rendered, and the source frame that each frame shows (``camera_file.py``)
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from inspatio.cameras.camera_file import CameraFile
 from inspatio.errors import ClipError
 from inspatio.media import VideoReader, VideoWriter
-from inspatio.storage import write_json
 from inspatio.types import Frames, Intrinsics, Masks, ScaleKind, WorldToCamera
 
 RENDER_NAME, MASK_NAME, CAMERAS_NAME = "render.mp4", "mask.mp4", "cameras.json"
-CAMERAS_FORMAT, CAMERAS_VERSION = "inspatio-cameras", 1
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,15 @@ class RenderedCameras:
 
     def save(self, path: Path) -> None:
         """Write ``cameras.json``."""
-        value: dict[str, Any] = {
-            "format": CAMERAS_FORMAT,
-            "version": CAMERAS_VERSION,
-            "convention": "opencv, world_to_camera, row by row",
-            "size": list(self.size),
-            "frame_rate": f"{self.frame_rate.numerator}/{self.frame_rate.denominator}",
-            "scale": self.scale,
-            "order": list(self.order),
-            "intrinsics": self.intrinsics.ravel().tolist(),
-            "world_to_camera": self.world_to_camera.reshape(-1, 16).tolist(),
-        }
-        write_json(path, value)
+        n = len(self.world_to_camera)
+        CameraFile(
+            image_size=self.size,
+            intrinsics=np.tile(self.intrinsics, (n, 1, 1)),
+            world_to_camera=self.world_to_camera,
+            scale=self.scale,
+            frame_rate=self.frame_rate,
+            timeline=self.order,
+        ).save(path)
 
     @classmethod
     def load(cls, path: Path) -> RenderedCameras:
@@ -60,22 +53,20 @@ class RenderedCameras:
         Raises:
             ClipError: the file is missing, cut short or of another format.
         """
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value["format"] != CAMERAS_FORMAT or value["version"] > CAMERAS_VERSION:
-                raise ValueError(f"format {value['format']} version {value['version']}")
-            return cls(
-                size=(int(value["size"][0]), int(value["size"][1])),
-                frame_rate=Fraction(value["frame_rate"]),
-                scale=value["scale"],
-                order=tuple(value["order"]),
-                intrinsics=np.asarray(value["intrinsics"], np.float64).reshape(3, 3),
-                world_to_camera=np.asarray(value["world_to_camera"], np.float64).reshape(-1, 4, 4),
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        file = CameraFile.load(path, "Run the render stage again with --force.")
+        if file.frame_rate is None or file.timeline is None:
             raise ClipError(
-                f"{path}: not a {CAMERAS_FORMAT} file ({error}); run the render stage again with --force"
-            ) from error
+                f"{path}: got no frame_rate or timeline, expected those of a render. "
+                "Run the render stage again with --force."
+            )
+        return cls(
+            size=file.image_size,
+            frame_rate=file.frame_rate,
+            scale=file.scale,
+            order=file.timeline,
+            intrinsics=file.intrinsics[0],
+            world_to_camera=file.world_to_camera,
+        )
 
 
 class RenderWriter:

@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from support.clips import write_clip
 
+from inspatio.cameras.camera_file import CameraFile
 from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
 from inspatio.geometry.imported import (
-    CameraRecord,
     FilesGeometry,
     Geometry,
     GeometryDepth,
     GeometryWriter,
     find_geometry,
     load_geometry,
-    write_cameras,
 )
 from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
@@ -90,8 +89,8 @@ def write_native_video(folder: Path) -> None:
     scale = depth_video_scale(0.5)
     write_depth_video(folder / "depth.mkv", depths(), scale)
     intrinsics = np.tile(matrix(0), (FRAMES, 1, 1))
-    record = CameraRecord(SIZE, intrinsics, relative_to_first(poses()), "metres", "elsewhere", {}, scale)
-    write_cameras(folder, record)
+    cameras = CameraFile(SIZE, intrinsics, relative_to_first(poses()), "metres", "elsewhere", {}, scale)
+    cameras.save(folder / "cameras.json")
 
 
 def write_da3(folder: Path) -> None:

@@ -150,7 +150,9 @@ def test_a_render_that_does_not_fit_is_refused(here):
     assert run("--skip_step3") == 0
     path = here / "output/clips/still/render/one/cameras.json"
     cameras = json.loads(path.read_text())
-    cameras["order"].append(13)
+    cameras["frame_count"] += 1
+    cameras["timeline"].append(13)
+    cameras["world_to_camera"].append(cameras["world_to_camera"][-1])
     path.write_text(json.dumps(cameras))
     argv = arguments()
     assert main(["generate", *argv[1:]]) == 1
