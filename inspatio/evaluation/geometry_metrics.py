@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from inspatio.cameras.poses import invert
+from inspatio.cameras.similarity import Similarity, fit_similarity
 from inspatio.types import WorldToCamera
 
 MapPairs = Callable[[], Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]]
@@ -77,27 +78,14 @@ def pose_errors(estimated: WorldToCamera, true: WorldToCamera) -> PoseErrors:
     """A camera path (``n 4 4``) against the true one, both brought to their first camera and then together."""
     ours, theirs = (invert(path @ invert(path[0])) for path in (estimated, true))
     extent = float(np.linalg.norm(theirs[:, :3, 3], axis=-1).max())
-    scale, rotation, translation = 1.0, np.eye(3), np.zeros(3)
+    similarity = Similarity(1.0, np.eye(3), np.zeros(3))
     if extent > 0 and np.linalg.norm(ours[:, :3, 3], axis=-1).max() > 0:
-        scale, rotation, translation = _similarity(ours[:, :3, 3], theirs[:, :3, 3])
-    centres = scale * ours[:, :3, 3] @ rotation.T + translation
-    distances = np.linalg.norm(centres - theirs[:, :3, 3], axis=-1)
+        similarity = fit_similarity(ours[:, :3, 3], theirs[:, :3, 3])
+    distances = np.linalg.norm(similarity.points(ours[:, :3, 3]) - theirs[:, :3, 3], axis=-1)
     # Rotations are compared in the first camera's world: a path that is nearly straight does not fix the similarity's.
     turns = Rotation.from_matrix(ours[:, :3, :3]) * Rotation.from_matrix(theirs[:, :3, :3]).inv()
     return PoseErrors(
         float(np.rad2deg(np.sqrt((turns.magnitude() ** 2).mean()))),
         float(np.sqrt((distances**2).mean())) / (extent or 1.0),
-        scale,
+        similarity.scale,
     )
-
-
-def _similarity(
-    ours: NDArray[np.float64], theirs: NDArray[np.float64]
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Scale, rotation and translation that bring ``n 3`` points nearest to others (Umeyama 1991)."""
-    from_ours, from_theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
-    u, values, vt = np.linalg.svd(from_theirs.T @ from_ours)
-    proper = np.array([1.0, 1.0, np.linalg.det(u @ vt)])
-    rotation = (u * proper) @ vt
-    scale = float((values * proper).sum() / (from_ours**2).sum())
-    return scale, rotation, theirs.mean(axis=0) - scale * rotation @ ours.mean(axis=0)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from inspatio.cameras.poses import invert
 from inspatio.export.points import confidence_floor, evenly_spaced, frame_maps, on_ground
 from inspatio.export.report_picture import picture
+from inspatio.geometry.backend import field_of_view_range, field_of_view_warning
 from inspatio.geometry.store import Geometry
 from inspatio.scene import FrameSource
 from inspatio.storage import atomic_file, write_text
@@ -27,7 +28,6 @@ SAMPLED_FRAMES = 32
 STILL_SHIFT = 0.005
 """A camera that stays within this share of the median depth, and turns less than STILL_TURN degrees, stands still."""
 STILL_TURN = 0.5
-EXTREME_VIEW = (10.0, 120.0)
 JUMP = 0.25
 """Median depth that changes by more than this share from one sampled frame to the very next has jumped."""
 
@@ -70,8 +70,7 @@ def describe(geometry: Geometry) -> GeometryReport:
     turn = float(_turns(geometry.world_to_camera).max())
     low, median, high = np.quantile(sampled.ground, (0.05, 0.5, 0.95)).tolist() if sampled.ground.size else (0, 0, 0)
     moving = shift > STILL_SHIFT * median or turn > STILL_TURN
-    across = np.rad2deg(2 * np.arctan(geometry.image_size[1] / 2 / geometry.intrinsics[:, 0, 0]))
-    view = (float(across.min()), float(across.max()))
+    view = field_of_view_range(geometry.intrinsics, geometry.image_size[1])
     facts = GeometryReport(
         moving, shift, turn, (low, high), median, sampled.sky, sampled.unknown, sampled.low, view, (), ()
     )
@@ -151,9 +150,8 @@ def _warnings(geometry: Geometry, facts: GeometryReport, sampled: _Sampled) -> l
         found.append(f"{facts.sky:.0%} of the picture is sky; scale and camera have little to hold on to")
     if facts.low_confidence is not None and facts.low_confidence > 0.4:
         found.append(f"confidence is low on {facts.low_confidence:.0%} of the picture")
-    if facts.field_of_view[0] < EXTREME_VIEW[0] or facts.field_of_view[1] > EXTREME_VIEW[1]:
-        narrowest, widest = facts.field_of_view
-        found.append(f"a field of view of {narrowest:.3g} to {widest:.3g} degrees is extreme; few cameras have it")
+    if warning := field_of_view_warning(*facts.field_of_view):
+        found.append(warning)
     if geometry.scale != "prior" and facts.depth_range[1] < 1.02 * facts.depth_range[0]:
         found.append("depth is nearly the same everywhere: a flat picture, or an estimate that has failed")
     found += _jumps(geometry, sampled)

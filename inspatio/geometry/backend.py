@@ -1,8 +1,8 @@
-"""What every geometry backend gives, whatever it is: a geometry folder.
+"""The geometry backend protocol: a video in, a geometry folder out.
 
-A backend reads a clip and writes, into a folder made for it, the files that ``geometry/folder.py`` describes
-(depth maps that can be memory-mapped, ``cameras.json``). Geometry is of the whole upright source frame and does not
-depend on ``--fit`` or the trajectory, so it is kept once per clip.
+A backend reads a clip and writes, into an empty folder, the files that ``geometry/store.py`` describes: depth maps that
+can be memory-mapped and ``cameras.json``. Geometry is of the whole upright source frame and depends neither on
+``--fit`` nor on the trajectory, so it is computed once per clip.
 """
 
 from __future__ import annotations
@@ -11,32 +11,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from inspatio.media import VideoInfo
-from inspatio.types import Progress, ScaleKind
+from inspatio.types import Intrinsics, Progress, ScaleKind
+
+USUAL_VIEW = (10.0, 120.0)
+"""Horizontal fields of view in degrees of ordinary cameras: from a long telephoto to an ultra-wide lens."""
 
 
 @dataclass(frozen=True)
 class GeometrySummary:
-    """What a backend says of its result; kept in the manifest beside the folder."""
+    """What a backend reports about its result; kept in the manifest."""
 
     backend: str
     scale: ScaleKind
     frame_count: int
     notes: tuple[str, ...] = ()
-    """What the user should know of it, one sentence each (a prior is a prior, a fallback was taken)."""
+    """What the user should know, one sentence each: assumptions, fallbacks, doubts."""
 
 
 class GeometryBackend(Protocol):
-    """Makes the geometry of a clip."""
+    """Estimates or imports the geometry of a clip."""
 
     def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
-        """What the result depends on besides the video: name, version, options, weights, input files (JSON values)."""
+        """What the result depends on besides the video: name, version, options, weights, input files (JSON values).
+
+        A backend may choose by what lies beside the video, so this needs the instance and the clip.
+        """
         ...
 
     def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Write the clip's geometry into the empty ``folder``.
 
         Raises:
-            ClipError: this clip has no geometry by this backend; the message says why and what to do.
+            ClipError: this backend has no geometry for this clip; the message says why and what to do.
         """
         ...
+
+
+def field_of_view_range(intrinsics: Intrinsics, width: int) -> tuple[float, float]:
+    """Narrowest and widest horizontal field of view in degrees of ``n 3 3`` intrinsics for frames ``width`` wide."""
+    degrees = np.rad2deg(2 * np.arctan(width / 2 / intrinsics[:, 0, 0]))
+    return float(degrees.min()), float(degrees.max())
+
+
+def field_of_view_warning(narrowest: float, widest: float) -> str | None:
+    """A warning if fields of view (degrees) lie outside ``USUAL_VIEW``; None if they do not."""
+    if USUAL_VIEW[0] <= narrowest and widest <= USUAL_VIEW[1]:
+        return None
+    return (
+        f"the field of view is {narrowest:.3g} to {widest:.3g} degrees, expected {USUAL_VIEW[0]:g} to "
+        f"{USUAL_VIEW[1]:g} for ordinary cameras; depth and motion may be wrong"
+    )

@@ -29,7 +29,7 @@ def terms(need: Need) -> str:
         return TERMS[need.what]
     if need.missing:
         return "CC BY-NC 4.0 (not commercial) for nested, giant and large; Apache-2.0 for base, small, metric and mono"
-    from inspatio.models.depth_anything3.loading import open_folder  # here, since it loads PyTorch
+    from inspatio.models.depth_anything3.checkpoint import open_folder  # here, since it loads PyTorch
 
     try:
         model = open_folder(need.path).model

@@ -2,7 +2,7 @@
 
 Full-size networks with random weights (nothing to download; the work is the same), frames of noise, everything from
 frames to the finished geometry folder in a temporary place. ``--window`` 0 takes as many frames at once as fit. Depth
-from random weights means nothing, nor do the seams between windows; only time and memory do.
+from random weights means nothing, nor does the fit between windows; only time and memory do.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
-from inspatio.geometry.depth_anything3.clip import estimate_clip
-from inspatio.geometry.depth_anything3.sweep import Clip, Findings, Networks, Options
-from inspatio.models.depth_anything3.architecture import MODELS, NetworkConfig
-from inspatio.models.depth_anything3.network import DepthNetwork
+from inspatio.geometry.depth_anything3.backend import estimate_clip
+from inspatio.geometry.depth_anything3.windows import ClipTask, Networks, Notes, Options
+from inspatio.models.depth_anything3.checkpoint import MODELS
+from inspatio.models.depth_anything3.network import DepthNetwork, NetworkConfig
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -93,7 +93,7 @@ def measure(
 ) -> dict[str, Any]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    found: list[Findings] = []
+    found: list[Notes] = []
     seconds = seconds_of(lambda: found.append(estimate(networks, count, size, settings, device)), device)
     return {
         "frames_per_second": round(count / seconds, 2),
@@ -102,14 +102,12 @@ def measure(
     }
 
 
-def estimate(
-    networks: Networks, count: int, size: tuple[int, int], settings: Options, device: torch.device
-) -> Findings:
-    findings = Findings()
-    clip = Clip(networks, count, size, settings, device)
+def estimate(networks: Networks, count: int, size: tuple[int, int], settings: Options, device: torch.device) -> Notes:
+    notes = Notes()
+    task = ClipTask(networks, count, size, settings, device)
     with tempfile.TemporaryDirectory() as folder:
-        estimate_clip(clip, NoiseFrames(count, size), Path(folder), findings, lambda done, total: None)
-    return findings
+        estimate_clip(task, NoiseFrames(count, size), Path(folder), notes, lambda done, total: None)
+    return notes
 
 
 BENCH = Bench("frames per second and memory of Depth Anything 3, random weights", add_arguments, run)

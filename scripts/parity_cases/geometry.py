@@ -10,12 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from inspatio.geometry.depth_anything3.alignment import METRIC_FOCAL, AlignmentMaps, is_sky, metric_scale, sky_depth
-from inspatio.models.depth_anything3.architecture import NetworkConfig, SingleKind
+from inspatio.geometry.depth_anything3.metric import METRIC_FOCAL, AlignmentMaps, is_sky, metric_scale, sky_depth
+from inspatio.models.depth_anything3.backbone import BackboneConfig
+from inspatio.models.depth_anything3.checkpoint import module_name
 from inspatio.models.depth_anything3.heads import HeadConfig
-from inspatio.models.depth_anything3.loading import module_name
-from inspatio.models.depth_anything3.network import DepthNetwork
-from inspatio.models.depth_anything3.vit import BackboneConfig
+from inspatio.models.depth_anything3.network import DepthNetwork, NetworkConfig, SingleKind
 from inspatio.models.weights import load_strict
 from parity_cases.golden import TOLERANCES, GoldenCase, Measured, Outputs, compare
 

@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from inspatio.models.depth_anything3.architecture import MODELS, NetworkConfig
-from inspatio.models.depth_anything3.loading import CONFIG_FILE, WEIGHTS_FILE
-from inspatio.models.depth_anything3.network import DepthNetwork
+from inspatio.models.depth_anything3.checkpoint import CONFIG_FILE, MODELS, WEIGHTS_FILE
+from inspatio.models.depth_anything3.network import DepthNetwork, NetworkConfig
 
 FOLDERS = {"DA3": "da3nested-tiny", "DA3-any-view": "da3-tiny", "DA3-metric": "da3metric-tiny"}
 """Model of each folder."""

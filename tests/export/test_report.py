@@ -11,7 +11,7 @@ from support.true_scene import SIZE, ShadedFrames, scene, write_geometry
 
 from inspatio.export.report import describe, write_report
 from inspatio.export.report_picture import picture
-from inspatio.geometry.depth_anything3.similarity import View
+from inspatio.geometry.depth_anything3.stitching import View
 
 
 def still(view: View) -> View:
@@ -68,7 +68,7 @@ def test_nothing_but_sky_and_nothing_at_all(tmp_path: Path) -> None:
     assert picture(geometry, ShadedFrames(view)).dtype == np.uint8
 
 
-@pytest.mark.parametrize(("focal", "says"), [(4.0, "degrees is extreme"), (3000.0, "degrees is extreme")])
+@pytest.mark.parametrize(("focal", "says"), [(4.0, "expected 10 to 120"), (3000.0, "expected 10 to 120")])
 def test_extreme_field_of_view(focal: float, says: str, tmp_path: Path) -> None:
     view = scene(3)
     view.intrinsics[:, 0, 0] = view.intrinsics[:, 1, 1] = focal

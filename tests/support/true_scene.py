@@ -9,7 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from inspatio.cameras.poses import invert, relative_to_first
-from inspatio.geometry.depth_anything3.similarity import Similarity, View
+from inspatio.cameras.similarity import Similarity
+from inspatio.geometry.depth_anything3.stitching import View
 from inspatio.geometry.store import Geometry, GeometryWriter, load_geometry
 from inspatio.types import ScaleKind
 

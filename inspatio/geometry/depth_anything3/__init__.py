@@ -1,4 +1,4 @@
-"""Depth Anything 3: depth, cameras and, with a metric model, metres, from the clip alone."""
+"""Depth Anything 3: depth and cameras of a clip, in metres with a metric model."""
 
 from inspatio.geometry.depth_anything3.backend import DepthAnything3
 

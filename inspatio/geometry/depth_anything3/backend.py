@@ -1,56 +1,77 @@
-"""The geometry backend ``da3``: Depth Anything 3 on a clip, as a geometry folder.
+"""Geometry backend ``da3``: estimate depth and cameras of a clip with Depth Anything 3.
 
     DepthAnything3("checkpoints/DA3", device=device)                       nested: metres (CC BY-NC 4.0)
     DepthAnything3("DA3-BASE", "DA3METRIC-LARGE", device=device)           the same alignment, Apache-2.0 throughout
-    DepthAnything3("DA3-BASE", device=device)                              any-view alone: a scale of its own
+    DepthAnything3("DA3-BASE", device=device)                              any-view alone: an arbitrary scale
     DepthAnything3("DA3METRIC-LARGE", field_of_view=65, device=device)     single frames, a camera that stands still
 
-Which it is follows from the folders' config.json. Weights load when the first clip needs them.
+The models' ``config.json`` says which of these it is. Weights are loaded for the first clip. :func:`estimate_clip`
+takes a clip through three steps, in memory that does not grow with its length:
+
+1  run the networks over all windows of frames, raw maps go to temporary files (``windows.py``, ``stitching.py``)
+2  from the whole clip, one scale to metres and one depth for the sky (``metric.py``)
+3  write the geometry folder: scaled depth, poses relative to the first frame and smoothed, source intrinsics
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
+from inspatio.cameras.poses import relative_to_first, smooth
 from inspatio.errors import ClipError, UsageError
-from inspatio.geometry.backend import GeometrySummary
-from inspatio.geometry.depth_anything3.clip import BACKEND, estimate_clip
-from inspatio.geometry.depth_anything3.sweep import Clip, Findings, Networks, Options
-from inspatio.geometry.depth_anything3.windows import SMALLEST_WINDOW
+from inspatio.geometry.backend import GeometrySummary, field_of_view_range, field_of_view_warning
+from inspatio.geometry.depth_anything3 import metric
+from inspatio.geometry.depth_anything3.buffers import DiskBuffer, FrameBuffer, chunks
+from inspatio.geometry.depth_anything3.windows import (
+    SMALLEST_WINDOW,
+    ClipTask,
+    Networks,
+    Notes,
+    Options,
+    PendingMaps,
+    RawCameras,
+    WindowedInference,
+)
+from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.attention import Attend, attention
-from inspatio.models.depth_anything3.loading import ModelFolder, open_folder
-from inspatio.models.depth_anything3.preprocess import LONGEST_SIDE
+from inspatio.models.depth_anything3.checkpoint import ModelFolder, open_folder
+from inspatio.models.depth_anything3.network import LONGEST_SIDE, to_source_frame
 from inspatio.models.weights import weights_fingerprint
 from inspatio.scene import FrameSource
 from inspatio.types import Progress
 
+BACKEND = "da3"
 VERSION = 1
-"""Raised whenever the same clip and the same weights would give another result."""
+"""Raised whenever the same clip and weights would give another result."""
 
 
 class DepthAnything3:
     """A :class:`inspatio.geometry.backend.GeometryBackend`.
 
     Args:
-        model_path: a model folder of any kind.
-        metric_path: a metric model's folder, to go with an any-view one.
-        device: where to compute.
-        window: frames to a window (at least 4); None: as many as fit.
-        pose_smoothing: sigma in frames of the smoothing of the camera path, 0 for none.
-        field_of_view: degrees across the frame, for models that give no cameras.
-        dtype: of the backbones; None: bfloat16 on GPUs that have it, else float32.
+        model_path: a model folder of any kind (``models/depth_anything3/checkpoint.py``).
+        metric_path: a metric model's folder, beside an any-view one.
+        device: where the networks run.
+        window: frames per window (at least 4); None: as many as fit into memory.
+        pose_smoothing: standard deviation in frames of the Gaussian over the camera path; 0: none.
+        field_of_view: horizontal, in degrees, for models that predict no cameras.
+        dtype: precision of the backbones; None: bfloat16 on GPUs that support it, else float32.
         longest: pixels of the frame's longer side as the networks see it.
         attend: the attention function.
         compile: compile the backbones' repeated block before the first clip.
 
     Raises:
-        MissingWeightsError: a folder is missing, or is not a Depth Anything 3 model.
-        UsageError: the models do not go together, or an option is out of range.
+        MissingWeightsError: a folder is missing or not a Depth Anything 3 model.
+        UsageError: the models cannot be combined, or an option is out of range.
     """
 
     def __init__(
@@ -85,12 +106,14 @@ class DepthAnything3:
 
     @property
     def folders(self) -> tuple[ModelFolder, ...]:
-        """The model folders in use; their models say under what terms."""
+        """The model folders in use."""
         return (self._folder,) if self._metric is None else (self._folder, self._metric)
 
     def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
-        """Version, models, weights and options; not the machine's memory, which sizes the windows, nor what changes a
-        result as rounding does."""
+        """Version, models, weights and options.
+
+        Left out: the machine's memory, from which the window size may follow, and what only changes rounding.
+        """
         return {
             "backend": BACKEND,
             "version": VERSION,
@@ -106,7 +129,7 @@ class DepthAnything3:
         """Write the clip's geometry into the empty ``folder``.
 
         Raises:
-            ClipError: too little memory even for the smallest window, or the networks give no numbers.
+            ClipError: too little memory for the smallest window, or the networks' results are not numbers.
             MissingWeightsError: the weights cannot be loaded.
         """
         with VideoReader(video) as frames:
@@ -115,13 +138,13 @@ class DepthAnything3:
     def estimate_frames(
         self, frames: FrameSource, size: tuple[int, int], folder: Path, progress: Progress
     ) -> GeometrySummary:
-        """The same for frames of ``size`` (height, width) from anywhere."""
+        """Like :meth:`estimate`, for frames of ``size`` (height, width) from any source."""
         if len(frames) == 0:
             raise ClipError("the clip has no frames; expected at least one")
-        findings = Findings(settings=self._settings())
-        clip = Clip(self._networks, len(frames), size, self._options, self._device)
-        estimate_clip(clip, frames, folder, findings, progress)
-        return GeometrySummary(BACKEND, findings.scale, len(frames), tuple(findings.notes))
+        notes = Notes(settings=self._settings())
+        task = ClipTask(self._networks, len(frames), size, self._options, self._device)
+        estimate_clip(task, frames, folder, notes, progress)
+        return GeometrySummary(BACKEND, notes.scale, len(frames), tuple(notes.messages))
 
     @cached_property
     def _networks(self) -> Networks:
@@ -150,11 +173,138 @@ def _check_pair(folder: ModelFolder, metric: ModelFolder | None) -> None:
         return
     if folder.model.kind != "any-view":
         raise UsageError(
-            f"{folder.path} is {folder.model.name}, which takes no metric model beside it; "
-            f"leave {metric.path} out, or choose an any-view model such as da3-base"
+            f"{folder.path} is {folder.model.name}, which cannot be combined with a metric model; "
+            f"leave out {metric.path}, or choose an any-view model such as da3-base"
         )
     if metric.model.kind != "metric":
         raise UsageError(
             f"{metric.path} is {metric.model.name}; expected a metric model such as da3metric-large beside "
             f"{folder.model.name}"
         )
+
+
+def estimate_clip(task: ClipTask, source: FrameSource, folder: Path, notes: Notes, progress: Progress) -> None:
+    """Estimate a clip and write its geometry into the empty ``folder``; see the module docstring for the steps.
+
+    Args:
+        source: frames of ``task.size``.
+        notes: filled with the scale, settings to record and messages for the user.
+
+    Raises:
+        ClipError: too little memory for the smallest window, or the networks' results are not numbers.
+    """
+    frames = FrameBuffer(source, task.options.longest)
+    any_view, single = task.networks.any_view is not None, task.networks.single is not None
+    with ExitStack() as stack:
+
+        def buffer(name: str, dtype: DTypeLike = np.float32) -> DiskBuffer:
+            return stack.enter_context(DiskBuffer(folder / f".{name}", task.map_size, dtype))
+
+        pending = PendingMaps(
+            depth=buffer("depth"),
+            confidence=buffer("confidence") if any_view else None,
+            single=buffer("single") if any_view and single else None,
+            sky=buffer("sky", np.bool_) if single else None,
+        )
+        # 1. networks
+        cameras = WindowedInference(task, frames, pending, notes).run(progress)
+        # 2. scale and sky
+        scale = _scale(task, cameras, pending, notes)
+        sky = _sky_depth(pending, scale, notes)
+        # 3. folder
+        _write(task, cameras, pending, scale, sky, folder, notes)
+    if frames.uniform == task.count:
+        notes.messages.append("every frame is of one colour, so the geometry is a guess")
+    elif frames.uniform:
+        notes.messages.append(f"{frames.uniform} of {task.count} frames are of one colour; their geometry is a guess")
+
+
+def _write(
+    task: ClipTask,
+    cameras: RawCameras,
+    pending: PendingMaps,
+    scale: NDArray[np.float64],
+    sky: float | None,
+    folder: Path,
+    notes: Notes,
+) -> None:
+    """Write the pending maps, scaled and with the sky filled in, and the cameras."""
+    writer = GeometryWriter(folder, task.size, task.map_size, task.count)
+    known = 0
+    for start, stop in chunks(task.count):
+        depth = pending.depth.read(start, stop) * scale[start:stop, None, None].astype(np.float32)
+        known += np.count_nonzero(depth)
+        confidence = None if pending.confidence is None else pending.confidence.read(start, stop)
+        is_sky = None if pending.sky is None else pending.sky.read(start, stop)
+        if is_sky is not None and sky is not None:
+            depth[is_sky] = sky
+            if confidence is not None:
+                confidence[is_sky] = 1
+        writer.write(depth, confidence, is_sky)
+    _note_unknown(1 - known / (task.count * task.map_size[0] * task.map_size[1]), notes)
+
+    poses = cameras.world_to_camera.copy()
+    poses[:, :3, 3] *= scale[0]
+    poses = smooth(relative_to_first(poses), task.options.pose_smoothing)
+    intrinsics = to_source_frame(cameras.intrinsics, task.map_size, task.size)
+    warning = field_of_view_warning(*field_of_view_range(intrinsics, task.size[1]))
+    if warning:
+        notes.messages.append(warning)
+    writer.finish(intrinsics, poses, notes.scale, BACKEND, notes.settings)
+
+
+def _scale(task: ClipTask, cameras: RawCameras, pending: PendingMaps, notes: Notes) -> NDArray[np.float64]:
+    """The factor (``n``) of every frame's pending depth; the same for all frames where an any-view network ran."""
+    networks, count = task.networks, task.count
+    focal = (cameras.intrinsics[:, 0, 0] + cameras.intrinsics[:, 1, 1]) / 2
+    if networks.any_view is None:
+        if networks.is_metric and task.options.field_of_view is not None:
+            notes.scale = "metres"
+        return focal / metric.METRIC_FOCAL if networks.is_metric else np.ones(count)
+    if pending.single is None:
+        return np.ones(count)
+    single, sky, confidence = pending.single, pending.sky, pending.confidence
+    assert sky is not None, "a metric network gives a sky map"
+    assert confidence is not None, "an any-view network gives confidence"
+
+    def maps() -> Iterator[metric.AlignmentMaps]:
+        for start, stop in chunks(count):
+            metres = single.read(start, stop) * (focal[start:stop, None, None] / metric.METRIC_FOCAL)
+            yield metric.AlignmentMaps(
+                pending.depth.read(start, stop), confidence.read(start, stop), metres, sky.read(start, stop)
+            )
+
+    scale = metric.metric_scale(maps)
+    if scale is None:
+        notes.messages.append(
+            "too few pixels besides sky to find the scale: depth stays in the any-view network's own unit, not metres"
+        )
+        return np.ones(count)
+    notes.scale = "metres"
+    notes.settings["metric_scale"] = scale
+    return np.full(count, scale)
+
+
+def _sky_depth(pending: PendingMaps, scale: NDArray[np.float64], notes: Notes) -> float | None:
+    """The depth to give the sky; None without a sky map or with too few pixels in front of it."""
+    sky = pending.sky
+    if sky is None:
+        return None
+
+    def ground() -> Iterator[NDArray[np.floating]]:
+        for start, stop in chunks(len(scale)):
+            depth = pending.depth.read(start, stop) * scale[start:stop, None, None].astype(np.float32)
+            yield depth[~sky.read(start, stop)]
+
+    furthest = metric.FURTHEST_SKY if notes.scale == "metres" else np.inf
+    return metric.sky_depth(ground, furthest)
+
+
+def _note_unknown(share: float, notes: Notes) -> None:
+    if share == 1:
+        raise ClipError(
+            "Depth Anything 3 gave no finite depth for any pixel. The weights are damaged: download them again "
+            "(scripts/download.sh DA3)"
+        )
+    if share:
+        notes.messages.append(f"{share:.1%} of the depth values were not numbers and count as unknown")

@@ -21,13 +21,13 @@ from tiny import da3 as tiny
 from inspatio.errors import ClipError, MissingWeightsError, UsageError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_anything3 import DepthAnything3
-from inspatio.geometry.depth_anything3.frames import READ_AT_ONCE
+from inspatio.geometry.depth_anything3.buffers import READ_AT_ONCE
 from inspatio.geometry.depth_anything3.windows import window_for
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoInfo, probe
 from inspatio.models.attention import attention
-from inspatio.models.depth_anything3.loading import WEIGHTS_FILE
-from inspatio.models.depth_anything3.preprocess import network_size, shrink
+from inspatio.models.depth_anything3.checkpoint import WEIGHTS_FILE
+from inspatio.models.depth_anything3.network import network_size, shrink
 from inspatio.models.memory import free_memory
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_streamed_in_windows_or_not_the_frames_are_the_same(
     _, whole, _ = run(nested(), clip, tmp_path / "whole")
     _, cut, progress = run(nested(window=5), clip, tmp_path / "cut")
     assert cut.settings["windows"] == [5, 5, 5, 4]
-    assert len(cut.settings["seam_errors"]) == 3
+    assert len(cut.settings["overlap_errors"]) == 3
     assert [done for done, _ in progress] == [5, 8, 11, 13]
     np.testing.assert_array_equal(whole.sky, cut.sky)
     assert cut.depth.shape == whole.depth.shape
@@ -244,7 +244,7 @@ def test_all_sky_keeps_the_any_view_scale_and_says_so(models: Path, clip: VideoI
     path = edited(models, tmp_path / "model", "DA3", **everywhere)
     summary, geometry, _ = run(DepthAnything3(path, device=CPU, longest=112), clip, tmp_path / "out")
     assert summary.scale == geometry.scale == "relative"
-    assert any("hardly anything but sky" in note for note in summary.notes)
+    assert any("besides sky" in note for note in summary.notes)
     assert geometry.sky is not None
     assert geometry.sky.all()
     alone = DepthAnything3(models / "DA3-any-view", device=CPU, longest=112)
@@ -291,14 +291,14 @@ def test_out_of_memory_halves_the_window_and_goes_on(
     """41 tokens to a frame of 70x112: 7 frames fit, 13 do not, 6 do."""
     summary, geometry, _ = run(nested(attend=short_of_memory(7 * 41)), clip, tmp_path)
     assert max(geometry.settings["windows"]) <= 7
-    assert any("out of memory with 13 frames at a time; went on with 6" in note for note in summary.notes)
+    assert any("out of memory with 13 frames at a time; continued with 6" in note for note in summary.notes)
     assert geometry.depth.shape[0] == 13
 
 
 def test_out_of_memory_below_the_smallest_window(
     nested: Callable[..., DepthAnything3], clip: VideoInfo, tmp_path: Path
 ) -> None:
-    with pytest.raises(ClipError, match=r"out of memory with 6 frames.*free memory"):
+    with pytest.raises(ClipError, match=r"out of memory with 6 frames.*Free memory"):
         run(nested(attend=short_of_memory(3 * 41), window=6), clip, tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_other_errors_are_not_taken_for_memory(
 
 
 def test_models_that_do_not_go_together(models: Path) -> None:
-    with pytest.raises(UsageError, match="takes no metric model"):
+    with pytest.raises(UsageError, match="cannot be combined with a metric model"):
         DepthAnything3(models / "DA3", models / "DA3-metric", device=CPU)
     with pytest.raises(UsageError, match="expected a metric model"):
         DepthAnything3(models / "DA3-any-view", models / "DA3-any-view", device=CPU)

@@ -1,9 +1,8 @@
-"""What makes Depth Anything 3 faster changes nothing else: compiled blocks, and the environment's attention."""
+"""Compiled blocks and the attention function chosen by the environment do not change Depth Anything 3's results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partialmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from inspatio.factory import make_geometry
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import probe
 from inspatio.models.attention import ENVIRONMENT_VARIABLE
-from inspatio.models.depth_anything3 import vit
-from inspatio.models.depth_anything3.loading import open_folder
+from inspatio.models.depth_anything3 import backbone
+from inspatio.models.depth_anything3.checkpoint import open_folder
 from inspatio.models.depth_anything3.network import DepthNetwork
 
 CPU = torch.device("cpu")
@@ -58,13 +57,12 @@ def assert_same(networks: tuple[DepthNetwork, ...], expected: tuple[DepthNetwork
     torch.testing.assert_close(alone.sky, single.sky, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compiled_equals_plain(models: Path, backend: str) -> None:
-    """For frames of several numbers and shapes."""
+def test_compiled_equals_plain(models: Path) -> None:
+    """For several numbers and shapes of frames; without the code generator, which needs a C++ compiler and time."""
     plain, compiled = load(models), load(models)
     for network in compiled:
-        network.backbone.compile_blocks(backend)
-    for pictures in (images(5), images(3), images(1), images(4, (28, 98))):
+        network.backbone.compile_blocks("aot_eager")
+    for pictures in (images(4), images(1, (28, 98))):
         assert_same(compiled, plain, pictures)
 
 
@@ -76,7 +74,7 @@ def test_blocks_of_a_kind_are_compiled_once(models: Path, monkeypatch: pytest.Mo
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(vit, "SLICE_TOKENS", 2 * 16)
+    monkeypatch.setattr(backbone, "SLICE_TOKENS", 2 * 16)
     (network, _) = load(models)
     network.backbone.compile_blocks(count)
     network.any_view(images(6))
@@ -84,7 +82,7 @@ def test_blocks_of_a_kind_are_compiled_once(models: Path, monkeypatch: pytest.Mo
     network.any_view(images(4))
     network.any_view(images(8))
     network.any_view(images(8, (56, 42)))
-    blocks = [block for block in network.backbone.blocks if isinstance(block, vit.Block)]
+    blocks = [block for block in network.backbone.blocks if isinstance(block, backbone.Block)]
     kinds = {type(block.attn.get_submodule("q_norm")) for block in blocks}
     assert len(blocks) > len(kinds)
     assert len(graphs) == once <= 2 * len(kinds) + 1
@@ -100,21 +98,13 @@ def estimate(models: Path, folder: Path, **options: Any) -> Geometry:
 
 
 def test_config_compiles(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the code generator, which takes a compiler and its time."""
-    compiled: list[vit.Backbone] = []
-    whole: Callable[..., None] = vit.Backbone.compile_blocks
-
-    def compile_blocks(backbone: vit.Backbone, backend: str) -> None:
-        compiled.append(backbone)
-        whole(backbone, backend)
-
-    monkeypatch.setattr(vit.Backbone, "compile_blocks", partialmethod(compile_blocks, "aot_eager"))
-    plain = estimate(models, tmp_path / "plain")
+    """The setting reaches both networks of the model; that compiled blocks give the same is tested above."""
+    compiled: list[backbone.Backbone] = []
+    monkeypatch.setattr(backbone.Backbone, "compile_blocks", lambda network: compiled.append(network))
+    estimate(models, tmp_path / "plain")
     assert not compiled
-    fast = estimate(models, tmp_path / "compiled", compile=True)
+    estimate(models, tmp_path / "compiled", compile=True)
     assert len(compiled) == 2
-    np.testing.assert_allclose(fast.depth, plain.depth, rtol=1e-4)
-    np.testing.assert_allclose(fast.world_to_camera, plain.world_to_camera, atol=1e-5)
 
 
 def test_attention_of_the_environment(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

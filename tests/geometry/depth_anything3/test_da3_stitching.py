@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 from support.true_scene import SIZE, cameras, cut, displaced, noisy, random_similarity, scene
 
 from inspatio.cameras.poses import interpolate, invert, relative_to_first, smooth
-from inspatio.geometry.depth_anything3.similarity import Similarity, View, align
-from inspatio.geometry.depth_anything3.spool import Spool
-from inspatio.geometry.depth_anything3.stitch import Stitcher
+from inspatio.cameras.similarity import Similarity
+from inspatio.geometry.depth_anything3.buffers import DiskBuffer
+from inspatio.geometry.depth_anything3.stitching import Stitcher, View, align
 from inspatio.geometry.depth_anything3.windows import SMALLEST_WINDOW, halved, next_window
 
 
@@ -31,7 +31,7 @@ def windows_of(frame_count: int, size: int) -> list[range]:
 def stitched(folder: Path, windows: list[tuple[int, View]], count: int) -> tuple[View, Stitcher]:
     with ExitStack() as stack:
         depth, confidence = (
-            stack.enter_context(Spool(folder / name, SIZE, np.float32)) for name in ("depth", "confidence")
+            stack.enter_context(DiskBuffer(folder / name, SIZE, np.float32)) for name in ("depth", "confidence")
         )
         stitcher = Stitcher(count, depth, confidence)
         for start, window in windows:
@@ -115,12 +115,12 @@ def test_cut_scene_comes_back_exactly(size: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(result.world_to_camera, truth.world_to_camera, atol=1e-4)
     np.testing.assert_allclose(result.intrinsics, truth.intrinsics, rtol=1e-9)
     np.testing.assert_allclose(result.confidence, truth.confidence, rtol=1e-6)
-    assert len(stitcher.seams) == len(parts) - 1
+    assert len(stitcher.overlaps) == len(parts) - 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_cut_noisy_scene_comes_back(seed: int, tmp_path: Path) -> None:
-    """Three seams, 3 % depth noise, a tenth of the picture plain wrong, poses off by a quarter of a degree and 2 cm."""
+    """Three overlaps, 3 % depth noise, a tenth of the pixels wrong, poses off by a quarter of a degree and 2 cm."""
     count, random = 60, np.random.default_rng(seed)
     truth = scene(count)
     parts = []
@@ -151,7 +151,7 @@ def test_one_window_is_left_as_it_is(tmp_path: Path) -> None:
     result, stitcher = stitched(tmp_path, [(0, truth)], 5)
     np.testing.assert_array_equal(result.depth, truth.depth)
     np.testing.assert_array_equal(result.world_to_camera, truth.world_to_camera)
-    assert stitcher.seams == []
+    assert stitcher.overlaps == []
 
 
 @given(st.floats(0.3, 6), st.integers(1, 60))

@@ -1,4 +1,4 @@
-"""Model folders: the published names fit the networks one to one, and what is no such folder is said in one line."""
+"""Model folders: published names map one to one to the networks; other folders are refused in one line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from support.paths import GOLDEN
 from tiny import da3 as tiny
 
 from inspatio.errors import MissingWeightsError
-from inspatio.models.depth_anything3.architecture import MODELS
-from inspatio.models.depth_anything3.loading import WEIGHTS_FILE, module_name, open_folder
+from inspatio.models.depth_anything3.checkpoint import MODELS, WEIGHTS_FILE, module_name, open_folder
 from inspatio.models.depth_anything3.network import DepthNetwork
 
 PUBLISHED = json.loads((GOLDEN / "checkpoint_keys.json").read_text())
@@ -93,9 +92,9 @@ def test_no_config(tmp_path: Path, folders: Path) -> None:
     ("content", "says"),
     [
         ('{"model_name": "da3-enormous"}', "'da3-enormous'; expected one of da3nested-giant-large"),
-        ('{"model_type": "florence2"}', "names no model"),
-        ("[]", "names no model"),
-        ("not json", "names no model"),
+        ('{"model_type": "florence2"}', "model_name is missing"),
+        ("[]", "model_name is missing"),
+        ("not json", "model_name is missing"),
         ('{"model_name": ["da3-base"]}', "expected one of"),
     ],
 )

@@ -1,14 +1,14 @@
-"""The image backbone of Depth Anything 3: a DINOv2 vision transformer whose later blocks look across frames.
+"""Image backbone of Depth Anything 3: a DINOv2 vision transformer whose later blocks attend across frames.
 
-Up to ``alternate_from`` every frame is seen alone. From there on even blocks attend inside a frame and odd ones over
-the tokens of all frames; queries and keys are normalised and rotated by their place in the frame; a learned camera
-token takes the class token's place, one for the reference view (moved to the front, see ``reference_view.py``) and one
-for all the others. With ``alternate_from`` None (the metric and mono models) it is the plain DINOv2.
+Blocks before ``alternate_from`` process each frame on its own. From there on even blocks attend within a frame and odd
+blocks over the tokens of all frames; queries and keys are normalised and get a rotary position embedding; a learned
+camera token replaces the class token, one for the reference view (see :func:`choose_reference`) and one for all other
+views. With ``alternate_from`` None (the metric and mono models) this is the plain DINOv2.
 
 Shapes: images ``s c h w`` (s frames, ImageNet-normalised, sides multiples of 14), tokens ``s n c`` with the class or
-camera token first. Numerics: linear layers and attention in the weights' precision, the residual stream in float32.
-Memory: everything but attention over all frames goes through in slices of frames, and each tapped layer is handed
-out as soon as it stands, so that nobody has to keep all of them.
+camera token first. Precision: linear layers and attention in the precision of the weights, residual stream in float32.
+Memory: everything except attention over all frames runs in slices of frames, and each output layer is yielded as soon
+as it is computed, so that the caller need not hold all four.
 
 Source: Depth Anything 3 (arXiv 2511.10647), DINOv2 (arXiv 2304.07193), RoPE over rows and columns (RoPE-ViT,
 arXiv 2403.13298).
@@ -26,23 +26,22 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from inspatio.models.attention import Attend, attention
-from inspatio.models.depth_anything3.reference_view import choose_reference, order_with_first, restoring
 
 PATCH = 14
-"""Pixels to the side of a patch."""
+"""Side of a patch in pixels."""
 
 TRAINED_GRID = 37
-"""Patches to the side of the 518 x 518 images that the position table was trained on."""
+"""Patches per side of the 518 x 518 images that the position embedding was trained on."""
 
 ROTARY_BASE = 100.0
 
 SLICE_TOKENS = 8192
-"""How many tokens go through the layers at once where frames do not see each other: large enough to keep a GPU busy."""
+"""Tokens per slice in layers where frames are independent: large enough to keep a GPU busy."""
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Sizes of the transformer. ``out_layers`` are the four blocks whose outputs the heads use."""
+    """Sizes of the transformer. ``out_layers`` are the indices of the four blocks whose outputs the heads read."""
 
     dim: int
     depth: int
@@ -50,30 +49,30 @@ class BackboneConfig:
     out_layers: tuple[int, int, int, int]
     alternate_from: int | None = None
     gated: bool = False
-    """SwiGLU feed-forward (the giant model) instead of GELU."""
+    """SwiGLU feed-forward layers (the giant model) instead of GELU."""
 
     @property
     def feature_dim(self) -> int:
-        """Channels of a tapped layer: local and global features side by side, where there are both."""
+        """Channels of an output layer: local and global features are concatenated where both exist."""
         return self.dim if self.alternate_from is None else 2 * self.dim
 
     @property
     def hidden_dim(self) -> int:
-        """Width of the feed-forward layer; a gated one has two thirds of it, rounded up to a multiple of eight."""
+        """Width of the feed-forward layer; a gated one has two thirds of that, rounded up to a multiple of eight."""
         return (8 * self.dim // 3 + 7) // 8 * 8 if self.gated else 4 * self.dim
 
 
-class Tapped(NamedTuple):
-    """What one of the ``out_layers`` gives."""
+class LayerFeatures(NamedTuple):
+    """Output of one of the ``out_layers``."""
 
     patches: Tensor
-    """``s n c`` float32: patch tokens (no class token), the global half normalised."""
+    """``s n c`` float32: patch tokens without the class token, the global half normalised."""
     camera: Tensor
-    """``s c`` float32: the class or camera token as it is."""
+    """``s c`` float32: the class or camera token, not normalised."""
 
 
 class LayerScale(nn.Module):
-    """A learned gain per channel on a residual branch."""
+    """Learned gain per channel of a residual branch."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -84,7 +83,7 @@ class LayerScale(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear, GELU, linear."""
+    """Feed-forward layer: linear, GELU, linear."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -96,7 +95,7 @@ class Mlp(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """SwiGLU: one linear layer makes gate and value together."""
+    """SwiGLU feed-forward layer; one linear layer computes gate and value together."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -109,7 +108,7 @@ class GatedMlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """The weights of self-attention; who attends to whom is the block's business."""
+    """Projections of self-attention; :class:`Block` decides which tokens attend to each other."""
 
     def __init__(self, dim: int, heads: int, normalise: bool) -> None:
         super().__init__()
@@ -124,12 +123,12 @@ class Attention(nn.Module):
         q, k, v = rearrange(self.qkv(x), "s n (three heads d) -> three s n heads d", three=3, heads=self.heads)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
-            q, k = rotary.turn(q), rotary.turn(k)
+            q, k = rotary.rotate(q), rotary.rotate(k)
         return q, k, v
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block; ``forward`` adds to ``x`` in place, which saves a copy of the whole clip."""
+    """Pre-norm transformer block; ``forward`` updates ``x`` in place, which saves a copy of the whole clip's tokens."""
 
     def __init__(self, config: BackboneConfig, normalise: bool, attend: Attend) -> None:
         super().__init__()
@@ -163,9 +162,9 @@ class Block(nn.Module):
             self._add(part, result)
 
     def compile_pieces(self, backend: str | Callable[..., Any]) -> None:
-        """Compile what lies before and after attention; ``backend`` is torch.compile's.
+        """Compile the code before and after attention with ``torch.compile`` and the given ``backend``.
 
-        Shapes are free, since slices, windows and clips differ in length: the same code serves all blocks of a kind.
+        Shapes are dynamic, because slices, windows and clips differ in length: all blocks of a kind share the code.
         """
         for piece in ("_project", "_add"):
             setattr(self, piece, torch.compile(getattr(self, piece), dynamic=True, backend=backend))
@@ -179,9 +178,9 @@ class Block(nn.Module):
 
 
 class Rotary:
-    """Rotation of queries and keys by a token's row (first half of a head) and column (second half).
+    """Rotary position embedding over a token's row (first half of a head) and column (second half).
 
-    Positions start at 1, 0 being the class token's. Angles in float32.
+    Positions start at 1; 0 is the class token's. Angles are float32.
     """
 
     def __init__(self, positions: Tensor, head_dim: int) -> None:
@@ -193,30 +192,60 @@ class Rotary:
 
     @classmethod
     def inside_frame(cls, grid: tuple[int, int], head_dim: int, device: torch.device) -> Rotary:
-        """Each patch at its own place in a grid of (rows, columns)."""
+        """Positions for attention within a frame: each patch at its place in a grid of (rows, columns)."""
         rows, columns = (torch.arange(1, side + 1, device=device) for side in grid)
         patches = torch.cartesian_prod(rows, columns)
         return cls(torch.cat([patches.new_zeros(1, 2), patches]), head_dim)
 
     @classmethod
     def across_frames(cls, grid: tuple[int, int], head_dim: int, device: torch.device) -> Rotary:
-        """All patches at one place: between frames only patch and camera token are told apart."""
+        """Positions for attention across frames: all patches share one, so only patch and camera tokens differ."""
         positions = torch.ones(1 + grid[0] * grid[1], 2, device=device)
         positions[0] = 0
         return cls(positions, head_dim)
 
-    def turn(self, x: Tensor) -> Tensor:
-        """Rotate ``s n heads d``; the halves of an axis's share are the two coordinates of its planes."""
+    def rotate(self, x: Tensor) -> Tensor:
+        """Rotate ``s n heads d``; per axis, the two halves of the channels are the two coordinates of each plane."""
         first, second = rearrange(x.float(), "s n heads (way half d) -> half s n heads way d", way=2, half=2)
-        turned = torch.stack(
+        rotated = torch.stack(
             (first * self.cos - second * self.sin, second * self.cos + first * self.sin),
             dim=-2,
         )
-        return rearrange(turned, "s n heads way half d -> s n heads (way half d)").to(x.dtype)
+        return rearrange(rotated, "s n heads way half d -> s n heads (way half d)").to(x.dtype)
+
+
+def choose_reference(class_tokens: Tensor) -> int:
+    """Choose the reference view, to which all predictions are relative: the frame most typical of the clip.
+
+    Three measures are taken from the class tokens halfway through the frame-wise blocks: mean cosine similarity to the
+    other frames, length of the token, variance of the normalised token. Each is scaled to 0..1 over the clip, and the
+    frame closest to 0.5 in all three is chosen.
+
+    Args:
+        class_tokens: ``s c``, at least two frames.
+
+    Returns:
+        The frame's index.
+
+    Source: Depth Anything 3 (arXiv 2511.10647).
+    """
+    tokens = class_tokens.float()
+    lengths = tokens.norm(dim=-1)
+    directions = tokens / lengths[:, None]
+    # A frame's similarity to itself is 1 and carries no information.
+    similarity = ((directions @ directions.T).sum(dim=-1) - 1) / (len(tokens) - 1)
+    measures = torch.stack([similarity, lengths, directions.var(dim=-1)])
+    low, high = measures.amin(dim=-1, keepdim=True), measures.amax(dim=-1, keepdim=True)
+    return int(((measures - low) / (high - low + 1e-8) - 0.5).abs().sum(dim=0).argmin())
+
+
+def order_with_first(reference: int, count: int) -> Tensor:
+    """``count`` frame indices with the reference first and the others after it in order; argsort inverts it."""
+    return torch.tensor([reference, *(index for index in range(count) if index != reference)])
 
 
 class Backbone(nn.Module):
-    """See the module's docstring."""
+    """The vision transformer; see the module docstring."""
 
     def __init__(self, config: BackboneConfig, attend: Attend = attention) -> None:
         super().__init__()
@@ -233,13 +262,13 @@ class Backbone(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile the repeated block and leave the rest as it is, so that warm-up does not grow with depth."""
+        """Compile only the repeated block, so that warm-up does not grow with depth."""
         for block in self.blocks:
             assert isinstance(block, Block)
             block.compile_pieces(backend)
 
-    def tap(self, images: Tensor) -> Iterator[Tapped]:
-        """The ``out_layers`` of ``s 3 h w`` images, one after another, frames in the order they were given."""
+    def intermediate_layers(self, images: Tensor) -> Iterator[LayerFeatures]:
+        """Yield the features of each of the ``out_layers`` for ``s 3 h w`` images, frames in the order given."""
         grid = (images.shape[-2] // PATCH, images.shape[-1] // PATCH)
         head_dim = self.config.dim // self.config.heads
         start = self.config.alternate_from
@@ -254,7 +283,7 @@ class Backbone(nn.Module):
         for index, block in enumerate(self.blocks):
             if start is not None and index == start - 1 and len(x) > 2:
                 order = order_with_first(choose_reference(x[:, 0]), len(x))
-                x, restore = x[order], restoring(order)
+                x, restore = x[order], torch.argsort(order)
             if start is not None and index == start:
                 x[:, 0] = self.camera_token[0, 1].float()
                 x[0, 0] = self.camera_token[0, 0].float()
@@ -262,12 +291,12 @@ class Backbone(nn.Module):
             is_global = alternating and index % 2 == 1
             block(x, rotary=(across if is_global else inside) if alternating else None, across_frames=is_global)
             if alternating and not is_global:
-                # Blocks work in place: what the next, global one is about to overwrite is kept where it is tapped.
+                # Blocks work in place: copy the local features before the next, global block overwrites them.
                 local = x.clone() if index + 1 in self.config.out_layers else x
             if index in self.config.out_layers:
-                yield self._tapped(x, local if alternating else None, restore)
+                yield self._features(x, local if alternating else None, restore)
 
-    def _tapped(self, x: Tensor, local: Tensor | None, restore: Tensor | None) -> Tapped:
+    def _features(self, x: Tensor, local: Tensor | None, restore: Tensor | None) -> LayerFeatures:
         features = self.norm(x.to(self.norm.weight.dtype)).float()
         camera = x[:, 0]
         if local is not None:
@@ -275,10 +304,10 @@ class Backbone(nn.Module):
             camera = torch.cat([local[:, 0], camera], dim=-1)
         if restore is not None:
             features, camera = features[restore], camera[restore]
-        return Tapped(features[:, 1:], camera.clone())
+        return LayerFeatures(features[:, 1:], camera.clone())
 
     def _embed(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """``s (1 + rows columns) c`` float32 tokens with their positions added."""
+        """``s (1 + rows columns) c`` float32 tokens with the position embedding added."""
         size = max(1, SLICE_TOKENS // (grid[0] * grid[1]))
         dtype = self.patch_embed.weight.dtype
         patches = torch.cat(
@@ -288,18 +317,18 @@ class Backbone(nn.Module):
         return torch.cat([class_token, patches], dim=1) + self._positions(grid)
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
-        """The trained position table, resampled to this grid."""
+        """The trained position embedding, resampled to this grid."""
         table = self.pos_embed.float()
         if grid == (TRAINED_GRID, TRAINED_GRID):
             return table
         square = rearrange(table[:, 1:], "1 (i j) c -> 1 c i j", i=TRAINED_GRID)
-        # The networks were trained with tables resampled at a factor that is 0.1 patches too large.
+        # The networks were trained with embeddings resampled at a factor that is 0.1 patches too large.
         factors = [(side + 0.1) / TRAINED_GRID for side in grid]
         resampled = F.interpolate(square, scale_factor=factors, mode="bicubic")
-        assert resampled.shape[-2:] == grid, f"position table came out as {tuple(resampled.shape)}, expected {grid}"
+        assert resampled.shape[-2:] == grid, f"position embedding is {tuple(resampled.shape)}, expected {grid}"
         return torch.cat([table[:, :1], rearrange(resampled, "1 c i j -> 1 (i j) c")], dim=1)
 
 
 def _normed(norm: nn.LayerNorm, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """LayerNorm of a float32 stream, in float32 whatever the weights are, as input of a layer in ``dtype``."""
+    """LayerNorm in float32 whatever the precision of the weights; the result is cast to ``dtype``."""
     return F.layer_norm(x, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps).to(dtype)
