@@ -21,7 +21,6 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -32,7 +31,7 @@ from inspatio.storage import write_json
 from inspatio.types import ScaleKind
 
 FORMAT = "inspatio-manifest"
-VERSION = 1
+VERSION = 2
 MANIFEST_NAME = "manifest.json"
 PART_PATTERN = "manifest.part-*.json"
 
@@ -55,7 +54,10 @@ class _Record(BaseModel):
 
 
 class VideoFacts(_Record):
-    """What the container says of a readable video; sizes are upright."""
+    """The JSON form of `VideoInfo` (``media/video_info.py``) without its path, file size and frame index.
+
+    ``height`` and ``width`` are of the upright frame in pixels, ``duration`` is in seconds, ``rotation`` in degrees.
+    """
 
     height: int
     width: int
@@ -65,10 +67,9 @@ class VideoFacts(_Record):
     rotation: int
     has_audio: bool
     variable_frame_rate: bool
-
-    @property
-    def rate(self) -> Fraction:
-        return Fraction(self.frame_rate)
+    stored_height: int
+    stored_width: int
+    mirrored: bool
 
 
 class Source(_Record):
@@ -320,10 +321,20 @@ def _read(path: Path) -> _File:
     version = data.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise UserError(f"{path}: got version {version}, expected up to {VERSION}. Update inspatio.")
+    if version == 1:
+        _upgrade(data)
     try:
         return _File.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{path}: {_describe(error, data)}. {advice}") from error
+
+
+def _upgrade(data: dict[str, Any]) -> None:
+    """Turn a manifest of version 1 into one of version 2: its video facts lack fields, so they are dropped."""
+    data["version"] = 2
+    for clip in data.get("clips", []):
+        if isinstance(clip, dict) and isinstance(clip.get("source"), dict):
+            clip["source"].pop("video", None)
 
 
 def _describe(invalid: ValidationError, data: dict[str, Any]) -> str:

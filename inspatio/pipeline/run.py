@@ -24,7 +24,7 @@ from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import STAGES, StageName
 from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.stage import Stage, run_stage, status, statuses
-from inspatio.pipeline.workspace import PROBE, Workspace
+from inspatio.pipeline.workspace import PROBE, SOURCES_FOLDER, Workspace
 from inspatio.storage import folder_lock, remove_temporary
 
 _log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ def _prepare_work_folder(job: Job, locks: ExitStack) -> Workspace:
     """
     locks.enter_context(folder_lock(job.work_folder, wait=True, notice=_log.info))
     remove_temporary(job.work_folder, recursive=False)
-    remove_temporary(job.work_folder / "geometry")
+    for folder in ("geometry", SOURCES_FOLDER):
+        remove_temporary(job.work_folder / folder)
     workspace = Workspace.open(job)
     workspace.save("work")
     _introduce(job, workspace)

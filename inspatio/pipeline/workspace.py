@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inspatio.errors import ClipError, UsageError
-from inspatio.media import VideoInfo, list_videos, probe
+from inspatio.media import FrameIndex, VideoInfo, list_videos, probe
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import (
     STAGES,
@@ -26,6 +26,9 @@ from inspatio.pipeline.public_manifest import PublicClip, read_public
 
 PROBE = "probe"
 """The stage, before the first, in which a video that cannot be opened fails."""
+
+SOURCES_FOLDER = "sources"
+"""Where in the work folder the frame index of every video is kept."""
 
 
 class ClipState(Clip):
@@ -48,19 +51,19 @@ class Workspace:
     only by those that hold the run folder's (render, generate).
     """
 
-    def __init__(self, job: Job, work: Manifest, run: Manifest | None, states: list[ClipState]):
+    def __init__(self, job: Job, work: Manifest, run: Manifest | None):
         self.job = job
         self.work = work
         self.run = run
-        self._states = {state.id: state for state in states}
-        self._infos: dict[Path, VideoInfo] = {}
+        self._states: dict[str, ClipState] = {}
+        self._videos: dict[str, VideoInfo] = {}
 
     @classmethod
     def open(cls, job: Job) -> Workspace:
         """Read the input folder and the manifests of earlier runs; nothing is written.
 
-        Only a video whose content is new is probed. Errors of earlier runs are forgotten, except in a worker: there
-        they are errors of this job's earlier stages.
+        Only videos whose content is new are probed. A worker trusts what the main process has recorded: it reads no
+        video, and the errors it finds are those of the job's earlier stages.
 
         Raises:
             UsageError: no such folder, no video in it, two inputs of one name.
@@ -71,15 +74,17 @@ class Workspace:
         run = None
         if job.run_folder is not None:
             run = Manifest.open(job.run_folder, input=job.input_folder, work=job.work_folder, part=part)
-        states = []
+        workspace = cls(job, work, run)
         for clip_id, path, public in _inputs(job):
-            source, error = _source(path, work.get(clip_id), work.folder)
-            known = _known(clip_id, work, run)
+            clip, known = work.get(clip_id), _known(clip_id, work, run)
             if job.worker.is_alone:
-                known["error"] = None
-            known["error"] = known["error"] or error
-            states.append(ClipState(id=clip_id, path=path, source=source, public=public, **known))
-        return cls(job, work, run, states)
+                source, known["error"] = workspace._examine(clip_id, path, clip)
+            elif clip is not None:
+                source = clip.source
+            else:
+                continue  # a file that came after the main process had looked
+            workspace._states[clip_id] = ClipState(id=clip_id, path=path, source=source, public=public, **known)
+        return workspace
 
     @property
     def clips(self) -> list[ClipState]:
@@ -90,14 +95,31 @@ class Workspace:
         return [state for state in self.clips if state.error]
 
     def info(self, state: ClipState) -> VideoInfo:
-        """The clip's video, ready to be read; it is probed once in a process."""
-        if state.path not in self._infos:
-            self._infos[state.path] = probe(state.path)
-        return self._infos[state.path]
+        """The clip's video, ready to be read, as it was recorded when its content was new.
+
+        Raises:
+            ClipError: the file has changed since then.
+        """
+        if state.id not in self._videos:
+            index = FrameIndex.load(self._index_file(state.id), state.source.fingerprint)
+            record = {**state.video.model_dump(), "file_size": state.source.file_size}
+            try:
+                self._videos[state.id] = (
+                    probe(state.path) if index is None else VideoInfo.from_record(record, state.path, index)
+                )
+            except (ValueError, OSError) as error:
+                raise ClipError(f"{state.path}: changed during the run: {error}. Run again.") from error
+        return self._videos[state.id]
 
     def save(self, folder: FolderName) -> None:
-        """Write all clips to the work or the run manifest, and drop clips that are no longer in the input."""
+        """Write all clips to the work or the run manifest, and drop clips that are no longer in the input.
+
+        The frame indices of videos that were probed go into ``sources/`` of the work folder first.
+        """
         manifest = self._manifest(folder)
+        if folder == "work":
+            for clip_id, video in self._videos.items():
+                video.index.save(self._index_file(clip_id), self._states[clip_id].source.fingerprint)
         manifest.put(self._record(state, folder) for state in self.clips)
         manifest.keep_only(self._states)
 
@@ -116,6 +138,29 @@ class Workspace:
             self.run.merge_parts()
         for state in self.clips:
             self._states[state.id] = state.model_copy(update=_known(state.id, self.work, self.run))
+
+    def _examine(self, clip_id: str, path: Path, known: Clip | None) -> tuple[Source, ClipFailure | None]:
+        """The source record of a video, or why it cannot be read; probed only if its content is new."""
+        folder = self.work.folder
+        try:
+            size, content = path.stat().st_size, file_fingerprint(path)
+        except OSError as error:
+            broken = Source(fingerprint="", path=relative(path, folder), file_size=0)
+            return broken, ClipFailure(stage=PROBE, message=f"{path}: cannot be read ({error.strerror})")
+        source = Source(fingerprint=content, path=relative(path, folder), file_size=size)
+        facts = known.source.video if known and known.source.fingerprint == content else None
+        if facts and FrameIndex.load(self._index_file(clip_id), content) is not None:
+            return source.model_copy(update={"video": facts}), None
+        try:
+            video = self._videos[clip_id] = probe(path)
+        except ClipError as error:
+            return source, ClipFailure(stage=PROBE, message=str(error))
+        record = video.to_record()
+        record.pop("file_size")  # which the source has, also where it is no readable video
+        return source.model_copy(update={"video": VideoFacts(**record)}), None
+
+    def _index_file(self, clip_id: str) -> Path:
+        return self.work.folder / SOURCES_FOLDER / f"{clip_id}.npz"
 
     def _put(self, clip_id: str, folder: FolderName, changes: dict[str, Any]) -> None:
         state = self._states[clip_id] = self._states[clip_id].model_copy(update=changes)
@@ -172,30 +217,3 @@ def clip_ids(paths: Sequence[Path]) -> list[str]:
             first = paths[ids.index(clip_id)]
             raise UsageError(f"two clips have the name {clip_id}: {first} and {paths[index]}. Rename one.")
     return ids
-
-
-def _source(path: Path, known: Clip | None, folder: Path) -> tuple[Source, ClipFailure | None]:
-    """The source record of a video and, where it cannot be read, why."""
-    try:
-        size, content = path.stat().st_size, file_fingerprint(path)
-    except OSError as error:
-        broken = Source(fingerprint="", path=relative(path, folder), file_size=0)
-        return broken, ClipFailure(stage=PROBE, message=f"{path}: cannot be read ({error.strerror})")
-    source = Source(fingerprint=content, path=relative(path, folder), file_size=size)
-    if known and known.source.fingerprint == content and known.source.video:
-        return source.model_copy(update={"video": known.source.video}), None
-    try:
-        info = probe(path)
-    except ClipError as error:
-        return source, ClipFailure(stage=PROBE, message=str(error))
-    facts = VideoFacts(
-        height=info.size[0],
-        width=info.size[1],
-        frame_count=info.frame_count,
-        frame_rate=f"{info.frame_rate.numerator}/{info.frame_rate.denominator}",
-        duration=info.duration,
-        rotation=info.rotation,
-        has_audio=info.has_audio,
-        variable_frame_rate=info.variable_frame_rate,
-    )
-    return source.model_copy(update={"video": facts}), None

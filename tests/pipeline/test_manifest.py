@@ -32,6 +32,9 @@ def make_clip(clip_id: str, text: str = "a room") -> Clip:
         rotation=0,
         has_audio=False,
         variable_frame_rate=False,
+        stored_height=480,
+        stored_width=832,
+        mirrored=False,
     )
     return Clip(
         id=clip_id,
@@ -63,7 +66,7 @@ def edit(folder, change) -> None:
     path.write_text(json.dumps(data))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(clip_id=st.text(min_size=1), text=st.text())
 def test_what_is_written_comes_back(tmp_path_factory, clip_id, text):
     folder = tmp_path_factory.mktemp("any")
@@ -129,7 +132,7 @@ def test_a_block_that_leads_out_of_the_folder_is_refused(folder, path):
 
 
 def test_a_folder_of_another_input_is_refused(folder, tmp_path):
-    with pytest.raises(UserError, match="holds the results of"):
+    with pytest.raises(UserError, match="another input"):
         Manifest.open(folder, input=tmp_path)
 
 
@@ -163,7 +166,7 @@ def test_kill_minus_nine_while_writing_leaves_a_whole_manifest(folder):
         "    i += 1; m.put(make_clip('one', 'x' * (i * 997 % 20000)))\n"
     )
     here = str(__import__("pathlib").Path(__file__).parent)
-    for delay in (0.01, 0.033, 0.08):
+    for delay in (0.01, 0.05):
         arguments = [sys.executable, "-c", program, str(folder), str(folder.parent / "in"), here]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
