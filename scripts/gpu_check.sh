@@ -51,7 +51,7 @@ bench() { # name, arguments...
     tail -n 1 "$out/$name.log" > "$out/$name.json"
 }
 
-step attention 60 "$python" -m pytest tests/test_attention.py
+step attention 60 "$python" -m pytest tests/models/test_attention.py
 step parity_float32 60 "$python" scripts/parity.py --golden tests/golden --device cuda
 step parity_bfloat16 60 "$python" scripts/parity.py --golden tests/golden --device cuda --dtype bfloat16
 

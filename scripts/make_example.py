@@ -4,7 +4,7 @@
 
 The geometry folder holds cameras.json and depth.mkv (inverse depth, half the video's size: as coarse as an estimator's
 would be). Everything is deterministic: made again, the geometry has the same bytes and the video was encoded from the
-same pixels. The scene itself, and what it looks like from anywhere else, is in example_scene.py.
+same pixels. The scene itself is inspatio/evaluation/synthetic_room/scene.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from tqdm import tqdm
 
 from inspatio.cameras.camera_file import CameraFile
-from inspatio.evaluation.synthetic_room import scene as scene
+from inspatio.evaluation.synthetic_room import scene
 from inspatio.geometry.depth_video import DEPTH_VIDEO_FILE, write_depth_video
 from inspatio.geometry.store import CAMERAS_FILE
 from inspatio.storage import atomic_file

@@ -1,0 +1,1 @@
+"""How near results come to the truth: measures of images, depth, cameras and flicker, and scenes that know it."""

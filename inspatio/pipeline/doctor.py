@@ -16,7 +16,7 @@ from inspatio.models.checkpoints import DOWNLOAD, needs
 PACKAGES = ("torch", "transformers", "numpy", "numba", "av", "opencv-python-headless")
 OPTIONAL = {
     "flash-attn": "faster attention on NVIDIA GPUs: pip install -e '.[flash]'",
-    "scikit-image": "scripts/evaluate_example.py: pip install -e '.[evaluation]'",
+    "scikit-image": "scripts/evaluate.py: pip install -e '.[evaluation]'",
 }
 
 

@@ -1,7 +1,7 @@
 """The example scene: a living room with a ball that bounces through it, and the camera that films it.
 
 It knows the truth: :func:`true_view` and :func:`true_depth` give what any camera would see at any moment of the clip,
-so that renders and generated videos can be measured (``evaluate_example.py``). Room coordinates are x right, y into
+so that renders and generated videos can be measured (``measure.py``). Room coordinates are x right, y into
 the room, z up, metres; the world, as everywhere in the project, is the first camera's OpenCV frame.
 """
 
