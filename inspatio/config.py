@@ -6,7 +6,7 @@ names into implementations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -14,9 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from inspatio.errors import UsageError
+from inspatio.locations import in_home, shipped
 
-CONFIG_FOLDERS = (Path("configs"), Path(__file__).resolve().parent.parent / "configs")
-"""Where profiles are looked for: the current folder's, then the project's."""
+CONFIG_FOLDERS = (Path("configs"), shipped("configs"))
+"""Where profiles are looked for: the current folder's ``configs/``, then the shipped ones."""
 
 DEFAULT_PROFILE = "inference_1.3b"
 
@@ -118,7 +119,7 @@ def find_profile(name: str) -> Path:
 
 
 def load_profile(path: Path) -> Profile:
-    """The profile in a YAML file; what it leaves out has the default.
+    """Load a profile from a YAML file; what it leaves out has the default, and its paths become absolute.
 
     Raises:
         UsageError: the file is missing or not YAML, a key is unknown, or a value has the wrong type.
@@ -140,4 +141,25 @@ def load_profile(path: Path) -> Profile:
     except YAMLError as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     assert isinstance(profile, Profile), f"OmegaConf gave {type(profile)}"
-    return profile
+    return _at_home(profile)
+
+
+def _at_home(profile: Profile) -> Profile:
+    """The profile with absolute paths: those in a profile are relative to ``locations.home()``."""
+    caption, geometry, generator = profile.caption, profile.geometry, profile.generator
+    metric = geometry.metric_path
+    return replace(
+        profile,
+        caption=replace(caption, model_path=str(in_home(caption.model_path))),
+        geometry=replace(
+            geometry,
+            model_path=str(in_home(geometry.model_path)),
+            metric_path=None if metric is None else str(in_home(metric)),
+        ),
+        generator=replace(
+            generator,
+            checkpoint_path=str(in_home(generator.checkpoint_path)),
+            wan_path=str(in_home(generator.wan_path)),
+            tae_checkpoint_path=str(in_home(generator.tae_checkpoint_path)),
+        ),
+    )

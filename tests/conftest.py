@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from support.clips import write_clip
 from tiny import florence
 
 from inspatio.captioning.florence import Florence2Captioner
+from inspatio.locations import HOME_VARIABLE
 from inspatio.types import Image
 
 # Tiny networks are too small to share out: threads that wait for each other only cost time.
@@ -28,10 +29,19 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Weights that lie in the checkout are not looked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> Path:
     """An empty folder to work in, with the tiny checkpoints where the profile looks for them, and one clip."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/tiny").symlink_to(checkpoints)
     write_clip(tmp_path / "clips/one.mp4", count=14)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "inspatio"
 
 LEVELS = [
     {"types", "errors"},
-    {"storage"},
+    {"storage", "locations"},
     {"config"},
     {"cameras", "media", "models"},
     {"scene"},

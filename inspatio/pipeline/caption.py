@@ -17,7 +17,7 @@ from inspatio.captioning.captions import FLAG_MEANINGS, Caption, Captioner
 from inspatio.captioning.sidecar import read_sidecar
 from inspatio.errors import ClipError
 from inspatio.media import VideoInfo, VideoReader
-from inspatio.pipeline.licenses import weights_in_use
+from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.manifest import CaptionResult, StageResult, fingerprint
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace

@@ -24,6 +24,7 @@ ABOUT = {
     "geometry": "stage 2a: depth and cameras of every clip",
     "render": "stage 2b: every clip along the trajectory, and where it has holes",
     "generate": "stage 3: the novel-view videos",
+    "download": "published weights, after showing their sizes and licences",
     "licenses": "which weights are used, and under what terms",
     "doctor": "what this machine and these checkpoints can do, and what is missing",
 }
@@ -49,6 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of every command."""
+    from inspatio.pipeline import download
     from inspatio.pipeline.options import STAGE_OPTIONS, add_options
 
     parser = _Parser(prog="inspatio", description="The same scene, seen from a new camera.", epilog=EPILOG)
@@ -59,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=about, description=f"{name}: {about}", epilog=epilog)
         if name in STAGE_OPTIONS:
             add_options(command, name)
+        elif name == "download":
+            download.add_options(command)
         else:
             only = "this profile only (doctor then predicts its GPU memory too)"
             command.add_argument("--profile", metavar="NAME", help=only)
@@ -88,13 +92,17 @@ def _dispatch(argv: list[str]) -> int:
     parser = make_parser()
     # A worker gets the whole command line of the run that started it and takes what its stage knows.
     arguments = parser.parse_known_args(argv)[0] if LOCK_HELD in os.environ else parser.parse_args(argv)
+    if arguments.command == "download":
+        from inspatio.pipeline.download import download
+
+        return download(arguments)
     if arguments.command in ("doctor", "licenses"):
         from inspatio.config import find_profile, load_profile, profile_names
 
         names = [arguments.profile] if arguments.profile else profile_names()
         profiles = [load_profile(find_profile(name)) for name in names]
         if arguments.command == "licenses":
-            from inspatio.pipeline.licenses import print_licenses
+            from inspatio.pipeline.doctor import print_licenses
 
             return print_licenses(profiles)
         from inspatio.pipeline.doctor import examine

@@ -1,4 +1,7 @@
-"""`inspatio doctor`: what this machine and these checkpoints can do, what is missing, and the exact next command."""
+"""Report what this machine can do with which weights, and their licences: `inspatio doctor`, `inspatio licenses`.
+
+Every profile gets the exact next command: the download where weights are missing, else a first run.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from pathlib import Path
 
 from inspatio.config import Profile
 from inspatio.errors import UserError
-from inspatio.models.checkpoints import DOWNLOAD, needs
+from inspatio.locations import HOME_VARIABLE, home, shown
+from inspatio.models.checkpoints import advice, checkpoint_of, needs
 
+PLATFORMS = "Linux, Python 3.11 to 3.13, NVIDIA GPU or CPU (macOS and Windows under WSL: not tested)"
 PACKAGES = ("torch", "transformers", "numpy", "numba", "av", "opencv-python-headless")
 OPTIONAL = {
     "flash-attn": "faster attention on NVIDIA GPUs: pip install -e '.[flash]'",
@@ -21,9 +26,9 @@ OPTIONAL = {
 
 
 def examine(profiles: list[Profile]) -> int:
-    """Print the report; the exit code says whether any of the profiles can run (0) or none (1).
+    """Print the report of `inspatio doctor`; the exit code is 0 if any of the profiles can run, else 1.
 
-    A profile that is looked at alone has its memory predicted too, which takes some seconds.
+    Memory is predicted for a single profile only, since that takes some seconds.
     """
     print("\n".join([*_machine(), "", *_packages(), ""]))
     ready = []
@@ -35,6 +40,19 @@ def examine(profiles: list[Profile]) -> int:
     return 0 if ready else 1
 
 
+def print_licenses(profiles: list[Profile]) -> int:
+    """Print the report of `inspatio licenses`."""
+    for profile in profiles:
+        lines = [f"profile {profile.name}"]
+        for need in needs(profile):
+            status = "missing" if need.missing else "in place"
+            lines.append(f"  {need.stage:>8}: {need.what} at {shown(need.path)} ({status}): {need.license}")
+        if len(lines) == 1:
+            lines.append("  no weights, nothing but this program (Apache-2.0)")
+        print("\n".join(lines))
+    return 0
+
+
 def _machine() -> list[str]:
     import torch
 
@@ -44,6 +62,8 @@ def _machine() -> list[str]:
         f"  {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores, {pages * page / 2**30:.0f} GiB memory, "
         f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free on this disk",
+        f"  supported: {PLATFORMS}",
+        f"  weights are looked for in {home() / 'checkpoints'} (set {HOME_VARIABLE} for another place)",
     ]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -67,21 +87,20 @@ def _packages() -> list[str]:
 def _profile(profile: Profile, *, predict: bool) -> tuple[list[str], bool]:
     missing = [(need, path) for need in needs(profile) for path in need.missing]
     lines = [f"profile {profile.name}: {'ready' if not missing else 'weights are missing'} ({profile.description})"]
-    lines += [f"  {need.stage}: {need.what}: no {path}" for need, path in missing]
+    lines += [f"  {need.stage}: {need.what}: missing {shown(path)}" for need, path in missing]
     if predict and profile.generator.backend == "causal":
         lines += _memory(profile)
     if missing:
-        lines.append(f"  next: {DOWNLOAD} --profile {profile.name}")
+        lines.append(f"  next: {advice(profile)}")
     else:
         lines.append(
-            f"  next: bash run_pipeline.sh --profile {profile.name} --input_dir examples "
-            "--traj_txt_path traj/x_y_circle_cycle.txt"
+            f"  next: inspatio run --profile {profile.name} --input_dir FOLDER_OF_VIDEOS --traj_txt_path orbit_left"
         )
     return lines, not missing
 
 
 def _memory(profile: Profile) -> list[str]:
-    """The device memory that generating needs, predicted from the config, as it is and with the leaner options."""
+    """Predict the device memory of generating, with the profile's options and with leaner ones."""
     from inspatio.generation.inspatio_world.loading import read_dit_config
     from inspatio.generation.inspatio_world.memory_estimate import estimate_memory
     from inspatio.models.wan.dit import PUBLISHED
@@ -89,8 +108,11 @@ def _memory(profile: Profile) -> list[str]:
     config = profile.generator
     try:
         network = read_dit_config(config)
-    except UserError:  # not downloaded yet; the file's name says which of the published sizes it is
-        network = PUBLISHED[5120 if "14b" in config.checkpoint_path.lower() else 1536]
+    except UserError:  # not downloaded yet; its folder's name says which of the published networks it is
+        row = checkpoint_of(Path(config.checkpoint_path))
+        if row is None or row.width is None:
+            return ["  memory to generate: not predicted, the size of this network is not known yet"]
+        network = PUBLISHED[row.width]
     leaner = {
         "as it is": config,
         "--use_tae": replace(config, encoder="taehv", decoder="taehv"),

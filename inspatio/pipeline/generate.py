@@ -16,8 +16,8 @@ from inspatio.generation.base import BLOCK_FRAMES, Generator, Session
 from inspatio.generation.inspatio_world.frames import Download
 from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.media.fit import Fit
+from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.distributed import ProcessGroup
-from inspatio.pipeline.licenses import weights_in_use
 from inspatio.pipeline.manifest import OutputResult, StageResult, fingerprint
 from inspatio.pipeline.scenes import open_clip
 from inspatio.pipeline.stage import Stage

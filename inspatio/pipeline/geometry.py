@@ -13,7 +13,7 @@ from inspatio.export.report import write_report
 from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import load_geometry
 from inspatio.media import VideoReader
-from inspatio.pipeline.licenses import weights_in_use
+from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.manifest import GeometryResult, StageResult, fingerprint
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace

@@ -12,6 +12,7 @@ from inspatio.cameras.trajectory import Direction, Trajectory, load_trajectory
 from inspatio.captioning.sidecar import fixed_caption
 from inspatio.config import DEFAULT_PROFILE, Profile, find_profile, load_profile
 from inspatio.errors import UsageError
+from inspatio.locations import find_trajectory
 from inspatio.pipeline.distributed import Worker
 from inspatio.pipeline.public_manifest import PUBLIC_NAME
 from inspatio.types import FitMode
@@ -91,6 +92,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
     work_folder: Path = given["work_folder"] or OUTPUT_ROOT / name
 
     path: Path | None = given.get("traj_txt_path")
+    path = path and find_trajectory(path)
     run_folder = None
     if path is not None:
         run_folder = given["output_folder"] or work_folder / path.stem

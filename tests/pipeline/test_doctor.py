@@ -1,6 +1,7 @@
 """Doctor and licences: what is missing, the next command, and exit codes that scripts can use."""
 
 import pytest
+from support.paths import ROOT
 
 from inspatio.config import profile_names
 from inspatio.pipeline.cli import main
@@ -12,8 +13,8 @@ def test_doctor_names_what_is_missing_and_the_next_command(tmp_path, monkeypatch
     text = capsys.readouterr().out
     assert all(f"profile {name}" in text for name in profile_names())
     assert "profile preview: ready" in text
-    assert "no checkpoints/InSpatio-World-1.3B/InSpatio-World-1.3B.safetensors" in text
-    assert "next: bash scripts/download.sh --profile inference_1.3b" in text
+    assert "missing checkpoints/InSpatio-World-1.3B/InSpatio-World-1.3B.safetensors" in text
+    assert f"next: bash {ROOT}/scripts/download.sh --profile inference_1.3b" in text
 
 
 def test_a_profile_alone_decides_the_exit_code_and_has_its_memory_predicted(tmp_path, monkeypatch, capsys):

@@ -20,6 +20,7 @@ from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions, Prompts
 from inspatio.models.attention import attend_from_environment
+from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE, how_to_get
 from inspatio.models.wan import taehv
 from inspatio.models.wan import vae as wan_vae
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
@@ -34,8 +35,6 @@ VERSION = 1
 """Raised when the same weights and inputs would give other frames."""
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp8": torch.bfloat16}
-TEXT_WEIGHTS = "models_t5_umt5-xxl-enc-bf16.pth"
-VAE_WEIGHTS = "Wan2.1_VAE.pth"
 CODECS = ("wan", "taehv")
 
 
@@ -49,7 +48,7 @@ def describe_causal(config: GeneratorConfig) -> dict[str, Any]:
         "backend": "causal",
         "version": VERSION,
         "weights": weights_fingerprint(Path(config.checkpoint_path)),
-        "text_encoder": weights_fingerprint(Path(config.wan_path) / TEXT_WEIGHTS),
+        "text_encoder": weights_fingerprint(Path(config.wan_path) / WAN_TEXT_ENCODER),
         "encoder": [config.encoder, weights_fingerprint(codec_path(config, config.encoder))],
         "decoder": [config.decoder, weights_fingerprint(codec_path(config, config.decoder))],
         "precision": config.precision,
@@ -159,7 +158,7 @@ def read_dit_config(config: GeneratorConfig) -> DiTConfig:
         return _read_json(shared)
     raise MissingWeightsError(
         f"no config.json beside {checkpoint} nor in {config.wan_path}: the network's size is read from it; "
-        "get it with scripts/download.sh Wan2.1-T2V-1.3B"
+        f"{how_to_get('Wan2.1-T2V-1.3B')}"
     )
 
 
@@ -194,7 +193,7 @@ def codec_path(config: GeneratorConfig, name: str) -> Path:
     """
     if name not in CODECS:
         raise UsageError(f"encoder or decoder {name!r} is not known; expected one of {', '.join(CODECS)}")
-    return Path(config.wan_path) / VAE_WEIGHTS if name == "wan" else Path(config.tae_checkpoint_path)
+    return Path(config.wan_path) / WAN_VAE if name == "wan" else Path(config.tae_checkpoint_path)
 
 
 def precision_dtype(precision: str) -> torch.dtype:

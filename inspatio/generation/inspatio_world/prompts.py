@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 
 from inspatio.errors import MissingWeightsError
+from inspatio.models.checkpoints import how_to_get
 from inspatio.models.wan.text_encoder import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -77,7 +78,7 @@ class PromptCache:
             if not embeddings.isfinite().all():
                 raise MissingWeightsError(
                     f"{self.wan_folder / WEIGHTS_FILE}: gives NaN or infinite embeddings; its weights are damaged. "
-                    "Get it again: scripts/download.sh Wan2.1-T2V-1.3B"
+                    f"{how_to_get('Wan2.1-T2V-1.3B')}"
                 )
             with atomic_file(self.path(prompt)) as part:
                 save_file({_KEY: embeddings.cpu().contiguous()}, part, metadata={"prompt": prompt})

@@ -41,6 +41,7 @@ from inspatio.geometry.depth_anything3.windows import (
     WindowedInference,
 )
 from inspatio.geometry.store import GeometryWriter
+from inspatio.locations import download_command
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.attention import Attend, attention
 from inspatio.models.depth_anything3.checkpoint import ModelFolder, open_folder
@@ -304,7 +305,7 @@ def _note_unknown(share: float, notes: Notes) -> None:
     if share == 1:
         raise ClipError(
             "Depth Anything 3 gave no finite depth for any pixel. The weights are damaged: download them again "
-            "(scripts/download.sh DA3)"
+            f"({download_command('DA3')})"
         )
     if share:
         notes.messages.append(f"{share:.1%} of the depth values were not numbers and count as unknown")

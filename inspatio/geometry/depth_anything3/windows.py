@@ -23,6 +23,7 @@ from inspatio.errors import ClipError
 from inspatio.geometry.depth_anything3 import metric
 from inspatio.geometry.depth_anything3.buffers import DiskBuffer, FrameBuffer
 from inspatio.geometry.depth_anything3.stitching import Stitcher, View
+from inspatio.locations import download_command
 from inspatio.models.depth_anything3.backbone import PATCH
 from inspatio.models.depth_anything3.heads import FRAMES_AT_ONCE, HeadConfig
 from inspatio.models.depth_anything3.network import (
@@ -199,7 +200,7 @@ class WindowedInference:
         if not (np.isfinite(poses).all() and np.isfinite(intrinsics).all()):
             raise ClipError(
                 "Depth Anything 3 predicted camera poses that are not numbers, expected finite ones. The weights are "
-                "damaged: download them again (scripts/download.sh DA3)"
+                f"damaged: download them again ({download_command('DA3')})"
             )
         return View(_valid_depth(found.depth), found.confidence.cpu().numpy(), intrinsics, orthonormalised(poses))
 

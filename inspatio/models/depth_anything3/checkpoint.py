@@ -28,6 +28,7 @@ import torch
 
 from inspatio.errors import MissingWeightsError
 from inspatio.models.attention import Attend, attention
+from inspatio.models.checkpoints import License, depth_anything_license, how_to_get
 from inspatio.models.depth_anything3.backbone import BackboneConfig
 from inspatio.models.depth_anything3.heads import HeadConfig
 from inspatio.models.depth_anything3.network import DepthNetwork, NetworkConfig, SingleKind
@@ -59,29 +60,22 @@ _BRANCHES = ("da3.", "da3_metric.")
 
 
 @dataclass(frozen=True)
-class License:
-    """Licence of a set of weights."""
-
-    name: str
-    url: str
-    commercial: bool
-
-
-@dataclass(frozen=True)
 class Model:
     """A published model: one network, or an any-view and a metric network."""
 
     name: str
     networks: tuple[NetworkConfig, ...]
-    license: License
+
+    @property
+    def license(self) -> License:
+        """The terms of its weights, from the table of checkpoints."""
+        license = depth_anything_license(self.name)
+        assert license is not None, f"{self.name} has no row in models/checkpoints.py"
+        return license
 
     @property
     def kind(self) -> SingleKind | Literal["nested"]:
         return "nested" if len(self.networks) == 2 else self.networks[0].kind
-
-
-APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial=True)
-NON_COMMERCIAL = License("CC BY-NC 4.0", "https://creativecommons.org/licenses/by-nc/4.0/", commercial=False)
 
 
 def _any_view(
@@ -109,16 +103,16 @@ _TINY_METRIC = NetworkConfig(
 MODELS = {
     model.name: model
     for model in (
-        Model("da3nested-giant-large", (_GIANT, _single_frame("metric")), NON_COMMERCIAL),
-        Model("da3-giant", (_GIANT,), NON_COMMERCIAL),
-        Model("da3-large", (_LARGE,), NON_COMMERCIAL),
-        Model("da3-base", (_BASE,), APACHE),
-        Model("da3-small", (_SMALL,), APACHE),
-        Model("da3metric-large", (_single_frame("metric"),), APACHE),
-        Model("da3mono-large", (_single_frame("mono"),), APACHE),
-        Model("da3nested-tiny", (_TINY, _TINY_METRIC), APACHE),
-        Model("da3-tiny", (_TINY,), APACHE),
-        Model("da3metric-tiny", (_TINY_METRIC,), APACHE),
+        Model("da3nested-giant-large", (_GIANT, _single_frame("metric"))),
+        Model("da3-giant", (_GIANT,)),
+        Model("da3-large", (_LARGE,)),
+        Model("da3-base", (_BASE,)),
+        Model("da3-small", (_SMALL,)),
+        Model("da3metric-large", (_single_frame("metric"),)),
+        Model("da3mono-large", (_single_frame("mono"),)),
+        Model("da3nested-tiny", (_TINY, _TINY_METRIC)),
+        Model("da3-tiny", (_TINY,)),
+        Model("da3metric-tiny", (_TINY_METRIC,)),
     )
 }
 """By the ``model_name`` of config.json."""
@@ -170,7 +164,7 @@ def open_folder(path: Path) -> ModelFolder:
         what = "no such folder" if not path.is_dir() else f"no {CONFIG_FILE} in it"
         raise MissingWeightsError(
             f"{path}: {what}; expected a Depth Anything 3 folder with {CONFIG_FILE} and {WEIGHTS_FILE}. "
-            "Get one: scripts/download.sh DA3"
+            f"{how_to_get('DA3')}"
         )
     try:
         name = json.loads(config.read_text(encoding="utf-8"))["model_name"]

@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig
 
 from inspatio.errors import MissingWeightsError
+from inspatio.models.checkpoints import how_to_get
 from inspatio.models.florence2 import original
 from inspatio.models.florence2.image import ImageFormat
 from inspatio.models.weights import load_state, load_strict, weights_path
@@ -42,7 +43,6 @@ _TEXT_FIELDS: dict[str, type] = dict.fromkeys(
 )
 _FACTS = {"activation_function": "gelu", "scale_embedding": False, "qkv_bias": True, "mlp_ratio": 4.0}
 _EMBEDDING_MULTIPLE = 64
-_GET_IT = "Get it: scripts/download.sh Florence-2-large"
 _TIED = (
     "model.language_model.shared.weight",
     "model.language_model.encoder.embed_tokens.weight",
@@ -76,8 +76,8 @@ class FlorenceFolder:
         """
         if not path.is_dir():
             raise MissingWeightsError(
-                f"{path}: no such folder (looked for it at {path.absolute()}), expected Florence-2. {_GET_IT}, "
-                "or caption the clips yourself with <clip>.txt files"
+                f"{path}: no such folder (looked for it at {path.absolute()}), expected Florence-2. "
+                f"Caption the clips yourself with <clip>.txt files, or: {how_to_get('Florence-2-large')}"
             )
         source = path / "config.json"
         fields = _read_json(source)
@@ -243,7 +243,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MissingWeightsError(
-            f"{path}: cannot be read ({error.strerror or error}), expected a Florence-2 folder. {_GET_IT}"
+            f"{path}: cannot be read ({error.strerror or error}), expected a Florence-2 folder. "
+            f"{how_to_get('Florence-2-large')}"
         ) from error
     except ValueError as error:
         raise MissingWeightsError(f"{path}: is no JSON ({error}). Get the folder again") from error
@@ -254,7 +255,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_tokenizer(path: Path) -> Tokenizer:
     if not path.is_file():
-        raise MissingWeightsError(f"{path}: no such file, expected Florence-2's tokenizer. {_GET_IT}")
+        raise MissingWeightsError(
+            f"{path}: no such file, expected Florence-2's tokenizer. {how_to_get('Florence-2-large')}"
+        )
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific

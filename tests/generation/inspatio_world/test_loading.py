@@ -20,12 +20,11 @@ from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.loading import (
-    TEXT_WEIGHTS,
-    VAE_WEIGHTS,
     describe_causal,
     load_causal,
     read_dit_config,
 )
+from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.models.wan.dit import PUBLISHED, CausalDiT
 from inspatio.models.wan.offload import offload_layers, resident
 from inspatio.models.wan.optimize import compile_layers, quantise_fp8, why_no_fp8
@@ -44,9 +43,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GeneratorConfig:
     wan.mkdir()
     save_file({f"model.{key}": value for key, value in make_dit().state_dict().items()}, root / "world.safetensors")
     (wan / "config.json").write_text(json.dumps({**asdict(TINY), "in_dim": 16, "model_type": "t2v"}))
-    torch.save({"embedding": torch.zeros(1)}, wan / TEXT_WEIGHTS)
+    torch.save({"embedding": torch.zeros(1)}, wan / WAN_TEXT_ENCODER)
     for path, parts in (
-        (wan / VAE_WEIGHTS, (WanEncoder(8), WanDecoder(8))),
+        (wan / WAN_VAE, (WanEncoder(8), WanDecoder(8))),
         (root / "tae.pth", (TaeEncoder(8), TaeDecoder(8))),
     ):
         for part in parts:

@@ -11,13 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import download
 import pytest
 from support.paths import ROOT
 
-from inspatio.config import find_profile, load_profile
-from inspatio.models.checkpoints import needs
-from inspatio.models.weights import DOWNLOADS
+from inspatio.models.checkpoints import CHECKPOINTS, MIT, Checkpoint, WeightFile
+from inspatio.pipeline import download
 
 BIG = bytes(range(256)) * 4000
 
@@ -76,9 +74,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(download, "HUB", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setitem(
-        download.WEIGHTS, "DA3", download.Weights("a test", "MIT", "someone/DA3", ("config.json", "model.*", "*.py"))
-    )
+    files = tuple(WeightFile(name) for name in ("config.json", "model.*", "*.py"))
+    row = Checkpoint("DA3", "da3", "a test", "", MIT, files, repository="someone/DA3")
+    monkeypatch.setitem(CHECKPOINTS, "DA3", row)
     yield hub
     server.shutdown()
 
@@ -121,7 +119,7 @@ def test_continues_where_it_broke_off(hub: Hub, tmp_path: Path, capsys: pytest.C
 def test_a_wrong_checksum_leaves_nothing(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hub.oid = "0" * 64
     assert download.main(["DA3", "--yes", "--folder", str(tmp_path)]) == 1
-    assert "the checksum is wrong" in capsys.readouterr().err
+    assert "SHA-256 mismatch" in capsys.readouterr().err
     assert not list((tmp_path / "DA3").glob("model*"))
 
 
@@ -153,41 +151,15 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "cannot be reached" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("profile", [name for name in download.PROFILES if name.startswith("inference")])
-def test_a_profile_gets_all_it_needs(profile: str) -> None:
-    """Every file that the profile reads is among those fetched for it, where it looks for it."""
-    folder = Path("checkpoints")
-    fetched = [
-        file.path for name in download.PROFILES[profile] for file in download.describe(name, folder, ask_hub=False)
-    ]
-    for need in needs(load_profile(find_profile(profile))):
-        if "14B" in str(need.path):
-            assert profile in download.NOTES  # not published: said so
-            continue
-        for group in need.names or (("",),):
-            wanted = [need.path / name for name in group]
-            assert any(w == f or w in f.parents or f.match(str(w)) for w in wanted for f in fetched) or any(
-                w.match(str(f)) for w in wanted for f in fetched
-            ), wanted
-
-
-def test_every_profile_is_known() -> None:
-    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} <= download.PROFILES.keys()
-
-
-def test_names_in_messages_can_be_downloaded() -> None:
-    """What ``weights.py`` tells a user to download exists here."""
-    assert set(DOWNLOADS) <= download.WEIGHTS.keys()
-
-
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (["--profile", "inference_1.3b", "--dry_run"], 0, "NOT FOR COMMERCIAL USE"),
         (["taehv", "--dry_run", "--folder", "elsewhere"], 0, "elsewhere/taehv/taew2_1.pth"),
         (["--profile", "preview"], 0, "needs no weights"),
+        (["InSpatio-World-14B"], 0, "no public source is known"),
         (["nonsense"], 2, "no weights named nonsense"),
-        ([], 2, "say what to get"),
+        ([], 2, "give names, or --profile"),
         (["--profile", "nonsense"], 2, "inference_1.3b"),
     ],
 )
