@@ -125,7 +125,7 @@ def test_missing_tokenizer(tmp_path: Path) -> None:
 
 def test_damaged_tokenizer(wan_folder: Path, tmp_path: Path) -> None:
     folder = with_tokenizer(wan_folder, tmp_path, (wan_folder / TOKENIZER_FILE).read_text()[:500])
-    with pytest.raises(MissingWeightsError, match="is no tokenizer"):
+    with pytest.raises(MissingWeightsError, match="not a tokenizer"):
         load_tokenizer(folder)
 
 
