@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from inspatio.cameras.controls import Controls
-from inspatio.cameras.trajectory import Direction, Trajectory, load_trajectory
+from inspatio.cameras.formats import Direction, load_trajectory
+from inspatio.cameras.trajectory import Trajectory
 from inspatio.captioning.sidecar import fixed_caption
 from inspatio.config import DEFAULT_PROFILE, Profile, find_profile, load_profile
 from inspatio.errors import UsageError

@@ -17,7 +17,7 @@ import torch
 
 from benches.measure import Bench, peak_memory, seconds_of
 from inspatio.cameras.controls import Controls, bounce
-from inspatio.cameras.trajectory import load_trajectory
+from inspatio.cameras.formats import load_trajectory
 from inspatio.generation.preview.session import PreviewGenerator, PreviewSession
 from inspatio.geometry.imported import FilesGeometry, GeometryDepth, load_geometry
 from inspatio.media import VideoReader, probe

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from support.paths import ROOT
 
 from inspatio.cameras import poses as cameras
-from inspatio.cameras.trajectory import MatrixTrajectory, OrbitTrajectory, interpolate, load_trajectory
+from inspatio.cameras.formats import load_trajectory
+from inspatio.cameras.trajectory import MatrixTrajectory, OrbitTrajectory, interpolate
 from inspatio.errors import UsageError
 
 SHIPPED = sorted((ROOT / "traj").glob("*.txt"))
@@ -227,8 +228,8 @@ EYE = "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"
         ("0\n0\n1e999\n", "line 3: got '1e999', expected finite numbers"),
         ("0\n0\n1_0\n", "line 3: got '1_0', expected finite numbers"),
         ("0\n\n0\n1\n", "line 2: blank, expected numbers"),
-        (f"{EYE}\n{EYE}\n", "looks like one matrix per line, but their direction is not given"),
-        (f"{EYE}\n{EYE}\n{EYE}\n", "looks like one matrix per line, but their direction is not given"),
+        (f"{EYE}\n{EYE}\n", "found one matrix per line but no direction"),
+        (f"{EYE}\n{EYE}\n{EYE}\n", "found one matrix per line but no direction"),
         (f"# camera_to_world\n{EYE}\n1 2 3\n", "line 3: 3 numbers, expected a camera_to_world matrix of 16"),
         (f"# world_to_camera\n{EYE.replace('1', '2')}\n", "line 2: the matrix is not a rigid transform"),
         (f"# world_to_camera\n-{EYE}\n", "line 2: the matrix is not a rigid transform.* mirror"),

@@ -1,0 +1,99 @@
+"""One rigid 4x4 matrix per line (16 numbers row by row, or 12 without the last row), under a header line.
+
+::
+
+    # camera_to_world unit=foreground
+    1 0 0 0  0 1 0 0  0 0 1 0  0 0 0 1
+    1 0 0 0.2  0 1 0 0  0 0 1 0  0 0 0 1
+
+``# world_to_camera`` is the other direction. The world is the first source camera (OpenCV axes, see ``poses.py``).
+Translations are in the scene's unit, or with ``unit=foreground`` times the scene's foreground depth, so that one file
+suits scenes of any size.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from inspatio.cameras.formats.text import NumberFile
+from inspatio.cameras.poses import check_rigid, invert, orthonormalised
+from inspatio.cameras.trajectory import MatrixTrajectory, Unit
+from inspatio.errors import UsageError
+from inspatio.types import CameraToWorld
+
+Direction: TypeAlias = Literal["world_to_camera", "camera_to_world"]
+
+
+def matches(file: NumberFile, direction: Direction | None) -> bool:
+    """Whether the file holds matrices: a direction is named, or every line has the shape of a matrix.
+
+    Three lines of 12 or 16 keyframes have that shape too, unless they end in the last row of a rigid transform.
+    """
+    if direction is not None or _headers(file):
+        return True
+    if not all(len(row.values) in (12, 16) for row in file.rows):
+        return False
+    return len(file.rows) != 3 or all(row.values[12:] == (0, 0, 0, 1) for row in file.rows)
+
+
+def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
+    """Read the matrices; ``direction`` counts where no header names one.
+
+    Raises:
+        UsageError: no direction, two of them, an unknown unit, a line of another length, or a matrix that is not rigid.
+    """
+    direction, unit = _direction_and_unit(file, direction)
+    if direction is None:
+        raise UsageError(
+            f"{file.path}: found one matrix per line but no direction. "
+            "Add a first line '# camera_to_world' or '# world_to_camera', or give --traj_direction."
+        )
+    return MatrixTrajectory(_camera_to_world(file, direction), unit)
+
+
+def _headers(file: NumberFile) -> list[tuple[int, str]]:
+    """The comment lines that begin with a direction."""
+    return [(line, text) for line, text in file.comments if text.split()[:1] and text.split()[0] in get_args(Direction)]
+
+
+def _direction_and_unit(file: NumberFile, direction: Direction | None) -> tuple[Direction | None, Unit]:
+    headers = _headers(file)
+    if not headers:
+        return direction, "scene"
+    if len(headers) > 1:
+        raise UsageError(f"{file.path}, line {headers[1][0]}: a second header '# {headers[1][1]}', expected one")
+    line, text = headers[0]
+    name, *options = text.split()
+    named: Direction = "world_to_camera" if name == "world_to_camera" else "camera_to_world"
+    if direction not in (None, named):
+        raise UsageError(f"{file.path}, line {line}: the header says {named}, but {direction} was asked for")
+    match options:
+        case [] | ["unit=scene"]:
+            return named, "scene"
+        case ["unit=foreground"]:
+            return named, "foreground"
+        case _:
+            raise UsageError(
+                f"{file.path}, line {line}: got '{' '.join(options)}' after {named}, "
+                "expected unit=scene or unit=foreground"
+            )
+
+
+def _camera_to_world(file: NumberFile, direction: Direction) -> CameraToWorld:
+    """``k 4 4`` from rows of 12 or 16 numbers."""
+    matrices = np.tile(np.eye(4), (len(file.rows), 1, 1))
+    for matrix, row in zip(matrices, file.rows, strict=True):
+        count = len(row.values)
+        if count not in (12, 16):
+            raise UsageError(
+                f"{file.path}, line {row.line}: {count} numbers, expected a {direction} matrix of 16 (or 12)"
+            )
+        matrix.reshape(-1)[:count] = row.values
+        try:
+            check_rigid(matrix, f"{file.path}, line {row.line}: the matrix")
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    poses = orthonormalised(matrices)
+    return invert(poses) if direction == "world_to_camera" else poses

@@ -1,0 +1,74 @@
+"""Read text files of numbers in lines, with ``#`` comments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from inspatio.errors import UsageError
+
+EXPECTED = "three lines (pitch, yaw, displacement), or a 4x4 matrix per line under '# camera_to_world'"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of numbers; ``line`` counts from 1."""
+
+    line: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NumberFile:
+    """A text file: its rows of finite numbers (at least one) and its comment lines as (line number, text)."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    comments: tuple[tuple[int, str], ...]
+
+
+def read_number_file(path: Path) -> NumberFile:
+    """Read a trajectory file's numbers and comment lines.
+
+    Raises:
+        UsageError: the file is missing, not text, or empty, or a line between others is blank or not finite numbers.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file, expected a trajectory: {EXPECTED}; there are some in traj/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error}), expected a trajectory: {EXPECTED}") from None
+    content: list[tuple[int, str]] = []
+    comments: list[tuple[int, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        values, sign, comment = line.partition("#")
+        if values.strip() or not sign:
+            content.append((number, values.strip()))
+        else:
+            comments.append((number, comment.strip()))
+    while content and not content[-1][1]:
+        content.pop()
+    while content and not content[0][1]:
+        content.pop(0)
+    if not content:
+        raise UsageError(f"{path}: no numbers in it, expected a trajectory: {EXPECTED}")
+    rows = tuple(Row(number, _numbers(path, number, values)) for number, values in content)
+    return NumberFile(path, rows, tuple(comments))
+
+
+def _numbers(path: Path, line: int, text: str) -> tuple[float, ...]:
+    if not text:
+        # A blank line between others is more likely a forgotten line of keyframes than a separator.
+        raise UsageError(f"{path}, line {line}: blank, expected numbers. Write 0 for no change.")
+    values = []
+    for word in text.split():
+        try:
+            value = float(word.replace("_", "?"))  # float() accepts 1_000
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise UsageError(f"{path}, line {line}: got {word!r}, expected finite numbers separated by blanks")
+        values.append(value)
+    return tuple(values)
