@@ -30,7 +30,7 @@ def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
     """What a captioner's answers depend on besides the image."""
     match config.backend:
         case "florence":
-            from inspatio.captioning.florence_task import describe
+            from inspatio.captioning.florence import describe
 
             return describe(Path(config.model_path), config.max_new_tokens)
     raise _unknown("caption", config.backend, "florence, sidecar")
@@ -53,8 +53,7 @@ def make_captioner(config: CaptionConfig, device: str) -> Captioner:
 
 def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:
     """The geometry backend of a profile; ``folder`` is a geometry folder that a clip list names for the clip."""
-    from inspatio.geometry.auto import AutoGeometry
-    from inspatio.geometry.imported import FilesGeometry
+    from inspatio.geometry.imported import AutoGeometry, FilesGeometry
     from inspatio.geometry.plane import PlaneGeometry
 
     if folder is not None:

@@ -1,8 +1,11 @@
-"""Captions by Florence-2: the prompt that the generator is conditioned on, from one frame of the clip.
+"""Caption clips with Florence-2: the prompt of the generator, from one frame of the clip.
 
-The image's features, then the task's instruction (``florence_task.py``), go into the encoder; the decoder answers
-greedily with the key-value cache on. transformers' own network is used, no code of the model's folder
-(``florence_folder.py``). float16 on a GPU, the type of the published weights, float32 elsewhere.
+The image's features, then the task's instruction, go into the encoder; the decoder answers greedily with its key-value
+cache on. The published pipeline's task is ``<MORE_DETAILED_CAPTION>`` with at most 1024 new tokens. transformers' own
+network is used, no code of the model's folder (``models/florence2/checkpoint.py``). Precision: float16 on a GPU, the
+type of the published weights, float32 elsewhere.
+
+transformers, which takes seconds to import, is loaded with the model only: fingerprints do not need it.
 
 Source: Florence-2 (arXiv 2311.06242).
 """
@@ -12,19 +15,51 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Florence2ForConditionalGeneration, GenerationConfig
 
 from inspatio.captioning.captions import Caption, judge
-from inspatio.captioning.florence_task import INSTRUCTION, MAX_NEW_TOKENS, NO_REPEAT_NGRAM, describe
 from inspatio.errors import UsageError, UserError
-from inspatio.models.florence2.folder import FlorenceFolder
 from inspatio.models.memory import is_out_of_memory, release_memory
+from inspatio.models.weights import weights_fingerprint, weights_path
 from inspatio.types import Image
 
+if TYPE_CHECKING:
+    from transformers import Florence2ForConditionalGeneration, GenerationConfig
+
+    from inspatio.models.florence2.checkpoint import FlorenceFolder
+
 _log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised whenever the same weights would give other captions."""
+
+INSTRUCTION = "Describe with a paragraph what is shown in the image."
+"""The task ``<MORE_DETAILED_CAPTION>`` in the words that the network reads."""
+
+NO_REPEAT_NGRAM = 3
+"""The published decoder never repeats a sequence of this many tokens."""
+
+MAX_NEW_TOKENS = 1024
+
+
+def describe(folder: Path, max_new_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
+    """What the captions of a model folder depend on (JSON values); loads neither the model nor transformers.
+
+    Device, precision and batch size are left out: they only change rounding, and a run that is continued elsewhere
+    keeps its captions.
+
+    Raises:
+        MissingWeightsError: the folder has no weights.
+    """
+    return {
+        "name": "florence2",
+        "version": VERSION,
+        "weights": weights_fingerprint(weights_path(folder)),
+        "instruction": INSTRUCTION,
+        "max_new_tokens": max_new_tokens,
+    }
 
 
 class Florence2Captioner:
@@ -40,9 +75,8 @@ class Florence2Captioner:
         *,
         batch_size: int = 4,
         max_new_tokens: int = MAX_NEW_TOKENS,
-        fingerprint: dict[str, Any],
     ) -> None:
-        """``model`` is the network of ``folder``, on any device; see :meth:`load`, which makes it.
+        """``model`` is the network of ``folder``, on any device; :meth:`load` makes both.
 
         Raises:
             UsageError: a size is not positive, or the network has fewer positions than ``max_new_tokens``.
@@ -56,10 +90,9 @@ class Florence2Captioner:
         self.model = model
         self.folder = folder
         self._batch_size = batch_size
-        self._fingerprint = fingerprint
         self._prompt = self._make_prompt()
         self._generation = self._make_generation(max_new_tokens)
-        # What is not set there would come from here, and with it settings that were meant for another task.
+        # generate() takes settings that are not given from here; the folder's own may be meant for another task.
         model.generation_config = self._generation
 
     @classmethod
@@ -72,31 +105,24 @@ class Florence2Captioner:
         batch_size: int = 4,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> Florence2Captioner:
-        """Load a folder of either published layout (``florence_folder.py``).
+        """Load a folder of either published layout (``models/florence2/checkpoint.py``).
 
         Raises:
-            MissingWeightsError: the folder is not there, is not Florence-2, or is damaged.
+            MissingWeightsError: the folder is missing, damaged or not Florence-2.
             UsageError: a size is out of range.
         """
+        from inspatio.models.florence2.checkpoint import FlorenceFolder  # here, since it loads transformers
+
         device = torch.device(device)
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         files = FlorenceFolder.read(folder)
-        return cls(
-            files.load_model(device, dtype),
-            files,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            fingerprint=describe(folder, max_new_tokens),
-        )
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self._fingerprint
+        return cls(files.load_model(device, dtype), files, batch_size=batch_size, max_new_tokens=max_new_tokens)
 
     def caption(self, images: Sequence[Image]) -> list[Caption]:
-        """See :class:`inspatio.captioning.captions.Captioner`. When memory runs out, batches are halved and it goes on.
+        """Caption ``h w c`` uint8 RGB images; when memory runs out, the batch size is halved and captioning continues.
 
         Raises:
-            UserError: it is not enough even for one image.
+            UserError: memory is too small for one image.
         """
         captions: list[Caption] = []
         while len(captions) < len(images):
@@ -109,7 +135,7 @@ class Florence2Captioner:
         return captions
 
     def encode(self, images: Sequence[Image]) -> dict[str, torch.Tensor]:
-        """The network's input for one batch: ``pixel_values`` ``b c h w``, ``input_ids`` and its mask ``b n``."""
+        """The network's inputs for one batch: ``pixel_values`` ``b c h w``, ``input_ids`` and its mask ``b n``."""
         prompt = torch.tensor([self._prompt] * len(images), device=self.model.device)
         pixels = self.folder.image_format.prepare(images).to(self.model.device, self.model.dtype)
         return {"pixel_values": pixels, "input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
@@ -127,19 +153,19 @@ class Florence2Captioner:
         return [self.read_answer(answer) for answer in answers.tolist()]
 
     def _halve(self, tried: int) -> None:
-        """Smaller batches from here on, once ``tried`` images have been too many."""
+        """Halve the batch size after ``tried`` images ran out of memory."""
         device = self.model.device
         release_memory(device)
         if tried == 1:
             raise UserError(
-                f"out of memory with one image for Florence-2, the smallest batch; free memory on {device}, use a "
-                "smaller model (--florence_model_path), or give the clips texts of their own (--caption, <clip>.txt)"
+                f"out of memory with one image for Florence-2, the smallest batch. Free memory on {device}, use a "
+                "smaller model (--florence_model_path), or write captions yourself (--caption, <clip>.txt)."
             )
         self._batch_size = tried // 2
-        _log.warning("Florence-2 ran out of memory with %d images at a time; going on with %d", tried, self._batch_size)
+        _log.warning("Florence-2: out of memory with %d images at a time; continuing with %d", tried, self._batch_size)
 
     def read_answer(self, tokens: list[int]) -> Caption:
-        """One row of the decoder's output: a start token, the answer, an end token unless it was cut, padding."""
+        """Decode one row of the decoder's output: start token, answer, end token unless it was cut, padding."""
         answer, end = tokens[1:], self._generation.eos_token_id
         cut = end not in answer
         if not cut:
@@ -149,23 +175,25 @@ class Florence2Captioner:
         return judge(self.folder.tokenizer.decode(words, skip_special_tokens=False), cut=cut)
 
     def _make_prompt(self) -> list[int]:
-        """The encoder's input: a place for each of the image's features, then the instruction as a sentence."""
+        """The encoder's input tokens: a placeholder per image feature, then the instruction as a sentence."""
         instruction = self.folder.tokenizer.encode(INSTRUCTION, add_special_tokens=False).ids
         image = [self.folder.image_token] * self.folder.image_tokens
         return [*image, self.folder.token("<s>"), *instruction, self.folder.token("</s>")]
 
     def _make_generation(self, max_new_tokens: int) -> GenerationConfig:
-        """Greedy decoding as published, whatever settings lie in the model's folder."""
+        """Greedy decoding as published, whatever settings the model's folder has."""
+        from transformers import GenerationConfig
+
         text = self.folder.text
-        # Rows of the token embedding that stand for no token have no trained value: they are never an answer.
-        spare = range(self.folder.tokenizer.get_vocab_size(), text.vocab_size)
+        # Rows of the token embedding without a token are untrained and must never be generated.
+        unused = range(self.folder.tokenizer.get_vocab_size(), text.vocab_size)
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
             use_cache=True,
             no_repeat_ngram_size=NO_REPEAT_NGRAM,
-            suppress_tokens=[self.folder.image_token, *spare],
+            suppress_tokens=[self.folder.image_token, *unused],
             forced_bos_token_id=text.bos_token_id,
             decoder_start_token_id=text.decoder_start_token_id,
             bos_token_id=text.bos_token_id,

@@ -1,11 +1,11 @@
-"""Depth as a losslessly compressed video, for clips that are shipped with their geometry.
+"""Read and write depth as a losslessly compressed video, for clips that are shipped with their geometry.
 
 ``depth.mkv`` is FFV1 with 16 bits a pixel. A value holds inverse depth in steps of ``scale`` (the ``depth_coding``
-of ``cameras.json``): ``depth = 1 / (value * scale)``, 0 = not known. Inverse depth is what image motion is
-proportional to, so equal steps of it are equal steps on the screen; with ``scale`` chosen from the nearest
+of ``cameras.json``): ``depth = 1 / (value * scale)``, 0 = unknown. Image motion is proportional to inverse
+depth, so equal steps of it are equal steps on the screen; with ``scale`` chosen from the nearest
 surface, the error of any point is at most 1/131070 of the nearest one's parallax.
 
-Only the importer reads this (it makes ``depth.npy`` of it): video cannot be read at random without cost.
+Only the importer reads this and converts it to ``depth.npy``, because random access to video is slow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PIXELS = "gray16le"
 
 
 def depth_video_scale(nearest: float) -> float:
-    """The step of inverse depth that puts the ``nearest`` depth of a clip at the largest value."""
+    """The step of inverse depth that stores the ``nearest`` depth of a clip as the largest value."""
     if not (np.isfinite(nearest) and nearest > 0):
         raise ValueError(f"the nearest depth must be positive, got {nearest}")
     return 1.0 / (nearest * LARGEST)
@@ -36,7 +36,7 @@ def depth_video_scale(nearest: float) -> float:
 def write_depth_video(
     path: Path, depth_maps: Iterable[NDArray[np.floating]], scale: float, frame_rate: Fraction = Fraction(25)
 ) -> int:
-    """Write ``h w`` depth maps (0 = not known) as they come; returns how many there were.
+    """Write ``h w`` depth maps (0 = unknown) one after another; returns their number.
 
     Raises:
         ValueError: a depth is nearer than ``scale`` can hold (see :func:`depth_video_scale`).
@@ -58,10 +58,10 @@ def write_depth_video(
 
 
 def read_depth_video(path: Path, scale: float) -> Iterator[NDArray[np.float32]]:
-    """The video's ``h w`` depth maps in order.
+    """Read the video's ``h w`` depth maps in order.
 
     Raises:
-        ClipError: the file is missing, not such a video, or damaged.
+        ClipError: the file is missing, damaged, or another kind of video.
     """
     try:
         with av.open(str(path)) as container:
@@ -82,5 +82,5 @@ def _encode(depth: NDArray[np.float64], scale: float) -> NDArray[np.uint16]:
     value = np.rint(1.0 / (np.where(known, depth, 1.0) * scale))
     if (value[known] > LARGEST).any():
         raise ValueError(f"depth {depth[known].min():g} is nearer than the scale {scale:g} can hold")
-    # A known depth stays known however far it is: the farthest plane is value 1, 0 says "not known".
+    # A known depth stays known however far it is: the farthest value is 1, because 0 means unknown.
     return np.where(known, np.maximum(value, 1), 0).astype(np.uint16)

@@ -1,51 +1,40 @@
-"""The backend ``files``: geometry that already lies beside the clip, of this package's format or of a foreign one.
+"""Geometry backends ``files`` and ``auto``: import geometry from a folder beside the clip, in any supported format.
 
-For ``clip.mp4`` it is looked for in ``clip.geometry/``, then in ``clip/``. The format is told by what is in the folder,
-not by its name: a geometry folder (``folder.py``), a folder of the public Depth Anything 3 step, a COLMAP dense
-workspace, a TUM RGB-D sequence. It is converted into the work folder frame by frame; the input is never written to.
+The geometry of ``clip.mp4`` is looked for in ``clip.geometry/``, then in ``clip/``. The folder's content tells the
+format, not its name: a geometry folder (``store.py``), a folder of the public InSpatio-World code, a COLMAP dense
+workspace, a TUM RGB-D sequence. It is converted frame by frame into the work folder; the input is never written to.
 
-The names of the geometry folder's own reader and writer are found here too.
+``auto`` imports where there is such a folder and uses another backend for the other clips.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from inspatio.errors import ClipError
-from inspatio.geometry.backend import GeometrySummary
-from inspatio.geometry.formats import colmap, da3, native, tum
-from inspatio.geometry.store import (
-    Geometry,
-    GeometryDepth,
-    GeometryWriter,
-    load_geometry,
-)
+from inspatio.geometry.backend import GeometryBackend, GeometrySummary
+from inspatio.geometry.formats import colmap, inspatio_world, native, tum
+from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo
 from inspatio.types import Progress
 
-__all__ = [
-    "FilesGeometry",
-    "Geometry",
-    "GeometryDepth",
-    "GeometryWriter",
-    "find_geometry",
-    "load_geometry",
-]
-
 VERSION = 1
-IMPORTERS: tuple[ModuleType, ...] = (native, da3, tum, colmap)
-FORMATS = "a geometry folder, a public DA3 folder, a COLMAP dense workspace or a TUM RGB-D sequence"
+IMPORTERS: tuple[ModuleType, ...] = (native, inspatio_world, tum, colmap)
+FORMATS = (
+    "a geometry folder, a folder of the public InSpatio-World code, a COLMAP dense workspace or a TUM RGB-D sequence"
+)
 
 
 def find_geometry(video: Path) -> Path | None:
-    """The geometry folder beside a clip, or None.
+    """Find the geometry folder beside a clip; None if there is none.
 
-    ``<stem>.geometry/`` is meant to be one whatever it holds; a folder that just has the clip's name counts only if
-    its content is of a known format.
+    ``<stem>.geometry/`` counts whatever it holds; a folder with just the clip's name only if its format is known.
     """
     named = video.with_name(f"{video.stem}.geometry")
     if named.is_dir():
@@ -56,29 +45,34 @@ def find_geometry(video: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class FilesGeometry:
-    """The backend ``files``; ``folder`` overrides the search beside the clip."""
+    """Backend ``files``; ``folder`` replaces the search beside the clip."""
 
     folder: Path | None = None
 
     def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
-        """Changes when a file in the folder is added, removed or written again. Raises ClipError as ``estimate``."""
+        """Name and content of every file in the folder, so that a copy has the same fingerprint and an edit does not.
+
+        Raises:
+            ClipError: as :meth:`estimate`.
+        """
         folder = self._find(video)
         digest = hashlib.sha256()
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             state = path.stat()
-            digest.update(f"{path.relative_to(folder)}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            content = _content_hash(path, state.st_size, state.st_mtime_ns)
+            digest.update(f"{path.relative_to(folder)}\0{content}\n".encode())
         return {"backend": "files", "version": VERSION, "folder": folder.name, "files": digest.hexdigest()}
 
     def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
-        """Convert what lies beside the clip.
+        """Convert the folder's geometry.
 
         Raises:
-            ClipError: there is nothing, or it is broken, or it is not of this clip.
+            ClipError: the folder is missing, damaged, or of another clip.
         """
         source = self._find(video)
         importer = _importer(source)
         if importer is None:
-            raise ClipError(f"{source}: holds no geometry of a known format; expected {FORMATS}")
+            raise ClipError(f"{source}: no geometry of a known format; expected {FORMATS}")
         imported = importer.open_folder(source, video)
         count = len(imported.world_to_camera)
         if count != video.frame_count:
@@ -115,9 +109,42 @@ class FilesGeometry:
             where = folder or f"{video.path.stem}.geometry/ or {video.path.stem}/"
             raise ClipError(
                 f"{video.path}: no geometry at {where}; expected {FORMATS}. "
-                "Or choose --geometry da3 (needs its weights) or plane (a prior)."
+                "Or choose --geometry da3 (needs its weights) or plane (an assumed plane)."
             )
         return folder
+
+
+class AutoGeometry:
+    """Backend ``auto``: ``files`` for clips with a geometry folder beside them, the fallback for all others.
+
+    ``make_fallback`` is called for the first clip that needs it.
+    """
+
+    def __init__(self, files: FilesGeometry, make_fallback: Callable[[], GeometryBackend]) -> None:
+        self._files = files
+        self._make_fallback = make_fallback
+
+    @cached_property
+    def _fallback(self) -> GeometryBackend:
+        return self._make_fallback()
+
+    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+        """The fingerprint of the backend that is used for this clip."""
+        return self._choose(video).fingerprint(video)
+
+    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+        """Import or estimate, see :class:`GeometryBackend`."""
+        return self._choose(video).estimate(video, folder, progress)
+
+    def _choose(self, video: VideoInfo) -> GeometryBackend:
+        return self._files if find_geometry(video.path) else self._fallback
+
+
+@lru_cache(maxsize=4096)
+def _content_hash(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file. Size and time are only part of the cache's key: they spare a process reading a file twice."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _importer(folder: Path) -> ModuleType | None:

@@ -1,4 +1,4 @@
-"""From a video and its geometry folder to the scene that everything after geometry works on."""
+"""Open a video and its geometry folder as the scene that rendering and generation work on."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def open_scene(
     prompt: str = "",
     foreground_ratio: float = 1.0,
 ) -> Iterator[Scene]:
-    """The clip as a scene of ``size`` (height, width), its frames in the source's order, streamed while it is open.
+    """Open a clip as a scene of ``size`` (height, width); frames are streamed in source order while it is open.
 
     Args:
         video: the clip.
-        folder: its geometry folder (``folder.py``).
-        size: of the working frame.
-        fit: how the source's frame becomes the working one.
-        clip_id: the clip's name [its file's].
+        folder: its geometry folder (``store.py``).
+        size: (height, width) of the scene's frames.
+        fit: how source frames are brought to ``size``.
+        clip_id: the clip's name; None: the file's name without its ending.
         prompt: for generators that read one.
-        foreground_ratio: multiplies the foreground depth, which scales displacements.
+        foreground_ratio: factor on the foreground depth, which scales displacements.
 
     Raises:
-        ClipError: one of the two cannot be read, or the geometry is not of this clip.
+        ClipError: the video or the folder cannot be read, or the frame counts differ.
     """
     info = video if isinstance(video, VideoInfo) else probe(video)
     geometry = load_geometry(folder)

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from inspatio import factory
-from inspatio.captioning.captions import FLAG_MEANINGS, Caption, Captioner
-from inspatio.captioning.sidecar import read_sidecar
+from inspatio.captioning.captions import FLAG_MEANINGS, Caption, Captioner, read_sidecar
 from inspatio.errors import ClipError
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.checkpoints import weights_in_use

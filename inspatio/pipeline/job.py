@@ -10,7 +10,7 @@ from typing import Literal
 from inspatio.cameras.controls import Controls
 from inspatio.cameras.formats import Direction, load_trajectory
 from inspatio.cameras.trajectory import Trajectory
-from inspatio.captioning.sidecar import fixed_caption
+from inspatio.captioning.captions import fixed_caption
 from inspatio.config import DEFAULT_PROFILE, Profile, find_profile, load_profile
 from inspatio.errors import UsageError
 from inspatio.locations import find_trajectory

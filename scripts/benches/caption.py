@@ -18,7 +18,7 @@ from transformers import Florence2ForConditionalGeneration
 
 from benches.measure import Bench, median_seconds, peak_memory
 from inspatio.captioning.florence import Florence2Captioner
-from inspatio.models.florence2.folder import FlorenceFolder
+from inspatio.models.florence2.checkpoint import FlorenceFolder
 
 MODELS = {"large": florence.LARGE, "base": florence.BASE, "tiny": florence.TINY}
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -42,9 +42,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = random_network(files, device, dtype)
     results: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     for batch in options.batches:
-        captioner = Florence2Captioner(
-            model, files, batch_size=batch, max_new_tokens=options.tokens, fingerprint={"weights": "random"}
-        )
+        captioner = Florence2Captioner(model, files, batch_size=batch, max_new_tokens=options.tokens)
         captioner.model.generation_config.min_new_tokens = options.tokens
         results[f"batch_{batch}"] = measure(captioner, batch, options.tokens, options.repeats, device)
     return results

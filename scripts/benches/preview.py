@@ -19,7 +19,8 @@ from benches.measure import Bench, peak_memory, seconds_of
 from inspatio.cameras.controls import Controls, bounce
 from inspatio.cameras.formats import load_trajectory
 from inspatio.generation.preview.session import PreviewGenerator, PreviewSession
-from inspatio.geometry.imported import FilesGeometry, GeometryDepth, load_geometry
+from inspatio.geometry.imported import FilesGeometry
+from inspatio.geometry.store import GeometryDepth, load_geometry
 from inspatio.media import VideoReader, probe
 from inspatio.media.fit import Fit
 from inspatio.scene import Scene, target_cameras

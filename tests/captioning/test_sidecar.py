@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inspatio.captioning.captions import Caption
-from inspatio.captioning.sidecar import MAX_BYTES, fixed_caption, read_sidecar, sidecar_path
+from inspatio.captioning.captions import MAX_BYTES, Caption, fixed_caption, read_sidecar, sidecar_path
 from inspatio.errors import ClipError, UsageError
 
 
@@ -43,7 +42,7 @@ def test_text_is_used_as_it_is_but_for_white_space(video, content, text):
     [
         (b"", "empty"),
         (b" \n\n", "empty"),
-        (b"\xff\xfe\x00a", "no UTF-8"),
+        (b"\xff\xfe\x00a", "not UTF-8"),
         (b"PNG\x00\x01\x02", "control character U\\+0000"),
         (b"a" * (MAX_BYTES + 1), "larger than 64 KiB"),
     ],
@@ -59,15 +58,15 @@ def test_what_is_no_caption_is_one_line(video, content, fault):
 def test_a_folder_a_dead_link_and_a_pipe_are_no_captions(video):
     path = sidecar_path(video)
     path.mkdir()
-    with pytest.raises(ClipError, match="no file"):
+    with pytest.raises(ClipError, match="not a regular file"):
         read_sidecar(video)
     path.rmdir()
     path.symlink_to(video.with_name("gone.txt"))
-    with pytest.raises(ClipError, match="link to nothing"):
+    with pytest.raises(ClipError, match="dangling"):
         read_sidecar(video)
     path.unlink()
     os.mkfifo(path)  # opening it would block for ever
-    with pytest.raises(ClipError, match="no file"):
+    with pytest.raises(ClipError, match="not a regular file"):
         read_sidecar(video)
 
 

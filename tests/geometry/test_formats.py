@@ -19,14 +19,8 @@ from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
-from inspatio.geometry.imported import (
-    FilesGeometry,
-    Geometry,
-    GeometryDepth,
-    GeometryWriter,
-    find_geometry,
-    load_geometry,
-)
+from inspatio.geometry.imported import FilesGeometry, find_geometry
+from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
 from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
 
@@ -311,16 +305,22 @@ def test_find_geometry_prefers_the_named_folder_and_ignores_others(clip):
     assert run(clip, folder=plain)[1].settings["format"] == "da3"
 
 
-def test_the_fingerprint_follows_the_files(clip):
+def test_the_fingerprint_follows_the_content(clip, tmp_path):
     write_native(beside(clip))
-    backend = FilesGeometry()
-    first = backend.fingerprint(clip)
-    assert backend.fingerprint(clip) == first
-    os.utime(beside(clip) / "depth.npy", ns=(1, 1))
-    touched = backend.fingerprint(clip)
-    assert touched != first
-    (beside(clip) / "sky.npy").unlink()
-    assert backend.fingerprint(clip) != touched
+    first = FilesGeometry().fingerprint(clip)
+    copied = tmp_path / "elsewhere" / beside(clip).name
+    shutil.copytree(beside(clip), copied)
+    os.utime(copied / "depth.npy", ns=(1, 1))
+    assert FilesGeometry(copied).fingerprint(clip) == first
+    edited = tmp_path / "edited" / beside(clip).name
+    shutil.copytree(beside(clip), edited)
+    state, content = (edited / "depth.npy").stat(), bytearray((edited / "depth.npy").read_bytes())
+    content[-1] ^= 1
+    (edited / "depth.npy").write_bytes(content)
+    os.utime(edited / "depth.npy", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert FilesGeometry(edited).fingerprint(clip) != first
+    (copied / "sky.npy").unlink()
+    assert FilesGeometry(copied).fingerprint(clip) != first
 
 
 def test_nothing_beside_the_clip(clip, tmp_path):
@@ -330,9 +330,7 @@ def test_nothing_beside_the_clip(clip, tmp_path):
     with pytest.raises(ClipError, match=r"no geometry at .*elsewhere; expected"):
         run(clip, tmp_path / "elsewhere")
     beside(clip).mkdir()
-    with pytest.raises(
-        ClipError, match=r"v2\.geometry: holds no geometry of a known format; expected a geometry folder"
-    ):
+    with pytest.raises(ClipError, match=r"v2\.geometry: no geometry of a known format; expected a geometry folder"):
         run(clip)
 
 
@@ -352,7 +350,7 @@ def test_another_frame_count_is_one_line_that_names_both(tmp_path, name):
 def test_pictures_of_another_shape_are_not_this_clip(tmp_path, name):
     clip = probe(write_clip(tmp_path / "clips" / "my clip.v2.mp4", FRAMES, (32, 32)))
     WRITERS[name](beside(clip))
-    with pytest.raises(ClipError, match="geometry of 32x24 pictures, but the clip is 32x32"):
+    with pytest.raises(ClipError, match="geometry of 32x24 images, but the clip is 32x32"):
         run(clip)
 
 

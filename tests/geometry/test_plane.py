@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.clips import write_clip
 
-from inspatio.geometry.imported import GeometryDepth, load_geometry
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
+from inspatio.geometry.store import GeometryDepth, load_geometry
 from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
 

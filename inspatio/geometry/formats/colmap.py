@@ -1,10 +1,10 @@
-"""COLMAP dense workspaces (Schoenberger and Frahm, CVPR 2016): a text or binary model and dense depth maps.
+"""Import COLMAP dense workspaces (Schoenberger and Frahm, CVPR 2016): a text or binary model and dense depth maps.
 
     sparse/{cameras,images}.{bin,txt}                 the model; also sparse/0/ or the folder itself
-    stereo/depth_maps/<image>.geometric.bin           or .photometric.bin: what patch-match stereo made of it
+    stereo/depth_maps/<image>.geometric.bin           or .photometric.bin: depth maps of patch-match stereo
 
-also one level down in ``dense/``. The sparse points alone are not taken: a few thousand points with guesses in between
-are worse than a prior, and a moving scene has none where it moves. Images are matched to the clip's frames by the
+also one level down in ``dense/``. A model without depth maps is refused: interpolating a few thousand sparse points is
+worse than a prior, and moving objects have no points at all. Images are matched to the clip's frames by the
 last number in their names. COLMAP's pixel origin is the first pixel's corner, hence the shift by half a pixel. Its
 scale is arbitrary: the geometry is ``relative``.
 """
@@ -71,11 +71,16 @@ class Image:
 
 
 def matches(folder: Path) -> bool:
+    """Whether the folder has this format's files."""
     return any(_model_folder(root) is not None for root in _roots(folder))
 
 
 def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
-    """See :class:`ImportedGeometry`. Raises ClipError."""
+    """Open the folder lazily.
+
+    Raises:
+        ClipError: a file is missing or damaged, or the geometry is not of this video.
+    """
     root = next((root for root in _roots(folder) if (root / "stereo" / "depth_maps").is_dir()), None)
     model = None if root is None else _model_folder(root)
     if root is None or model is None:

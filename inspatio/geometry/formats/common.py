@@ -1,4 +1,4 @@
-"""What all importers give, and what several of them need."""
+"""The result of every geometry importer, and helpers that several importers share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inspatio.types import Intrinsics, ScaleKind, WorldToCamera
 
 
 class Maps(NamedTuple):
-    """One frame's maps, ``h w`` each; 0 in ``depth`` = not known."""
+    """One frame's maps, ``h w`` each; 0 in ``depth`` = unknown."""
 
     depth: NDArray[np.floating]
     confidence: NDArray[np.floating] | None = None
@@ -26,7 +26,7 @@ class Maps(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportedGeometry:
-    """A foreign folder in this package's conventions (OpenCV axes, pixel centres at integers), maps still on disk.
+    """Imported geometry in this package's conventions (OpenCV axes, pixel centres at integers), maps read lazily.
 
     ``maps`` yields one :class:`Maps` per frame, or a single one for all where ``same_depth``. ``intrinsics`` is
     ``n 3 3`` for ``image_size``; ``world_to_camera`` is ``n 4 4`` in any world.
@@ -45,17 +45,17 @@ class ImportedGeometry:
 
 
 def half_pixel_shifted(intrinsics: Intrinsics) -> Intrinsics:
-    """``... 3 3`` intrinsics from a format whose origin is the first pixel's corner to one where it is its centre."""
+    """Convert ``... 3 3`` intrinsics from pixel coordinates whose origin is the first pixel's corner to its centre."""
     shifted = np.array(intrinsics, np.float64)
     shifted[..., :2, 2] -= 0.5
     return shifted
 
 
 def in_frame_order(names: Sequence[str], folder: Path, frame_count: int) -> list[str]:
-    """Names sorted into the order of the clip's frames by the last number in each, or by name where there is none.
+    """Sort file names into frame order by the last number in each, or by name if one has none or numbers repeat.
 
     Raises:
-        ClipError: there are not as many as frames, or the numbers have gaps; which ones are missing is said.
+        ClipError: their count is not the frame count, or the numbers have gaps (named).
     """
     found = [re.findall(r"\d+", Path(name).stem) for name in names]
     numbers = [int(groups[-1]) for groups in found if groups]
@@ -73,24 +73,24 @@ def in_frame_order(names: Sequence[str], folder: Path, frame_count: int) -> list
 
 
 def check_aspect(folder: Path, image_size: tuple[int, int], video_size: tuple[int, int]) -> None:
-    """Refuse geometry of pictures that cannot be the clip's frames; sizes are (height, width).
+    """Check that geometry is of images with the clip's aspect ratio; sizes are (height, width).
 
     Raises:
-        ClipError: the shapes differ by more than rounding.
+        ClipError: the aspect ratios differ by more than rounding.
     """
     ratio = (image_size[1] / image_size[0]) / (video_size[1] / video_size[0])
     if not 0.98 < ratio < 1.02:
         raise ClipError(
-            f"{folder}: geometry of {image_size[1]}x{image_size[0]} pictures, but the clip is "
-            f"{video_size[1]}x{video_size[0]}; expected the same shape (the very frames of the clip)"
+            f"{folder}: geometry of {image_size[1]}x{image_size[0]} images, but the clip is "
+            f"{video_size[1]}x{video_size[0]}; expected the same aspect ratio (the frames of this clip)"
         )
 
 
 def read_png(path: Path) -> NDArray:
-    """An image as it is stored: ``h w`` or ``h w c`` in the file's own order of channels (RGBA), any depth.
+    """Read an image unchanged: ``h w`` or ``h w c`` (RGB or RGBA), any bit depth.
 
     Raises:
-        ClipError: missing or damaged.
+        ClipError: the file is missing or damaged.
     """
     try:
         data = np.fromfile(path, np.uint8)
@@ -105,10 +105,10 @@ def read_png(path: Path) -> NDArray:
 
 
 def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
-    """A table of numbers, ``rows columns``; brackets and commas count as blanks, ``#`` starts a comment.
+    """Read a table of numbers, ``rows columns``; brackets and commas count as blanks, ``#`` starts a comment.
 
     Raises:
-        ClipError: missing, not numbers, or rows of another width (line named).
+        ClipError: the file is missing, or a line (named) is not ``columns`` finite numbers.
     """
     rows = []
     for line, text in enumerate(read_lines(path), start=1):
@@ -126,10 +126,10 @@ def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file.
+    """Read the lines of a UTF-8 text file.
 
     Raises:
-        ClipError: missing, or not text.
+        ClipError: the file is missing or not text.
     """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()

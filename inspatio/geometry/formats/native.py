@@ -1,4 +1,4 @@
-"""A geometry folder of this package beside the clip: with ``depth.npy``, or with ``depth.mkv`` as examples ship it."""
+"""Import a geometry folder of this package, with ``depth.npy`` or, as the examples are shipped, ``depth.mkv``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from inspatio.media import VideoInfo
 
 
 def matches(folder: Path) -> bool:
+    """Whether the folder has this format's files."""
     return (folder / CAMERAS_FILE).is_file()
 
 
 def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
-    """See :class:`ImportedGeometry`. Raises ClipError."""
+    """Open the folder lazily.
+
+    Raises:
+        ClipError: a file is missing or damaged, or the geometry is not of this video.
+    """
     if not (folder / DEPTH_FILE).exists() and (folder / DEPTH_VIDEO_FILE).exists():
         return _open_video(folder)
     geometry = load_geometry(folder)

@@ -1,13 +1,13 @@
-"""TUM RGB-D sequences (Sturm et al., IROS 2012).
+"""Import TUM RGB-D sequences (Sturm et al., IROS 2012).
 
     rgb.txt             time and file of each colour picture: the clip's frames
-    depth.txt           time and file of each depth map: 16-bit PNG, 5000 to the metre, 0 = not known
+    depth.txt           time and file of each depth map: 16-bit PNG, 5000 per metre, 0 = unknown
     groundtruth.txt     time tx ty tz qx qy qz qw: camera to world
     intrinsics.txt      optional, one line: fx fy cx cy in pixels of the depth maps
 
 Depth maps are registered to the colour pictures. Each frame takes the depth map nearest in time and the camera path
-interpolated to its own time. The sequences carry no intrinsics; without ``intrinsics.txt`` they are the data set's
-recommended ones (525 pixels at 640x480, principal point in the middle).
+interpolated to its own time. The sequences carry no intrinsics; without ``intrinsics.txt`` the data set's
+recommended ones are used (525 pixels at 640x480, principal point in the middle).
 """
 
 from __future__ import annotations
@@ -37,22 +37,27 @@ MAX_GAP_SECONDS = 0.05
 """A frame and its depth or pose may be this far apart in time: one and a half frames at 30 per second."""
 
 INTRINSICS_NOTE = (
-    "The sequence gives no intrinsics: 525 pixels at 640x480 were taken; put 'fx fy cx cy' in intrinsics.txt if the "
-    "camera is another."
+    "The sequence has no intrinsics: a focal length of 525 pixels at 640x480 was assumed; for another camera put "
+    "'fx fy cx cy' in intrinsics.txt."
 )
 
 
 def matches(folder: Path) -> bool:
+    """Whether the folder has this format's files."""
     return (folder / "depth.txt").is_file() and (folder / "groundtruth.txt").is_file()
 
 
 def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
-    """See :class:`ImportedGeometry`. Raises ClipError."""
+    """Open the folder lazily.
+
+    Raises:
+        ClipError: a file is missing or damaged, or the geometry is not of this video.
+    """
     times, _ = _read_index(folder / "rgb.txt")
     if len(times) != video.frame_count:
         raise ClipError(
             f"{folder / 'rgb.txt'}: {len(times)} pictures, but the clip has {video.frame_count} frames; "
-            "expected the clip to be made of these very pictures"
+            "expected the clip to consist of these pictures"
         )
     depth_times, depth_files = _read_index(folder / "depth.txt")
     nearest = np.abs(depth_times[None] - times[:, None]).argmin(axis=1)
@@ -86,7 +91,7 @@ def _read_index(path: Path) -> tuple[NDArray[np.float64], list[str]]:
         except (ValueError, IndexError):
             raise ClipError(f"{path}, line {line}: got {text.strip()[:60]!r}, expected a time and a file") from None
     if not times:
-        raise ClipError(f"{path}: lists nothing, expected a time and a file on each line")
+        raise ClipError(f"{path}: empty, expected a time and a file on each line")
     return np.array(times), files
 
 

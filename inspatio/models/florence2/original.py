@@ -1,12 +1,12 @@
-"""The original Florence-2 folder (microsoft/Florence-2-large and fine-tunes of it), brought to transformers' names.
+"""Convert the original Florence-2 layout (microsoft/Florence-2-large and fine-tunes of it) to transformers' names.
 
-The weights are those of the converted folder (florence-community/Florence-2-large) in another spelling; the Python
+The weights equal those of the converted folder (florence-community/Florence-2-large) under other names. The Python
 files beside them, which the original needs with ``trust_remote_code``, are never read. Four things differ:
 
 - ``config.json`` has other field names for the vision tower;
 - the names of the tensors; the image projection is stored transposed; a bias of the logits is stored, which is zero;
 - the tokenizer's file lacks the 1024 task and location tokens, which the original's processor adds at run time;
-- ``<image>``, which stands for the image's features in the prompt, has no row in the token embedding.
+- ``<image>``, the placeholder of the image's features in the prompt, has no row in the token embedding.
 
 Source: Florence-2 (arXiv 2311.06242) and the layout of its public folder.
 """
@@ -35,7 +35,7 @@ TASK_TOKENS: tuple[str, ...] = (
     *("<seg>", "</seg>", "<sep>", "<region_cap>", "</region_cap>", "<region_to_desciption>", "</region_to_desciption>"),
     *("<proposal>", "</proposal>", "<poly>", "</poly>", "<and>"),
 )
-"""What the original's processor adds to the tokenizer, in this order, right after the file's own tokens."""
+"""Tokens that the original's processor adds to the tokenizer, in this order, after the file's own."""
 
 _LOGITS_BIAS = "language_model.final_logits_bias"
 _IMAGE_PROJECTION = "image_projection"
@@ -67,17 +67,17 @@ _VISION_FACTS: dict[str, Any] = {
     "visual_temporal_embedding.type": "COSINE",
     "image_pos_embed.type": "learned_abs_2d",
 }
-"""What transformers' Florence-2 takes for granted and the original's config can vary."""
+"""Fields of the original's config that transformers' Florence-2 supports with one value only."""
 
 
 def is_original(config: Mapping[str, Any]) -> bool:
-    """Whether a Florence-2 ``config.json`` is in the original spelling."""
+    """Whether a Florence-2 ``config.json`` has the original layout."""
     vision = config.get("vision_config")
     return isinstance(vision, dict) and "dim_embed" in vision
 
 
 def convert_config(config: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """The original's ``config.json`` in the converted folder's field names.
+    """Convert the original's ``config.json`` to the converted folder's field names.
 
     Raises:
         MissingWeightsError: a field is missing, or asks for a variant that transformers' network does not have.
@@ -97,14 +97,14 @@ def convert_config(config: Mapping[str, Any], source: Path) -> dict[str, Any]:
 
 
 def extend_tokenizer(tokenizer: Tokenizer) -> None:
-    """Give the original's tokenizer its task and location tokens and ``<image>``; those it has already stay."""
+    """Add the task and location tokens and ``<image>`` to the original's tokenizer, if they are missing."""
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in (*TASK_TOKENS, IMAGE_TOKEN)]
     )
 
 
 def rename(key: str) -> str | None:
-    """A tensor's name in transformers' network; None for the bias of the logits, which that network does not have."""
+    """Map a tensor's name to transformers' network; None for the bias of the logits, which it does not have."""
     if key == _LOGITS_BIAS:
         return None
     if key == _IMAGE_PROJECTION:
@@ -116,14 +116,14 @@ def rename(key: str) -> str | None:
                 for pattern, replacement in _VISION_PARTS:
                     name = pattern.sub(replacement, name)
             return native + name
-    return f"({key})"  # no name of the network, so that it is reported as unexpected and cannot hide another
+    return f"({key})"  # not a name of the network, so that it is reported as unexpected and cannot replace another
 
 
 def convert_state(state: Mapping[str, torch.Tensor], embedding_rows: int, source: Path) -> dict[str, torch.Tensor]:
-    """The original's tensors under their own names, in the converted folder's shapes.
+    """Convert the original's tensors to the converted folder's shapes, names unchanged.
 
-    The token embedding gets ``embedding_rows`` rows; the new ones are zero: the network never reads them (image
-    features take the place of ``<image>``) and must be kept from writing them.
+    The token embedding gets ``embedding_rows`` rows; new rows are zero: the network never reads them (image features
+    replace ``<image>``), and decoding must suppress them.
 
     Raises:
         MissingWeightsError: the bias of the logits is not zero, so that leaving it out would change the answers.
@@ -138,7 +138,7 @@ def convert_state(state: Mapping[str, torch.Tensor], embedding_rows: int, source
     projection = converted.get(_IMAGE_PROJECTION)
     if projection is not None and projection.ndim == 2:
         converted[_IMAGE_PROJECTION] = projection.T
-    # Most often one matrix under several names: it stays one.
+    # Usually one matrix under several names: keep it one.
     widened: dict[int, torch.Tensor] = {}
     for name in _EMBEDDINGS:
         embedding = converted.get(name)

@@ -16,7 +16,7 @@ from tiny import florence as tiny
 
 from inspatio.captioning.florence import Florence2Captioner
 from inspatio.errors import MissingWeightsError
-from inspatio.models.florence2.folder import FlorenceFolder
+from inspatio.models.florence2.checkpoint import FlorenceFolder
 
 LAYOUTS = ("converted", "original")
 CopyOf = Callable[[str], Path]

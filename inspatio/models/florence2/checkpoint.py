@@ -1,32 +1,36 @@
-"""A Florence-2 folder, in either published layout, as what the captioner needs: network, tokenizer, image format.
+"""Load a Florence-2 folder of either published layout: network, tokenizer, image preprocessing.
 
     checkpoints/Florence-2-large/
-        config.json                 sizes of the network: converted, or original (see florence_original.py)
+        config.json                 sizes of the network: converted, or original (see original.py)
         preprocessor_config.json    size, mean and deviation of the images (or processor_config.json, which holds it)
         tokenizer.json              byte-level BPE
         model.safetensors           or pytorch_model.bin
 
-Only these are read: JSON as data, of which the fields named here are used and no others, and tensors. Nothing in the
-folder is run, imported, or used to look for more: no ``auto_map``, no attention implementation, no generation settings.
+Only these files are read: tensors, and JSON of which only the fields named here are used. Nothing in the folder is
+executed, imported or followed: no ``auto_map``, no attention implementation, no generation settings.
+
+Source: Florence-2 (arXiv 2311.06242).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from einops import rearrange
 from tokenizers import Tokenizer
 from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2VisionConfig
 
 from inspatio.errors import MissingWeightsError
 from inspatio.models.checkpoints import how_to_get
 from inspatio.models.florence2 import original
-from inspatio.models.florence2.image import ImageFormat
 from inspatio.models.weights import load_state, load_strict, weights_path
+from inspatio.types import Image
 
 _VISION_FIELDS: dict[str, type] = {
     **dict.fromkeys(("depths", "patch_size", "patch_stride", "patch_padding", "patch_prenorm"), list),
@@ -49,15 +53,84 @@ _TIED = (
     "model.language_model.decoder.embed_tokens.weight",
     "lm_head.weight",
 )
-"""One matrix under four names; a file holds one or all of them."""
+"""One matrix under four names; a file may hold one or all of them."""
+
+
+_BICUBIC = 3
+_IMAGE_FACTS: dict[str, Any] = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": _BICUBIC}
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How images are prepared: size in pixels, normalisation, tokens per image (None: the file does not say).
+
+    The whole image is scaled to a square, not cropped, as by the published preprocessor: bicubic with antialiasing,
+    rounded to 8 bits, then ``(x / 255 - mean) / std``. Torch alone does it; neither Pillow nor torchvision is needed.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    tokens: int | None = None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any], source: Path) -> ImageFormat:
+        """Read the fields of a ``preprocessor_config.json``.
+
+        Raises:
+            MissingWeightsError: a field is missing or asks for steps that Florence-2 does not have.
+        """
+        for name, expected in _IMAGE_FACTS.items():
+            if fields.get(name) not in (None, expected):
+                raise MissingWeightsError(f"{source}: {name} is {fields[name]!r}, expected {expected!r} for Florence-2")
+        try:
+            size = fields["size"]
+            made = cls(
+                height=int(size["height"]),
+                width=int(size["width"]),
+                mean=tuple(float(value) for value in fields["image_mean"]),
+                std=tuple(float(value) for value in fields["image_std"]),
+                tokens=fields.get("image_seq_length"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MissingWeightsError(
+                f"{source}: size, image_mean or image_std is missing or malformed ({type(error).__name__}: {error})"
+            ) from error
+        if fields.get("do_center_crop", False) and fields.get("crop_size") != size:
+            raise MissingWeightsError(f"{source}: crops images after scaling them, expected do_center_crop false")
+        if min(made.height, made.width) < 1 or len(made.mean) != 3 or len(made.std) != 3 or min(made.std) <= 0:
+            raise MissingWeightsError(f"{source}: size must be positive, image_mean and image_std three numbers each")
+        return made
+
+    def prepare(self, images: Sequence[Image]) -> torch.Tensor:
+        """Scale and normalise ``h w c`` uint8 RGB images of any sizes to one ``b c h w`` float32 tensor on the CPU."""
+        scaled = torch.cat([self._scale(image) for image in images])
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (scaled.float() / 255 - mean) / std
+
+    def grid(self, sizes: Sequence[int], strides: Sequence[int], paddings: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of features after the vision tower's convolutions, one value of each per stage."""
+        rows, columns = self.height, self.width
+        for size, stride, padding in zip(sizes, strides, paddings, strict=True):
+            rows, columns = ((side + 2 * padding - size) // stride + 1 for side in (rows, columns))
+        return rows, columns
+
+    def _scale(self, image: Image) -> torch.Tensor:
+        assert (image.dtype, image.ndim) == (np.uint8, 3), f"expected h w 3 uint8, got {image.dtype} {image.shape}"
+        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(image)), "h w c -> 1 c h w")
+        if pixels.shape[2:] == (self.height, self.width):
+            return pixels
+        size = (self.height, self.width)
+        return torch.nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True)
 
 
 @dataclass(frozen=True)
 class FlorenceFolder:
-    """A model folder, read but for its weights.
+    """A model folder, read except for its weights.
 
-    ``vision`` and ``text`` are the configs of transformers' network, whose token embedding has a row for every token
-    of ``tokenizer``, and some to spare.
+    ``vision`` and ``text`` are configs of transformers' network, whose token embedding has at least one row for every
+    token of ``tokenizer``.
     """
 
     path: Path
@@ -72,12 +145,12 @@ class FlorenceFolder:
         """Read a folder of either layout.
 
         Raises:
-            MissingWeightsError: it is no folder, not Florence-2, or a file is missing, damaged or at odds with another.
+            MissingWeightsError: not a folder, not Florence-2, or a file is missing, damaged or does not fit another.
         """
         if not path.is_dir():
             raise MissingWeightsError(
                 f"{path}: no such folder (looked for it at {path.absolute()}), expected Florence-2. "
-                f"Caption the clips yourself with <clip>.txt files, or: {how_to_get('Florence-2-large')}"
+                f"Write captions yourself in <clip>.txt files, or: {how_to_get('Florence-2-large')}"
             )
         source = path / "config.json"
         fields = _read_json(source)
@@ -90,7 +163,7 @@ class FlorenceFolder:
             original.extend_tokenizer(tokenizer)
         elif original.IMAGE_TOKEN not in tokenizer.get_vocab():
             raise MissingWeightsError(f"{path / 'tokenizer.json'}: has no {original.IMAGE_TOKEN} token")
-        # The original's config says all sizes; the converted one may leave out what is transformers' default.
+        # The original's config has all sizes; the converted one may leave out transformers' defaults.
         vision = _pick(fields, "vision_config", _VISION_FIELDS, source, required=is_original)
         text = _pick(fields, "text_config", _TEXT_FIELDS, source, required=is_original)
         made = cls(
@@ -107,12 +180,12 @@ class FlorenceFolder:
 
     @property
     def image_token(self) -> int:
-        """The token that stands for an image feature in the prompt."""
+        """The placeholder token of an image feature in the prompt."""
         return self.token(original.IMAGE_TOKEN)
 
     @property
     def image_tokens(self) -> int:
-        """How many features an image becomes: one for the whole, one for each place of the grid (577 at 768x768)."""
+        """Features per image: one for the whole, one for each cell of the grid (577 at 768x768)."""
         rows, columns = self._grid
         return 1 + rows * columns
 
@@ -128,7 +201,7 @@ class FlorenceFolder:
         return Florence2Config(vision_config=self.vision, text_config=self.text, image_token_id=self.image_token)
 
     def load_model(self, device: torch.device, dtype: torch.dtype) -> Florence2ForConditionalGeneration:
-        """The network with the folder's weights, in evaluation mode.
+        """Load the network with the folder's weights, in evaluation mode.
 
         Raises:
             MissingWeightsError: the weights are missing, cut short, refused, or do not fit the config.
@@ -152,7 +225,7 @@ class FlorenceFolder:
         return self.image_format.grid(vision.patch_size, vision.patch_stride, vision.patch_padding)
 
     def _check_image_tokens(self) -> None:
-        """The grid of features must be the one that the image fields speak of, and have positions."""
+        """Check the grid of features against the image fields and the number of position embeddings."""
         size = f"{self.image_format.height}x{self.image_format.width}"
         if max(self._grid) > self.vision.max_position_embeddings:
             raise MissingWeightsError(
@@ -166,7 +239,7 @@ class FlorenceFolder:
             )
 
     def _fit_vocabulary(self, source: Path) -> None:
-        """The token embedding must have a row for every token; the original's lacks the one of ``<image>``."""
+        """Give the token embedding a row for every token; the original's lacks that of ``<image>``."""
         size, rows = self.tokenizer.get_vocab_size(), self.text.vocab_size
         if self.is_original and size in (rows, rows + 1):
             self.text.vocab_size = -(-size // _EMBEDDING_MULTIPLE) * _EMBEDDING_MULTIPLE
@@ -190,7 +263,7 @@ def _share_embedding(
     dtype: torch.dtype,
     source: Path,
 ) -> None:
-    """Put the one token embedding under all its names, already converted, so that it stays one matrix in memory."""
+    """Store the token embedding once, already converted, under all its names, so that it takes memory once."""
     keys = [key for key, name in names.items() if name in _TIED]
     if not keys:
         return
@@ -234,7 +307,7 @@ def _read_preprocessor(path: Path) -> tuple[dict[str, Any], Path]:
     source = path / "processor_config.json"
     fields = _read_json(source).get("image_processor")
     if not isinstance(fields, dict):
-        raise MissingWeightsError(f"{source}: has no image_processor, and there is no preprocessor_config.json")
+        raise MissingWeightsError(f"{source}: image_processor is missing, and so is preprocessor_config.json")
     return fields, source
 
 
@@ -247,7 +320,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{how_to_get('Florence-2-large')}"
         ) from error
     except ValueError as error:
-        raise MissingWeightsError(f"{path}: is no JSON ({error}). Get the folder again") from error
+        raise MissingWeightsError(f"{path}: not valid JSON ({error}). Download the folder again") from error
     if not isinstance(value, dict):
         raise MissingWeightsError(f"{path}: got a JSON {type(value).__name__}, expected an object")
     return value
@@ -261,4 +334,4 @@ def _read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific
-        raise MissingWeightsError(f"{path}: is no tokenizer ({error}). Get the folder again") from error
+        raise MissingWeightsError(f"{path}: not a tokenizer file ({error}). Download the folder again") from error

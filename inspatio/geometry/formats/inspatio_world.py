@@ -1,4 +1,4 @@
-"""Geometry folders that the public InSpatio-World code leaves behind, of both its kinds.
+"""Import geometry folders written by the public InSpatio-World code, of both kinds.
 
 The direct output of its Depth Anything 3 step::
 
@@ -6,7 +6,7 @@ The direct output of its Depth Anything 3 step::
     extrinsic.txt       three rows of four numbers per frame: world to camera
     intrinsic.txt       three rows of three numbers per frame
 
-and what it converts that to (``vggt_depth_path`` of its ``new.json``)::
+and the converted form (``vggt_depth_path`` of its ``new.json``)::
 
     depth/000000.png    16-bit grey, 0..65535 spread over the two depths in metadata.txt
     metadata.txt        smallest and largest depth
@@ -39,12 +39,17 @@ from inspatio.types import Intrinsics, WorldToCamera
 
 
 def matches(folder: Path) -> bool:
+    """Whether the folder has this format's files."""
     names = (("extrinsic.txt", "intrinsic.txt"), ("extrinsics.txt", "intrinsics.txt", "metadata.txt"))
     return (folder / "depth").is_dir() and any(all((folder / name).is_file() for name in kind) for kind in names)
 
 
 def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
-    """See :class:`ImportedGeometry`. Raises ClipError."""
+    """Open the folder lazily.
+
+    Raises:
+        ClipError: a file is missing or damaged, or the geometry is not of this video.
+    """
     names = [path.name for path in (folder / "depth").glob("*.png")]
     paths = [folder / "depth" / name for name in in_frame_order(names, folder, video.frame_count)]
     packed = (folder / "extrinsic.txt").is_file()
