@@ -1,9 +1,10 @@
-"""The public code's clip list, ``new.json``: a JSON list of objects with ``video_path``, ``text``,
-``vggt_depth_path``, ``vggt_extrinsics_path`` and ``radius_ratio``.
+"""Read the clip list of the public code, ``new.json``.
 
-It is read where it lies in the input folder, or when it is named instead of one (``--input_dir clips/new.json``). Its
-text serves as the caption, its depth folder as the geometry, its ratio multiplies the scene's foreground depth.
-The public code resolves paths against the folder it is started in; here the list's own folder is tried first.
+It is a JSON list of objects with ``video_path``, ``text``, ``vggt_depth_path``, ``vggt_extrinsics_path`` and
+``radius_ratio``. It is read if it is in the input folder, or if it is named instead of a folder
+(``--input_dir clips/new.json``). Its text serves as the caption, its depth folder as the geometry; its ratio multiplies
+the scene's foreground depth. The public code resolves paths against the current folder; here the list's own folder is
+tried first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PUBLIC_NAME = "new.json"
 
 
 class PublicClip(BaseModel):
-    """One entry; unknown keys are ignored, since the public code adds its own as it goes."""
+    """One entry; unknown keys are ignored, since the public code adds keys of its own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -30,10 +31,10 @@ class PublicClip(BaseModel):
 
 
 def read_public(path: Path) -> list[PublicClip]:
-    """The entries of a ``new.json``, with paths made absolute.
+    """Read the entries of a ``new.json``; their paths become absolute.
 
     Raises:
-        UsageError: not such a list; names the file, the entry and the field.
+        UsageError: not a clip list; the message names the file, the entry and the field.
     """
     try:
         entries = TypeAdapter(list[PublicClip]).validate_json(path.read_bytes())

@@ -147,7 +147,8 @@ def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
         _log.info("%8s: %d processes on GPUs %s", name, processes, ", ".join(gpus))
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
         command += [f"--master_port={job.master_port}", "-m", "inspatio", name, *options]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus), LOCK_HELD: "1"}
+        # One thread a worker is torchrun's own default, which it would explain on standard error.
+        environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus), LOCK_HELD: "1"}
         code = subprocess.run(command, env=environment, check=False).returncode
         workspace.reload()
         if code != 0:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
+from inspatio.geometry.formats.common import read_png
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
 from inspatio.media import VideoInfo, probe
@@ -436,3 +438,14 @@ def test_a_broken_folder_names_the_file_and_the_fault(clip, name, spoil, message
     with pytest.raises(ClipError, match=message) as caught:
         run(clip)
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_colour_profile_changes_nothing_and_prints_nothing(tmp_path, capfd):
+    depth = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    content = cv2.imencode(".png", depth)[1].tobytes()
+    data = b"iCCP" + b"profile\0\0damaged"
+    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    start = content.index(b"IDAT") - 4
+    (tmp_path / "depth.png").write_bytes(content[:start] + chunk + content[start:])
+    assert np.array_equal(read_png(tmp_path / "depth.png"), depth)
+    assert capfd.readouterr().err == ""

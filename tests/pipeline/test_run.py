@@ -507,10 +507,10 @@ class TestInterruption:
 
     def test_a_full_disk_is_one_line_and_what_is_finished_is_kept(self, here):
         write_clip(here / "clips/a.mp4")
-        write_clip(here / "clips/b.mp4", count=1500, size=(48, 80), seed=1)
+        write_clip(here / "clips/b.mp4", count=400, size=(48, 80), seed=1)
         disk = here / "disk"
         disk.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", disk], capture_output=True).returncode:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=350k", "none", disk], capture_output=True).returncode:
             pytest.skip("a small file system cannot be mounted here")
         try:
             to_disk = ["--work_folder", disk / "w", "--output_folder", disk / "w/still"]

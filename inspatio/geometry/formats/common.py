@@ -96,12 +96,22 @@ def read_png(path: Path) -> NDArray:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ClipError(f"{path}: {error.strerror or error}; expected a depth map") from None
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    image = cv2.imdecode(_without_color_profile(data), cv2.IMREAD_UNCHANGED) if data.size else None
     if image is None:
         raise ClipError(f"{path}: not a readable image; expected a depth map")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return image
+
+
+def _without_color_profile(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A PNG's bytes without its iCCP chunk, which values are read without, and whose faults libpng prints on stderr."""
+    content = data.tobytes()
+    start = content.find(b"iCCP", 0, content.find(b"IDAT") + 1) - 4
+    if not content.startswith(b"\x89PNG") or start < 0:
+        return data
+    length = int.from_bytes(content[start : start + 4], "big")
+    return np.frombuffer(content[:start] + content[start + 12 + length :], np.uint8)
 
 
 def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
