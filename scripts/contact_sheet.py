@@ -24,6 +24,7 @@ import numpy as np
 from av.filter import Graph
 
 from inspatio.errors import UserError
+from inspatio.export.points import evenly_spaced
 from inspatio.media import VideoInfo, VideoReader, probe
 from inspatio.storage import atomic_file
 from inspatio.types import Image
@@ -31,11 +32,6 @@ from inspatio.types import Image
 GAP = 4
 LABEL_HEIGHT = 20
 BACKGROUND = 24
-
-
-def spaced(frame_count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` evenly spaced frame numbers, the first and the last among them."""
-    return sorted({round(i) for i in np.linspace(0, frame_count - 1, min(wanted, frame_count)).tolist()})
 
 
 def labelled(image: Image, text: str) -> Image:
@@ -56,7 +52,7 @@ def tile_size(video: VideoInfo, width: int) -> tuple[int, int]:
 
 def row(video: VideoInfo, label: str, frames: int, width: int) -> Image:
     """One clip: ``frames`` of its frames side by side, each with its number and time."""
-    indices = spaced(video.frame_count, frames)
+    indices = evenly_spaced(video.frame_count, frames)
     times = video.timestamps()
     with VideoReader(video, tile_size(video, width)) as reader:
         tiles = []

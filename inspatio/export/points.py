@@ -1,6 +1,6 @@
-"""Depth maps as points in the world: what reports draw and exports write.
+"""Lift depth maps to world points, with colours: what exports write and reports draw.
 
-World and camera axes are OpenCV's, the world is the first camera's (``cameras.py``).
+World and camera axes are OpenCV's; the world is the first camera's (``cameras/poses.py``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from inspatio.geometry.store import Geometry
 from inspatio.scene import FrameSource
 
 LOW_CONFIDENCE = 0.25
-"""Confidence is low where it rises less than this share of the median's rise over the lowest value."""
+"""Confidence is low below lowest + this share of (median - lowest)."""
 
 
 @dataclass(frozen=True)
 class PointCloud:
-    """``v 3`` float64 world points and their ``v 3`` uint8 RGB."""
+    """World points ``v 3`` float64 in the geometry's unit, and their RGB colours ``v 3`` uint8."""
 
     points: NDArray[np.float64]
     colours: NDArray[np.uint8]
@@ -31,7 +31,7 @@ class PointCloud:
 def frame_maps(
     geometry: Geometry, index: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray | None]:
-    """Depth, confidence and sky (``h w``, the last two where the folder has them) of one frame."""
+    """Depth, confidence and sky of one frame, ``h w``; the last two are None if the folder has none."""
     at = 0 if len(geometry.depth) == 1 else index
     confidence = None if geometry.confidence is None else geometry.confidence[at].astype(np.float32)
     sky = None if geometry.sky is None else geometry.sky[at] > 0
@@ -39,17 +39,17 @@ def frame_maps(
 
 
 def on_ground(depth: NDArray[np.floating], sky: NDArray | None) -> NDArray[np.bool_]:
-    """Where depth is known and there is no sky."""
+    """Mask ``h w`` of the pixels with known depth that are not sky."""
     return depth > 0 if sky is None else (depth > 0) & ~sky
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of ``count`` frames, the first and the last among them."""
+    """Indices of at most ``wanted`` of ``count`` frames, evenly spaced, first and last included."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(wanted, count)).tolist()})
 
 
 def confidence_floor(geometry: Geometry, indices: Sequence[int]) -> float:
-    """Confidence below this is low, judged by these frames; 0 where the folder has none."""
+    """The threshold of low confidence, computed from these frames; 0 if the folder has no confidence."""
     if geometry.confidence is None:
         return 0.0
     maps = [frame_maps(geometry, index)[1] for index in indices]
@@ -59,10 +59,10 @@ def confidence_floor(geometry: Geometry, indices: Sequence[int]) -> float:
 
 
 def lift(geometry: Geometry, index: int) -> NDArray[np.float64]:
-    """``h w 3`` world points of a frame's depth map; where depth is 0 they are the camera's centre."""
+    """World points ``h w 3`` of a frame's depth map; where depth is 0, the camera's centre."""
     depth = frame_maps(geometry, index)[0]
     height, width = depth.shape
-    # Intrinsics are for image_size: a depth pixel stands for the place of its centre in the image.
+    # Intrinsics are in pixels of image_size: convert the centres of depth pixels to those.
     columns = (np.arange(width) + 0.5) * geometry.image_size[1] / width - 0.5
     rows = (np.arange(height) + 0.5) * geometry.image_size[0] / height - 0.5
     pixels = np.stack([*np.meshgrid(columns, rows), np.ones((height, width))], axis=-1)
@@ -72,9 +72,9 @@ def lift(geometry: Geometry, index: int) -> NDArray[np.float64]:
 
 
 def point_cloud(geometry: Geometry, frames: FrameSource, indices: Sequence[int], most: int) -> PointCloud:
-    """At most ``most`` points of these frames, evenly thinned: no sky, no unknown depth, no low confidence.
+    """Points of some frames on a regular pixel grid, at most ``most``, without sky, unknown depth and low confidence.
 
-    ``frames`` are the source frames, of the geometry's ``image_size``.
+    ``frames`` are the source frames at the geometry's ``image_size``.
     """
     floor = confidence_floor(geometry, indices)
     height, width = geometry.depth.shape[1:]

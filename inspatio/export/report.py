@@ -1,10 +1,10 @@
-"""What a person looks at to judge a clip's geometry: a picture, a few sentences, warnings that matter.
+"""Report on a clip's geometry: a picture, a summary in sentences, and warnings.
 
     report = describe(geometry)                       numbers, sentences, warnings
     write_report(geometry, frames, folder)            report.png and report.txt
 
-Numbers come from up to 32 frames, evenly spaced, so that a long clip is described as fast as a short one; the camera
-path is looked at whole. The picture is ``report_picture.py``.
+Depth statistics come from up to 32 evenly spaced frames, so that a long clip takes no longer than a short one; the
+camera path is used whole. ``report_picture.py`` draws the picture.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from inspatio.storage import atomic_file, write_text
 
 SAMPLED_FRAMES = 32
 STILL_SHIFT = 0.005
-"""A camera that stays within this share of the median depth, and turns less than STILL_TURN degrees, stands still."""
+"""A camera is static if it stays within this share of the median depth and turns less than STILL_TURN degrees."""
 STILL_TURN = 0.5
 JUMP = 0.25
-"""Median depth that changes by more than this share from one sampled frame to the very next has jumped."""
+"""A change of the median depth by more than this share between consecutive frames is a jump."""
 
 
 @dataclass(frozen=True)
 class GeometryReport:
-    """What was found in a geometry folder. Shares are 0..1, angles degrees, lengths in the scene's unit."""
+    """Statistics of a geometry folder. Shares are 0..1, angles in degrees, lengths in the scene's unit."""
 
     moving: bool
     camera_shift: float
-    """Furthest that the camera gets from where it began."""
+    """Largest distance of the camera from its first position."""
     camera_turn: float
-    """Most that it is turned against its first pose."""
+    """Largest rotation against its first pose."""
     depth_range: tuple[float, float]
-    """5 % and 95 % quantile of the known depths that are not sky; 0, 0 where there are none."""
+    """5 % and 95 % quantile of the known depths that are not sky; 0, 0 if there are none."""
     median_depth: float
     sky: float | None
     unknown: float
     low_confidence: float | None
     field_of_view: tuple[float, float]
-    """Narrowest and widest across the frame."""
+    """Narrowest and widest horizontal field of view."""
     sentences: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -63,7 +63,7 @@ class _Sampled:
 
 
 def describe(geometry: Geometry) -> GeometryReport:
-    """The report of a geometry folder; reads a few of its maps."""
+    """Compute the report of a geometry folder from a sample of its maps."""
     sampled = _sample(geometry)
     centres = invert(geometry.world_to_camera)[:, :3, 3]
     shift = float(np.linalg.norm(centres - centres[0], axis=-1).max())
@@ -83,7 +83,7 @@ def write_report(geometry: Geometry, frames: FrameSource, folder: Path) -> Geome
     report = describe(geometry)
     with atomic_file(folder / "report.png") as path:
         done, png = cv2.imencode(".png", cv2.cvtColor(picture(geometry, frames), cv2.COLOR_RGB2BGR))
-        assert done, "a picture of bytes can be encoded"
+        assert done, "a uint8 picture can be encoded"
         path.write_bytes(png.tobytes())
     lines = [*report.sentences, *(f"WARNING: {warning}" for warning in report.warnings)]
     write_text(folder / "report.txt", "\n".join(lines) + "\n")
@@ -114,20 +114,20 @@ def _sample(geometry: Geometry) -> _Sampled:
 
 
 def _sentences(geometry: Geometry, facts: GeometryReport) -> list[str]:
-    unit = {"metres": "m", "relative": "units of its own", "prior": "units that mean nothing (a prior)"}[geometry.scale]
+    unit = {"metres": "m", "relative": "arbitrary units", "prior": "arbitrary units (a prior)"}[geometry.scale]
     height, width = geometry.image_size
     found = [
         f"{geometry.frame_count} frames of {width}x{height} by {geometry.backend}, "
         f"depth at {geometry.depth.shape[2]}x{geometry.depth.shape[1]}.",
-        f"Depth from {facts.depth_range[0]:.3g} to {facts.depth_range[1]:.3g} {unit} (90 % of what is seen).",
+        f"Depth from {facts.depth_range[0]:.3g} to {facts.depth_range[1]:.3g} {unit} (90 % of the pixels).",
     ]
     if facts.moving:
         found.append(
-            f"The camera moves: {facts.camera_shift:.3g} away from where it began, turned by {facts.camera_turn:.1f} "
-            "degrees at most."
+            f"The camera moves: at most {facts.camera_shift:.3g} from its first position, turned by at most "
+            f"{facts.camera_turn:.1f} degrees."
         )
     else:
-        found.append("The camera stands still.")
+        found.append("The camera is static.")
     narrowest, widest = facts.field_of_view
     zoom = f"{narrowest:.0f} degrees" if widest - narrowest < 1 else f"{narrowest:.0f} to {widest:.0f} degrees"
     found.append(f"Field of view: {zoom} across.")
@@ -143,23 +143,23 @@ def _sentences(geometry: Geometry, facts: GeometryReport) -> list[str]:
 def _warnings(geometry: Geometry, facts: GeometryReport, sampled: _Sampled) -> list[str]:
     found = []
     if geometry.scale == "prior":
-        found.append("depth is a prior that has not looked at the picture; only small camera moves will look right")
+        found.append("depth is a prior that does not depend on the picture; only small camera moves will look right")
     if facts.unknown > 0.2:
         found.append(f"{facts.unknown:.0%} of the depth is unknown; the render will have holes there")
     if facts.sky is not None and facts.sky > 0.8:
-        found.append(f"{facts.sky:.0%} of the picture is sky; scale and camera have little to hold on to")
+        found.append(f"{facts.sky:.0%} of the pixels are sky; scale and camera are uncertain")
     if facts.low_confidence is not None and facts.low_confidence > 0.4:
-        found.append(f"confidence is low on {facts.low_confidence:.0%} of the picture")
+        found.append(f"confidence is low on {facts.low_confidence:.0%} of the pixels")
     if warning := field_of_view_warning(*facts.field_of_view):
         found.append(warning)
     if geometry.scale != "prior" and facts.depth_range[1] < 1.02 * facts.depth_range[0]:
-        found.append("depth is nearly the same everywhere: a flat picture, or an estimate that has failed")
+        found.append("depth is nearly the same everywhere: a flat scene, or a failed estimate")
     found += _jumps(geometry, sampled)
     return found
 
 
 def _jumps(geometry: Geometry, sampled: _Sampled) -> list[str]:
-    """Where depth or camera change more at once than a clip does, short of a cut."""
+    """Warnings where depth or camera position change abruptly."""
     found = []
     if geometry.frame_count <= SAMPLED_FRAMES and len(sampled.medians) > 1:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -176,8 +176,8 @@ def _jumps(geometry: Geometry, sampled: _Sampled) -> list[str]:
 
 
 def _turns(world_to_camera: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Degrees between each pose and the first."""
+    """Rotation in degrees between each pose and the first."""
     relative = world_to_camera[:, :3, :3] @ world_to_camera[0, :3, :3].T
-    # Half of the chord's length keeps its digits at small angles, where the arc cosine of the trace does not.
+    # Computed from the chord, which stays accurate at small angles, unlike the arc cosine of the trace.
     chord = np.linalg.norm(relative - np.eye(3), axis=(1, 2)) / np.sqrt(8)
     return np.rad2deg(2 * np.arcsin(np.clip(chord, 0, 1)))

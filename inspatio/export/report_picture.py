@@ -1,7 +1,7 @@
-"""The picture of a clip's geometry: frames, depth, confidence, and the camera path from above and from the side.
+"""Draw the picture of a geometry report: frames, depth, confidence, camera path from above and from the side.
 
-Depth: near is red, far is blue, unknown is black, sky is grey, one range for all frames. The path goes from green to
-red, with viewing directions, before the points that the first frame saw.
+Depth is red near, blue far, black where unknown, grey for sky, with one range for all frames. The path runs from green
+to red, with viewing directions, over the points of the first frame.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DIRECTIONS = 9
 
 
 def picture(geometry: Geometry, frames: FrameSource) -> Image:
-    """Frames, depth and confidence in rows, and the camera path from above and from the side."""
+    """Draw frames, depth and confidence in rows, the camera path beside them: ``h w 3`` uint8 RGB."""
     indices = evenly_spaced(geometry.frame_count, FRAMES)
     maps = [frame_maps(geometry, index) for index in indices]
     known = np.concatenate([depth[on_ground(depth, sky)] for depth, _, sky in maps])
@@ -83,19 +83,19 @@ def _tile(image: Image, label: str) -> Image:
 
 
 def _path_view(geometry: Geometry, axes: tuple[int, int], side: int, label: str) -> Image:
-    """``side side 3``: the camera path along two world axes."""
+    """Draw the camera path along two world axes: ``side side 3`` uint8."""
     poses = invert(geometry.world_to_camera)
     depth, _, sky = frame_maps(geometry, 0)
     points = lift(geometry, 0)[on_ground(depth, sky)]
     points = points[:: max(1, len(points) // _PATH_POINTS)]
     if len(points):
-        # The furthest tenth would make everything else small.
+        # Without the furthest tenth, which would make everything else small.
         points = points[points[:, 2] <= np.quantile(points[:, 2], 0.9)]
     everything = np.concatenate([points, poses[:, :3, 3]])[:, axes]
     low, high = everything.min(axis=0), everything.max(axis=0)
     extent = max(float((high - low).max()), 1e-9)
     scale = (side - 3 * _LABEL) / extent
-    # World y points down like the picture's rows; z, drawn upwards, has to be turned over.
+    # World y points down like image rows; z is drawn upwards, so it changes sign.
     flip = np.array([1.0, -1.0 if axes[1] == 2 else 1.0])
 
     def place(world: NDArray) -> list[list[int]]:

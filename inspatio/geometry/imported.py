@@ -142,7 +142,7 @@ class AutoGeometry:
 
 @lru_cache(maxsize=4096)
 def _content_hash(path: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file. Size and time are only part of the cache's key: they spare a process reading a file twice."""
+    """SHA-256 of a file. Size and time are only keys of the cache, so that a process reads an unchanged file once."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,14 +1,14 @@
-"""The geometry folder: what every backend writes and everything after it reads.
+"""Read and write geometry folders, the result of every geometry backend.
 
     cameras.json     intrinsics and poses of every frame, what a depth of 1 means, who made it (``camera_file.py``)
-    depth.npy        float16 or float32, ``n h w`` (or ``1 h w``: the same for every frame), 0 = not known
-    confidence.npy   float16, like depth, optional; the estimator's own measure, larger is surer
+    depth.npy        float16 or float32, ``n h w`` (or ``1 h w``: the same for every frame), 0 = unknown
+    confidence.npy   float16, like depth, optional; the estimator's own measure, larger is more certain
     sky.npy          uint8, like depth, optional; 1 where the estimator saw sky
 
-Maps show the whole upright source frame at the estimator's own resolution; intrinsics are for ``image_size``, which
-need not be that resolution. They are written by appending and read by memory map, so neither side's memory grows
-with the clip. (Not written through a memory map: a disk that fills up would kill the process instead of raising.)
-``cameras.json`` is written last: a folder without it is unfinished. Conventions are those of ``cameras.py``.
+Maps show the whole upright source frame at the estimator's own resolution; intrinsics are in pixels of ``image_size``,
+which may differ from it. Maps are appended when written and memory-mapped when read, so that memory does not grow with
+the clip. (Writing through a memory map would kill the process when the disk is full, instead of raising.)
+``cameras.json`` is written last: a folder without it is unfinished. Conventions are those of ``cameras/poses.py``.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class GeometryWriter:
     ) -> None:
         """Append maps, ``t h w``; confidence and sky come with every frame or with none.
 
-        Depths that are negative, infinite or not numbers become 0, "not known".
+        Depths that are negative, infinite or not numbers become 0, unknown.
         """
         depth = np.asarray(depth)
         known = np.isfinite(depth) & (depth > 0)
@@ -125,7 +125,7 @@ class GeometryDepth:
         return self._geometry.frame_count
 
     def read(self, indices: Sequence[int]) -> DepthMaps:
-        """``t h w`` float32 depth by nearest neighbour, 0 where not known or outside the source frame."""
+        """``t h w`` float32 depth by nearest neighbour, 0 where unknown or outside the source frame."""
         depth = self._geometry.depth
         maps = np.empty((len(indices), *self._fit.target), np.float32)
         for place, index in enumerate(indices):

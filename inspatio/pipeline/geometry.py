@@ -1,4 +1,4 @@
-"""Stage 2a: depth and cameras of every clip, by the job's geometry backend, into the work folder."""
+"""Geometry stage: depth and cameras of every clip into the work folder, then reports and exports if asked for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.errors import ClipError
-from inspatio.export.point_cloud import export
+from inspatio.export.formats import ExportFormat, export
 from inspatio.export.report import write_report
 from inspatio.geometry.backend import GeometryBackend
-from inspatio.geometry.store import load_geometry
+from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoReader
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.manifest import GeometryResult, StageResult, fingerprint
@@ -63,6 +63,7 @@ class GeometryStage(Stage):
         ]
 
     def conclude(self, states: Sequence[ClipState]) -> None:
+        """Write the reports and exports that the job asks for, once all clips are done."""
         if not (self.job.report or self.job.export):
             return
         for state in states:
@@ -71,21 +72,27 @@ class GeometryStage(Stage):
             geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
             with VideoReader(self.workspace.info(state), geometry.image_size) as frames:
                 if self.job.report:
-                    folder = self.workspace.work.folder / "reports" / state.id
-                    report = write_report(geometry, frames, folder)
-                    for line in report.sentences:
-                        _log.info("geometry: %s: %s", state.id, line)
-                    for warning in report.warnings:
-                        _log.warning("geometry: %s: %s", state.id, warning)
-                    _log.info("geometry: %s", folder / "report.png")
+                    self._report(state.id, geometry, frames)
                 if self.job.export:
-                    suffix = "_colmap" if self.job.export == "colmap" else f".{self.job.export}"
-                    target = self.workspace.work.folder / "exports" / f"{state.id}{suffix}"
-                    export(geometry, frames, target, self.job.export, indices=self.job.export_frames)
-                    _log.info("geometry: %s", target)
+                    self._export(state.id, geometry, frames, self.job.export)
+
+    def _report(self, clip_id: str, geometry: Geometry, frames: VideoReader) -> None:
+        folder = self.workspace.work.folder / "reports" / clip_id
+        report = write_report(geometry, frames, folder)
+        for line in report.sentences:
+            _log.info("geometry: %s: %s", clip_id, line)
+        for warning in report.warnings:
+            _log.warning("geometry: %s: %s", clip_id, warning)
+        _log.info("geometry: %s", folder / "report.png")
+
+    def _export(self, clip_id: str, geometry: Geometry, frames: VideoReader, form: ExportFormat) -> None:
+        suffix = "_colmap" if form == "colmap" else f".{form}"
+        target = self.workspace.work.folder / "exports" / f"{clip_id}{suffix}"
+        export(geometry, frames, target, form, indices=self.job.export_frames)
+        _log.info("geometry: %s", target)
 
     def _backend(self, state: ClipState) -> GeometryBackend:
-        """One backend for the whole job, but for clips whose geometry a public clip list names."""
+        """The job's backend, or that of the folder which a public clip list names for this clip."""
         named = state.public.vggt_depth_path if state.public else None
         if named not in self._backends:
             self._backends[named] = factory.make_geometry(

@@ -19,13 +19,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encode(tmp_path_factory.mktemp("sheet") / "clip.mp4", 40, (64, 128), rate=10)
 
 
-@pytest.mark.parametrize(
-    ("count", "wanted", "expected"), [(1, 6, [0]), (3, 6, [0, 1, 2]), (41, 5, [0, 10, 20, 30, 40])]
-)
-def test_spaced(count: int, wanted: int, expected: list[int]) -> None:
-    assert contact_sheet.spaced(count, wanted) == expected
-
-
 def test_sheet(clip: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     assert contact_sheet.main([str(clip), str(clip), "-o", str(sheet), "--frames", "3", "--width", "128"]) == 0

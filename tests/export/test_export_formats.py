@@ -10,8 +10,8 @@ from support.true_scene import SIZE, ShadedFrames, scene, write_geometry
 
 from inspatio.cameras.poses import invert
 from inspatio.errors import UsageError
-from inspatio.export.point_cloud import ExportFormat, export
-from inspatio.export.points import lift, point_cloud
+from inspatio.export.formats import ExportFormat, export
+from inspatio.export.points import evenly_spaced, lift, point_cloud
 from inspatio.geometry.store import Geometry
 
 COUNT = 10
@@ -112,3 +112,10 @@ def test_wrong_usage(geometry: Geometry, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="0 to 9"):
         export(geometry, frames(), tmp_path / "x", "ply", indices=[10])
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "expected"), [(1, 6, [0]), (3, 6, [0, 1, 2]), (41, 5, [0, 10, 20, 30, 40])]
+)
+def test_evenly_spaced(count: int, wanted: int, expected: list[int]) -> None:
+    assert evenly_spaced(count, wanted) == expected
