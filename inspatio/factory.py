@@ -19,8 +19,9 @@ from inspatio.geometry.backend import GeometryBackend
 from inspatio.render.live import Renderer
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from inspatio.generation.inspatio_world.prompts import PromptCache
-    from inspatio.models.wan.dit import Exchange
 
 TEXT_ENCODER_ROOM = 13 * 2**30
 """Bytes: the umT5-xxl encoder's 11.4 GB of weights in bfloat16 and some to work in."""
@@ -118,23 +119,24 @@ def prepare_prompts(config: GeneratorConfig, texts: Sequence[str], folder: Path,
         _prompts(config, folder, device).prepare(texts)
 
 
-def crew_size(config: GeneratorConfig, processes: int, clips: int) -> int:
+def processes_per_clip(config: GeneratorConfig, processes: int, clips: int) -> int:
     """How many of the processes work on the same clip."""
     if config.backend != "causal" or processes == 1:
         return 1
-    from inspatio.generation.inspatio_world.loading import read_dit_config
+    from inspatio.models.wan.checkpoint import read_config
     from inspatio.models.wan.parallel import processes_per_clip
 
-    return processes_per_clip(processes, clips, read_dit_config(config).num_heads)
+    heads = read_config(Path(config.checkpoint_path), Path(config.wan_path)).num_heads
+    return processes_per_clip(processes, clips, heads)
 
 
-def join_crew(size: int) -> Exchange | None:
-    """This process's link to the others of its crew, None where everybody works alone. All processes call it."""
+def clip_process_group(size: int) -> ProcessGroup | None:
+    """The processes that share this one's clips, None where it works alone. Every process of the job calls it."""
     if size == 1:
         return None
-    from inspatio.models.wan.parallel import own_group
+    from inspatio.models.wan.parallel import clip_process_group
 
-    return own_group(size)
+    return clip_process_group(size)
 
 
 def make_generator(
@@ -142,9 +144,9 @@ def make_generator(
     size: tuple[int, int],
     device: str,
     prompt_folder: Path,
-    exchange: Exchange | None = None,
+    group: ProcessGroup | None = None,
 ) -> Generator:
-    """The generator of a profile for frames of ``size`` (height, width); ``exchange`` links a crew sharing a clip."""
+    """The generator of a profile for frames of ``size`` (height, width); ``group`` shares each clip."""
     match config.backend:
         case "preview":
             from inspatio.generation.preview.session import PreviewGenerator
@@ -161,7 +163,7 @@ def make_generator(
                 torch.device(device),
                 prompts=_prompts(config, prompt_folder, device),
                 renderer=make_renderer(RenderConfig(), device),
-                exchange=exchange,
+                group=group,
             )
     raise _unknown("generator", config.backend, "causal, preview")
 

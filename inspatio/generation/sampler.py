@@ -16,12 +16,12 @@ import torch
 from inspatio.errors import UsageError
 from inspatio.types import LatentTensor
 
-TRAINING_STEPS = 1000
+NUM_TRAIN_TIMESTEPS = 1000
 
 
 def shifted_sigmas(shift: float) -> torch.Tensor:
     """The levels of all training steps, from 1 down, excluding 0: ``shift * s / (1 + (shift - 1) * s)``, float32."""
-    sigmas = torch.linspace(1.0, 0.0, TRAINING_STEPS + 1)[:-1]
+    sigmas = torch.linspace(1.0, 0.0, NUM_TRAIN_TIMESTEPS + 1)[:-1]
     return shift * sigmas / (1.0 + (shift - 1.0) * sigmas)
 
 
@@ -32,11 +32,11 @@ def warp_steps(steps: Sequence[int], shift: float) -> torch.Tensor:
         UsageError: the steps do not fall from at most 1000 to at least 1.
     """
     falling = all(a > b for a, b in pairwise(steps))
-    if not steps or not falling or steps[0] > TRAINING_STEPS or steps[-1] < 1:
-        raise UsageError(f"denoising steps {list(steps)}: expected falling numbers between {TRAINING_STEPS} and 1")
+    if not steps or not falling or steps[0] > NUM_TRAIN_TIMESTEPS or steps[-1] < 1:
+        raise UsageError(f"denoising steps {list(steps)}: expected falling numbers between {NUM_TRAIN_TIMESTEPS} and 1")
     if shift <= 0:
         raise UsageError(f"schedule shift {shift}: expected a positive number")
-    return shifted_sigmas(shift)[[TRAINING_STEPS - step for step in steps]]
+    return shifted_sigmas(shift)[[NUM_TRAIN_TIMESTEPS - step for step in steps]]
 
 
 def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -44,7 +44,7 @@ def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigma: float) -> torch.T
     return (1.0 - sigma) * clean + sigma * noise
 
 
-def clean_from_flow(noisy: torch.Tensor, flow: torch.Tensor, sigma: float) -> torch.Tensor:
+def x0_from_flow(noisy: torch.Tensor, flow: torch.Tensor, sigma: float) -> torch.Tensor:
     """The clean latent that a flow at level ``sigma`` points to."""
     return noisy - sigma * flow
 
@@ -66,5 +66,5 @@ def sample_block(
     for step, sigma in enumerate(sigmas):
         if step > 0:
             latents = add_noise(clean, noise(), sigma)
-        clean = clean_from_flow(latents, flow(latents, step), sigma)
+        clean = x0_from_flow(latents, flow(latents, step), sigma)
     return clean

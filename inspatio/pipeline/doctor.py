@@ -101,13 +101,12 @@ def _profile(profile: Profile, *, predict: bool) -> tuple[list[str], bool]:
 
 def _memory(profile: Profile) -> list[str]:
     """Predict the device memory of generating, with the profile's options and with leaner ones."""
-    from inspatio.generation.inspatio_world.loading import read_dit_config
     from inspatio.generation.inspatio_world.memory_estimate import estimate_memory
-    from inspatio.models.wan.dit import PUBLISHED
+    from inspatio.models.wan.checkpoint import PUBLISHED, read_config
 
     config = profile.generator
     try:
-        network = read_dit_config(config)
+        network = read_config(Path(config.checkpoint_path), Path(config.wan_path))
     except UserError:  # not downloaded yet; its folder's name says which of the published networks it is
         row = checkpoint_of(Path(config.checkpoint_path))
         if row is None or row.width is None:

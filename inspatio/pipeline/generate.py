@@ -26,7 +26,7 @@ from inspatio.render.files import RenderFiles
 from inspatio.types import FitMode, Frames, Progress, WorldToCamera
 
 if TYPE_CHECKING:
-    from inspatio.models.wan.dit import Exchange
+    from torch import distributed
 
 VERSION = 1
 
@@ -44,7 +44,7 @@ class GenerateStage(Stage):
         super().__init__(workspace)
         self._config = self.job.profile.generator
         self._group = self.job.worker.group()
-        self._exchange: Exchange | None = None
+        self._torch_group: distributed.ProcessGroup | None = None
         self._generator: Generator | None = None
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
@@ -70,10 +70,10 @@ class GenerateStage(Stage):
         factory.prepare_prompts(self._config, texts, self._prompt_folder, self.job.device(self.name))
 
     def process_group(self, clips: int) -> ProcessGroup:
-        size = factory.crew_size(self._config, self.job.worker.world_size, clips)
+        size = factory.processes_per_clip(self._config, self.job.worker.world_size, clips)
         self._group = self.job.worker.group(size)
         # Every process has to call this, including one that has no clip.
-        self._exchange = factory.join_crew(size)
+        self._torch_group = factory.clip_process_group(size)
         return self._group
 
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
@@ -142,7 +142,7 @@ class GenerateStage(Stage):
         if self._generator is None:
             device = self.job.device(self.name)
             self._generator = factory.make_generator(
-                self._config, self.job.profile.size, device, self._prompt_folder, self._exchange
+                self._config, self.job.profile.size, device, self._prompt_folder, self._torch_group
             )
         return self._generator
 

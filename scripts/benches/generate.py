@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,18 +33,13 @@ from benches.measure import Bench, peak_memory, seconds_of, size_argument
 from benches.render import YAW_DEG, made_up_scene
 from inspatio.cameras import poses as cameras
 from inspatio.config import GeneratorConfig, load_profile
-from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
+from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
 from inspatio.generation.inspatio_world.frames import Download
-from inspatio.generation.inspatio_world.loading import (
-    CODECS,
-    PRECISIONS,
-    assemble,
-    empty_dit,
-    load_causal,
-    precision_dtype,
-)
+from inspatio.generation.inspatio_world.loading import PRECISIONS, assemble, load_causal, precision_dtype
 from inspatio.generation.inspatio_world.session import PARTS, CausalGenerator
-from inspatio.models.wan.dit import PUBLISHED, DiTConfig
+from inspatio.models.attention import attend_from_environment
+from inspatio.models.wan.checkpoint import PUBLISHED, AutoencoderName
+from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
 from inspatio.render import WarpRenderer
@@ -67,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size_argument, metavar="WxH", help="frame size [the profile's]")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
     for side in ("encoder", "decoder"):
-        parser.add_argument(f"--{side}", choices=CODECS, help=f"video {side} [the profile's]")
+        parser.add_argument(f"--{side}", choices=get_args(AutoencoderName), help=f"video {side} [the profile's]")
     parser.add_argument("--precision", choices=list(PRECISIONS), help="[the profile's]")
     parser.add_argument("--compile_dit", action="store_true", help="compile the repeated layer")
     parser.add_argument("--offload", action="store_true", help="layers visit the device in turn")
@@ -114,15 +109,16 @@ def make_generator(
     if random is None:
         return load_causal(config, size, device, prompts=random_prompt, renderer=renderer)
     dtype = precision_dtype(config.precision)
-    dit = empty_dit(random)
+    with torch.device("meta"):
+        dit = CausalDiT(random, attend_from_environment())
     fill(dit, torch.device("cpu") if config.offload else device)
     dit.place(torch.device("cpu") if config.offload else device, dtype)
     with torch.device("meta"):
         encoder = WanEncoder() if config.encoder == "wan" else TaeEncoder()
         decoder = WanDecoder() if config.decoder == "wan" else TaeDecoder()
-    for codec in (encoder, decoder):
-        fill(codec, device)
-        codec.to(dtype)
+    for half in (encoder, decoder):
+        fill(half, device)
+        half.to(dtype)
     width, length = random.text_dim, random.text_len
     return assemble(
         config,

@@ -10,8 +10,9 @@ from einops import rearrange
 
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
-from inspatio.generation.sampler import TRAINING_STEPS, add_noise, shifted_sigmas, warp_steps
-from inspatio.models.wan.dit import CausalDiT, DiTConfig
+from inspatio.generation.sampler import NUM_TRAIN_TIMESTEPS, add_noise, shifted_sigmas, warp_steps
+from inspatio.models.wan.checkpoint import parse_config
+from inspatio.models.wan.dit import CausalDiT
 from parity_cases.golden import EXACT_TOLERANCE, CaseFunction, GoldenCase, Outputs, compare, weight
 
 STEPS = (1000, 750, 500, 250)
@@ -20,7 +21,7 @@ PUBLISHED_SHIFT = 5.0
 
 def _load(case: GoldenCase, prefix: str, device: torch.device, dtype: torch.dtype) -> CausalDiT:
     """The case's network; a set that lists no keys for it has those of the config."""
-    config = DiTConfig.from_wan(case.manifest["config"])
+    config = parse_config(case.manifest["config"])
     with torch.device("meta"):
         dit = CausalDiT(config)
     shapes = {key: tuple(value.shape) for key, value in dit.state_dict().items()}
@@ -42,7 +43,7 @@ def dit(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
     network = _load(case, "dit.", device, dtype)
     height, width = case.manifest["latent_hw"]
     config = network.config
-    text = network.project_text(case.noise("dit.text", (1, config.text_len, config.text_dim)))
+    text = network.encode_text(case.noise("dit.text", (1, config.text_len, config.text_dim)))
 
     def latents(name: str, frames: int, channels: int = config.out_dim) -> torch.Tensor:
         return rearrange(case.noise(name, (1, channels, frames, height, width)), "b c f h w -> b f c h w").to(device)
@@ -52,14 +53,13 @@ def dit(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
     cache = network.make_cache(height, width)
     outputs: dict[str, torch.Tensor] = {}
     for frames in (3, 6):
-        network.fill_context(latents(f"dit.context{frames}", frames), network.modulate(0.0), text, cache)
+        network.prefill(latents(f"dit.context{frames}", frames), network.time_modulation(0.0), text, cache)
         for layer in range(config.num_layers):
-            key, value = cache.context(layer)
-            outputs[f"context{frames}.k{layer}"] = key.clone()
-            outputs[f"context{frames}.v{layer}"] = value.clone()
+            outputs[f"context{frames}.k{layer}"] = cache.keys[layer][:, : cache.length].clone()
+            outputs[f"context{frames}.v{layer}"] = cache.values[layer][:, : cache.length].clone()
         for name in case.stored:
             if match := re.fullmatch(rf"context{frames}\.t([\d.]+)\.flow", name):
-                flow = network.denoise(noisy, render, network.modulate(float(match[1])), text, cache)
+                flow = network.denoise(noisy, render, network.time_modulation(float(match[1])), text, cache)
                 outputs[name] = rearrange(flow, "b f c h w -> b c f h w")
     return outputs
 
@@ -90,7 +90,7 @@ def block_loop(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Ou
 
     shifts = _shifts(case)
     schedule = Schedule.make(network, STEPS, PUBLISHED_SHIFT if PUBLISHED_SHIFT in shifts else shifts[0])
-    text = network.project_text(case.noise("loop.text", (1, config.text_len, config.text_dim)))
+    text = network.encode_text(case.noise("loop.text", (1, config.text_len, config.text_dim)))
     loop = BlockLoop(network, schedule, text, draw)
     blocks = []
     for first in range(0, frames, 3):
@@ -113,8 +113,8 @@ def scheduler(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Out
         sigmas = shifted_sigmas(shift)
         warped = warp_steps(STEPS, shift)
         outputs[f"{prefix}.sigmas"] = sigmas
-        outputs[f"{prefix}.timesteps"] = sigmas * TRAINING_STEPS
-        outputs[f"{prefix}.warped"] = warped * TRAINING_STEPS
+        outputs[f"{prefix}.timesteps"] = sigmas * NUM_TRAIN_TIMESTEPS
+        outputs[f"{prefix}.warped"] = warped * NUM_TRAIN_TIMESTEPS
         for step, sigma in enumerate(warped.tolist()):
             outputs[f"{prefix}.noisy{step}"] = add_noise(clean, fresh, sigma)
     return {name: compare(value, case.expected[name], EXACT_TOLERANCE) for name, value in outputs.items()}

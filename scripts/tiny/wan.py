@@ -22,8 +22,7 @@ from tiny.weights import random_state
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 
-from inspatio.generation.inspatio_world.loading import empty_dit
-from inspatio.models.wan.dit import DiTConfig
+from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.text_encoder import TOKENIZER_FILE, WEIGHTS_FILE
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
@@ -49,7 +48,9 @@ def write(folder: Path, seed: int = 0) -> None:
     for path in (world, (wan / TOKENIZER_FILE).parent, tae):
         path.mkdir(parents=True, exist_ok=True)
 
-    network = seeded(empty_dit(TRANSFORMER), generator)
+    with torch.device("meta"):
+        transformer = CausalDiT(TRANSFORMER)
+    network = seeded(transformer, generator)
     half = {name: value.bfloat16() for name, value in network.items()}
     save_file({f"model.{name}": value for name, value in half.items()}, world / "InSpatio-World-1.3B.safetensors")
     # The base model knows no mask and no render: its patches have the latent's channels only.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inspatio.errors import UsageError
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
-from inspatio.generation.sampler import add_noise, clean_from_flow, sample_block, shifted_sigmas, warp_steps
+from inspatio.generation.sampler import add_noise, sample_block, shifted_sigmas, warp_steps, x0_from_flow
 
 
 def test_published_levels() -> None:
@@ -33,7 +33,7 @@ def test_steps_that_make_no_schedule(steps: list[int]) -> None:
 @given(st.floats(0.0, 1.0))
 def test_flow_undoes_noise(sigma: float) -> None:
     clean, noise = torch.randn(2, 1, 3, 16, 2, 2, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(clean_from_flow(add_noise(clean, noise, sigma), noise - clean, sigma), clean)
+    torch.testing.assert_close(x0_from_flow(add_noise(clean, noise, sigma), noise - clean, sigma), clean)
 
 
 def test_a_perfect_network_gives_the_clean_block_after_any_step() -> None:

@@ -25,7 +25,7 @@ from inspatio.models.checkpoints import (
     weights_in_use,
 )
 from inspatio.models.depth_anything3.checkpoint import MODELS
-from inspatio.models.wan.dit import PUBLISHED
+from inspatio.models.wan.checkpoint import PUBLISHED
 
 
 @pytest.mark.parametrize("profile", sorted({name for row in CHECKPOINTS.values() for name in row.profiles}))

@@ -13,10 +13,7 @@ from safetensors import safe_open
 from support.paths import GOLDEN
 from tiny import wan
 
-from inspatio.config import GeneratorConfig
-from inspatio.generation.inspatio_world.loading import load_dit
-from inspatio.models.wan import taehv
-from inspatio.models.wan import vae as wan_vae
+from inspatio.models.wan.checkpoint import AutoencoderName, load_decoder, load_dit, load_encoder
 from inspatio.models.weights import load_state, weights_fingerprint
 
 KEYS = json.loads((GOLDEN / "checkpoint_keys.json").read_text())
@@ -56,15 +53,13 @@ def test_base_model_has_no_prefix_and_no_condition(checkpoints: Path) -> None:
 
 
 def test_everything_loads(checkpoints: Path) -> None:
-    config = GeneratorConfig(
-        checkpoint_path=str(checkpoints / "InSpatio-World-1.3B" / "InSpatio-World-1.3B.safetensors"),
-        wan_path=str(checkpoints / "Wan2.1-T2V-1.3B"),
-    )
-    dit = load_dit(config, torch.device("cpu"), torch.float32)
+    world = checkpoints / "InSpatio-World-1.3B" / "InSpatio-World-1.3B.safetensors"
+    dit = load_dit(world, checkpoints / "Wan2.1-T2V-1.3B", device=torch.device("cpu"), dtype=torch.float32)
     assert len(dit.blocks) == wan.TRANSFORMER.num_layers
     video = torch.rand(1, 3, 9, 32, 32) * 2 - 1
-    for module, file in ((wan_vae, "Wan2.1-T2V-1.3B/Wan2.1_VAE.pth"), (taehv, "taehv/taew2_1.pth")):
-        encoder, decoder = (load(checkpoints / file) for load in (module.load_encoder, module.load_decoder))
+    files: dict[AutoencoderName, str] = {"wan": "Wan2.1-T2V-1.3B/Wan2.1_VAE.pth", "taehv": "taehv/taew2_1.pth"}
+    for name, file in files.items():
+        encoder, decoder = load_encoder(name, checkpoints / file), load_decoder(name, checkpoints / file)
         with torch.inference_mode():
             latents = encoder.encode(video, encoder.start())
             frames = decoder.decode(latents, decoder.start())

@@ -11,7 +11,6 @@ from torch import nn
 
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
-from inspatio.models.wan.exchange import Exchange
 from inspatio.models.wan.taehv import TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
 from inspatio.render.splat import WarpRenderer
@@ -30,8 +29,8 @@ def seeded(network: Network, seed: int = 0) -> Network:
     return network.requires_grad_(False).eval()
 
 
-def make_dit(exchange: Exchange | None = None, config: DiTConfig = TINY) -> CausalDiT:
-    return seeded(CausalDiT(config, exchange=exchange))
+def make_dit(config: DiTConfig = TINY) -> CausalDiT:
+    return seeded(CausalDiT(config))
 
 
 def embed(prompt: str) -> torch.Tensor:
@@ -40,8 +39,8 @@ def embed(prompt: str) -> torch.Tensor:
 
 
 def make_generator(
-    size: tuple[int, int] = NOISE_SIZE, exchange: Exchange | None = None, encoder: WanEncoder | TaeEncoder | None = None
+    size: tuple[int, int] = NOISE_SIZE, dit: CausalDiT | None = None, encoder: WanEncoder | TaeEncoder | None = None
 ) -> CausalGenerator:
     """The neural generator with tiny networks for frames of ``size``."""
     encoder, decoder = seeded(encoder or WanEncoder(8)), seeded(WanDecoder(8))
-    return CausalGenerator(make_dit(exchange), encoder, decoder, embed, WarpRenderer(), CausalOptions(size=size))
+    return CausalGenerator(dit or make_dit(), encoder, decoder, embed, WarpRenderer(), CausalOptions(size=size))

@@ -1,12 +1,12 @@
-"""One clip at latent size, block by block: what is between the video autoencoders.
+"""Generate one clip's latents block by block: what happens between the video autoencoders.
 
     loop = BlockLoop(dit, schedule, text, noise)
     while the clip lasts:
         latents = loop.step(source, condition)        three latent frames each
 
 The context of a block is the source's latents of the same time and, from the second block on, the block before as it
-was generated. One context pass fills the cache, one denoising pass follows for every level of the schedule. A loop owns
-the caches of one clip; their size depends on the frame's size and not on the clip's length.
+was generated. Each block has one prefill, then one denoising pass for every level of the schedule. A loop owns the
+caches of one clip; their size depends on the frame's size and not on the clip's length.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ from dataclasses import dataclass
 
 import torch
 
-from inspatio.generation.sampler import TRAINING_STEPS, sample_block, warp_steps
-from inspatio.models.wan.cache import ContextCache, TextCache
+from inspatio.generation.sampler import NUM_TRAIN_TIMESTEPS, sample_block, warp_steps
+from inspatio.models.wan.autoencoder import frames_of
+from inspatio.models.wan.cache import BLOCK_LATENTS, StaticKVCache, TextCache
 from inspatio.models.wan.dit import CausalDiT, Modulation
 from inspatio.types import LatentTensor
+
+FIRST_BLOCK_FRAMES = frames_of(BLOCK_LATENTS, first=True)
+"""Frames of a clip's first block: 9, since a clip's first latent is one frame alone."""
+BLOCK_FRAMES = frames_of(BLOCK_LATENTS, first=False)
+"""Frames of every later block: 12."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The levels of a block's steps, and what their times and the context's time 0 do to the network."""
+    """Noise levels of a block's steps, and the network's modulation at their times and at the context's time 0."""
 
     sigmas: tuple[float, ...]
     steps: tuple[Modulation, ...]
@@ -32,9 +38,12 @@ class Schedule:
 
     @classmethod
     def make(cls, dit: CausalDiT, steps: Sequence[int], shift: float) -> Schedule:
-        """The schedule of a network: computed once for all clips."""
+        """Compute the schedule of a network, once for all clips; without gradients, but usable in autograd."""
         sigmas = tuple(warp_steps(steps, shift).tolist())
-        return cls(sigmas, tuple(dit.modulate(sigma * TRAINING_STEPS) for sigma in sigmas), dit.modulate(0.0))
+        # Also where the caller is in inference mode, whose tensors autograd refuses.
+        with torch.inference_mode(mode=False), torch.no_grad():
+            times = tuple(dit.time_modulation(sigma * NUM_TRAIN_TIMESTEPS) for sigma in sigmas)
+            return cls(sigmas, times, dit.time_modulation(0.0))
 
 
 class BlockLoop:
@@ -48,11 +57,11 @@ class BlockLoop:
         self.schedule = schedule
         self.text = text
         self.noise = noise
-        self.cache: ContextCache | None = None
+        self.cache: StaticKVCache | None = None
         self.previous: LatentTensor | None = None
 
     def step(self, source: LatentTensor, condition: LatentTensor) -> LatentTensor:
-        """The next block.
+        """Generate the next block.
 
         Args:
             source: ``b f 16 h w``, the source's latents of this block's time.
@@ -61,20 +70,20 @@ class BlockLoop:
         Returns:
             ``b f 16 h w`` float32 latents of the novel view.
         """
-        self.fill_context(source)
+        self.prefill(source)
         return self.denoise(condition, source.shape)
 
-    def fill_context(self, source: LatentTensor) -> None:
-        """The first half of a step: the context pass."""
+    def prefill(self, source: LatentTensor) -> None:
+        """First half of a step: write the context, source and previous block, to the cache."""
         if self.cache is None:
             self.cache = self.dit.make_cache(source.shape[3], source.shape[4], batch=source.shape[0])
         context = source if self.previous is None else torch.cat((source, self.previous.to(source.dtype)), dim=1)
-        self.dit.fill_context(context, self.schedule.context, self.text, self.cache)
+        self.dit.prefill(context, self.schedule.context, self.text, self.cache)
 
     def denoise(self, condition: LatentTensor, shape: Sequence[int]) -> LatentTensor:
-        """The second half: from noise of ``shape`` to latents."""
+        """Second half of a step: from noise of ``shape`` to latents."""
         cache = self.cache
-        assert cache is not None, "the context pass comes first"
+        assert cache is not None, "the cache holds no context: call prefill before denoise"
 
         def flow(noisy: LatentTensor, step: int) -> LatentTensor:
             return self.dit.denoise(noisy, condition, self.schedule.steps[step], self.text, cache)
@@ -82,6 +91,6 @@ class BlockLoop:
         self.previous = sample_block(flow, lambda: self.noise(shape), self.schedule.sigmas)
         return self.previous
 
-    def release(self) -> None:
-        """Give the cache's memory back until the next block, whose context pass fills it anew anyway."""
+    def free_cache(self) -> None:
+        """Give the cache's memory back until the next block, whose prefill writes all of it."""
         self.cache = None

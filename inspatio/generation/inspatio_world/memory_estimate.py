@@ -1,12 +1,11 @@
-"""How much memory a generator will take on its device, before anything is loaded.
+"""Estimate a generator's peak memory on its device, before anything is loaded.
 
-    estimate = estimate_memory(config, dit_config, size=(480, 832))
-    print(estimate.table())
+    peak = estimate_memory(config, dit_config, size=(480, 832)).peak
 
-The networks are built without storage (torch's meta device) and run for two blocks. What they keep (weights, caches,
-the autoencoders' states) is then known to the byte; what they hold for a moment (activations) is the peak of all
-tensors alive at once. Not in it, because nothing here can know: the CUDA context, the libraries' workspaces, what the
-allocator loses between blocks, and what compilation saves.
+The networks are built without storage (torch's meta device) and run for two blocks. Persistent tensors (weights,
+caches, the autoencoders' states) are exact; activations are the peak measured on meta tensors. Not included, because
+nothing here can know them: the CUDA context, the libraries' workspaces, what the allocator loses between blocks, and
+what compilation saves.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from inspatio.config import GeneratorConfig
-from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
-from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.loading import precision_dtype
 from inspatio.models.wan import taehv
 from inspatio.models.wan import vae as wan_vae
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
-from inspatio.models.wan.dit import BLOCK_LATENTS, CONDITION_CHANNELS, Block, CausalDiT, DiTConfig
+from inspatio.models.wan.cache import BLOCK_LATENTS
+from inspatio.models.wan.dit import CONDITION_CHANNELS, CausalDiT, DiTConfig
 
 META = torch.device("meta")
 
@@ -46,12 +45,6 @@ class MemoryEstimate:
     def peak(self) -> int:
         """Bytes at the worst moment."""
         return sum(self.kept.values()) + (sum if self.overlap else max)(self.passing.values())
-
-    def table(self) -> str:
-        """One line for each part, and the peak."""
-        rows = [*self.kept.items(), *((f"{part}, while it runs", n) for part, n in self.passing.items())]
-        lines = [f"{n / 2**30:8.2f} GiB  {part}" for part, n in rows]
-        return "\n".join([*lines, f"{self.peak / 2**30:8.2f} GiB  peak, without the CUDA context"])
 
 
 def estimate_memory(
@@ -88,7 +81,7 @@ def estimate_memory(
         passing: dict[str, int] = {}
         source, render, going = encoder.start(), encoder.start(), decoder.start()
         schedule = Schedule.make(dit, config.steps, config.shift)
-        text = dit.project_text(_empty(1, dit_config.text_len, dit_config.text_dim, dtype=dtype))
+        text = dit.encode_text(_empty(1, dit_config.text_len, dit_config.text_dim, dtype=dtype))
         one_step = Schedule(schedule.sigmas[:1], schedule.steps[:1], schedule.context)  # the others hold as much
         loop = BlockLoop(dit, one_step, text, lambda shape: _empty(*shape, dtype=torch.float32))
         rows, columns = (side // SPATIAL_FACTOR for side in size)
@@ -103,7 +96,7 @@ def estimate_memory(
             passing["decode"] = live.during(decoder.decode, latents, going)
         cache = loop.cache
         assert cache is not None
-        rotary = (cache.rotary.cosine, cache.rotary.sine)
+        rotary = (cache.rotary.cos, cache.rotary.sin)
         kept["context keys and values"] = _tensor_bytes([*cache.keys, *cache.values, *rotary])
         kept["prompt keys and values"] = _tensor_bytes([*text.keys, *text.values])
         kept["schedule"] = _tensor_bytes(
@@ -140,7 +133,7 @@ def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> to
 def _transformer_bytes(dit: CausalDiT, config: GeneratorConfig) -> int:
     if config.offload:
         # The layers stay on the host, but for their modulation and two layers that take turns.
-        block = next(module for module in dit.blocks if isinstance(module, Block))
+        block = next(dit.blocks.children())
         turns = 2 * sum(p.numel() for p in block.parameters()) * dit.dtype.itemsize
         stays = [p for name, p in dit.named_parameters() if not name.startswith("blocks.") or "modulation" in name]
         return turns + _tensor_bytes(stays)

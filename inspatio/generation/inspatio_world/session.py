@@ -9,7 +9,7 @@
 
     render    the source as the target cameras see it, with its coverage mask          (host or device)
     encode    source and render to latents, each in a stream of its own through the clip
-    context   source latents and the previous block's prediction into the key-value cache
+    prefill   source latents and the previous block's prediction into the key-value cache
     denoise   a few steps from noise to this block's three latent frames
     decode    latents to frames
 
@@ -38,8 +38,8 @@ from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, Block, Re
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, to_video
-from inspatio.generation.inspatio_world.streams import Lane
-from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
+from inspatio.generation.inspatio_world.streams import CudaStream
+from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import release_unused, resident
 from inspatio.render.live import LiveRenders, Renderer
@@ -63,16 +63,15 @@ def _unwatched(part: str) -> AbstractContextManager[None]:
 class CausalOptions:
     """How a generator runs.
 
-    ``size`` is the working frame (height, width), multiples of 16; ``overlap`` gives the parts CUDA streams of their
-    own, which costs memory: each stream keeps its own. ``spare`` saves memory at the cost of time: what a part of a
-    block does not need is not on the device meanwhile. ``fingerprint`` says where the weights come from (JSON values).
+    ``size`` is the working frame (height, width), multiples of 16; ``offload`` saves memory at the cost of time: what a
+    part of a block does not need is not on the device meanwhile, and the parts have no CUDA streams of their own, each
+    of which keeps memory of its own. ``fingerprint`` says where the weights come from (JSON values).
     """
 
     size: tuple[int, int] = (480, 832)
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
-    overlap: bool = True
-    spare: bool = False
+    offload: bool = False
     fingerprint: dict[str, Any] = field(default_factory=dict)
 
 
@@ -95,8 +94,7 @@ class CausalGenerator:
         self.prompts = prompts
         self.renderer = renderer
         self.options = options
-        with torch.inference_mode():
-            self.schedule = Schedule.make(dit, options.steps, options.shift)
+        self.schedule = Schedule.make(dit, options.steps, options.shift)
 
     def fingerprint(self) -> dict[str, Any]:
         """What results depend on besides the scene; see :class:`base.Generator`."""
@@ -133,13 +131,13 @@ class CausalSession:
         self._start = 0
         self._block = 0
         with self._errors(), torch.inference_mode():
-            text = generator.dit.project_text(generator.prompts(scene.prompt))
+            text = generator.dit.encode_text(generator.prompts(scene.prompt))
         self._loop = BlockLoop(generator.dit, generator.schedule, text, self._noise)
         self._source_state = generator.encoder.start()
         self._render_state = generator.encoder.start()
         self._decoder_state = generator.decoder.start()
-        lanes = (Lane(self._device, apart=generator.options.overlap) for _ in range(3))
-        self._encoding, self._denoising, self._decoding = lanes
+        streams = (CudaStream(self._device, overlap=not generator.options.offload) for _ in range(3))
+        self._encoding, self._denoising, self._decoding = streams
         self._read_ahead: Frames = np.zeros((0, *generator.options.size, 3), np.uint8)
         self._next_source: LatentTensor | None = None
         self._finite: torch.Tensor | None = None
@@ -164,28 +162,28 @@ class CausalSession:
             source = self._encode_source() if self._next_source is None else self._next_source
             condition = self._encode_condition(world_to_camera)
             self._check_last_block()
-            with self._denoising.after(self._encoding, using=(source, condition)):
+            with self._denoising.run_after(self._encoding, reads=(source, condition)):
                 with self._watch("context"):
-                    self._loop.fill_context(source)
+                    self._loop.prefill(source)
                 with self._watch("denoise"):
                     latents = self._loop.denoise(condition, source.shape)
-                if self._generator.options.spare:
-                    self._loop.release()
+                if self._generator.options.offload:
+                    self._loop.free_cache()
                     release_unused(self._device)
                 self._finite = latents.isfinite().all()
             with (
-                self._decoding.after(self._denoising, using=(latents,)),
+                self._decoding.run_after(self._denoising, reads=(latents,)),
                 self._watch("decode"),
                 self._resident(self._decoder_state),
             ):
                 frames = to_frames(self._generator.decoder.decode(latents.to(self._dtype), self._decoder_state))
-            block = Block(self._start, self._decoding.hand_over(frames)[:needed])
+            block = Block(self._start, self._decoding.to_current(frames)[:needed])
             self._start += needed
             self._block += 1
             self._next_source = None
             if self.frames_needed == 0:
                 self._check_last_block()
-            elif self._device.type == "cuda" and self._generator.options.overlap:
+            elif self._device.type == "cuda" and not self._generator.options.offload:
                 self._next_source = self._encode_source()
         return block
 
@@ -201,7 +199,7 @@ class CausalSession:
         read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
         # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
         self._read_ahead = read[needed:]
-        with self._encoding.after(), self._watch("encode"), self._resident(self._source_state):
+        with self._encoding.run_after(), self._watch("encode"), self._resident(self._source_state):
             video = to_video(extended(read[:needed], self._block_frames), self._device, self._dtype)
             ahead = to_video(self._read_ahead, self._device, self._dtype) if len(self._read_ahead) else None
             return encoder.encode(video, self._source_state, ahead)
@@ -209,7 +207,7 @@ class CausalSession:
     def _encode_condition(self, world_to_camera: WorldToCamera) -> LatentTensor:
         """Mask and render latents of the target view."""
         # Not on the caller's stream: a renderer waits for its own work, and that stream is behind the last decoding.
-        with self._encoding.after(), self._watch("render"):
+        with self._encoding.run_after(), self._watch("render"):
             frames, masks = self._renders.read(self._start, world_to_camera)
         expected = (len(world_to_camera), *self._generator.options.size)
         if frames.shape[:3] != expected or masks.shape != expected:
@@ -218,14 +216,14 @@ class CausalSession:
                 f"{self._start} on, expected {_by(expected)} (frames, height, width); run the render stage again"
             )
         frames, masks = extended(frames, self._block_frames), extended(masks, self._block_frames)
-        with self._encoding.after(), self._watch("encode"), self._resident(self._render_state):
+        with self._encoding.run_after(), self._watch("encode"), self._resident(self._render_state):
             video = to_video(frames, self._device, self._dtype)
             render = self._generator.encoder.encode(video, self._render_state)
             mask = pack_mask(to_mask(masks, self._device), first=self._block == 0)
             return condition_channels(mask, render)
 
-    def _resident(self, state: object) -> AbstractContextManager[None]:
-        return resident(state, self._device) if self._generator.options.spare else nullcontext()
+    def _resident(self, state: AutoencoderState) -> AbstractContextManager[None]:
+        return resident(state, self._device) if self._generator.options.offload else nullcontext()
 
     def _noise(self, shape: Sequence[int]) -> torch.Tensor:
         noise = torch.randn(tuple(shape), generator=self._random)
@@ -235,7 +233,7 @@ class CausalSession:
         """Wait for the latents of the block before, and stop if they hold NaN or infinity."""
         if self._finite is None:
             return
-        with self._denoising.after():  # not the caller's stream, which waits for the decoding as well
+        with self._denoising.run_after():  # not the caller's stream, which waits for the decoding as well
             finite = bool(self._finite)
         if not finite:
             raise ClipError(

@@ -1,10 +1,10 @@
-"""Work that may go on side by side: on a GPU every lane has a CUDA stream of its own, elsewhere things happen in order.
+"""CUDA streams, so that encoding, denoising and decoding overlap; without a GPU everything runs in order.
 
-    with denoise.after(encode, using=(latents,)):
-        ...                                     enqueued behind what encode has been given so far
+    with denoising.run_after(encoding, reads=(latents,)):
+        ...                                     enqueued behind what the encoding stream has been given so far
 
-The results are the same either way: a lane waits for those it comes after, and a tensor that was made in one lane and
-is read in another is not given back to the allocator before it has been read.
+The results are the same either way: a stream waits for those it comes after, and ``record_stream`` keeps a tensor that
+another stream reads from being given back to the allocator before it has been read.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from contextlib import contextmanager
 import torch
 
 
-class Lane:
-    """One sequence of work on a device."""
+class CudaStream:
+    """A CUDA stream of its own, or the caller's order of execution where there is none."""
 
-    def __init__(self, device: torch.device, *, apart: bool) -> None:
-        """``apart``: on a stream of its own (CUDA only), which starts behind what the current stream has to do."""
-        self._stream = torch.cuda.Stream(device) if apart and device.type == "cuda" else None
+    def __init__(self, device: torch.device, *, overlap: bool) -> None:
+        """Without ``overlap``, or on another device than a GPU, work runs where the caller is. A new stream starts
+        behind what the current one has been given."""
+        self._stream = torch.cuda.Stream(device) if overlap and device.type == "cuda" else None
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(device))
 
     @contextmanager
-    def after(self, *others: Lane, using: Sequence[torch.Tensor] = ()) -> Iterator[None]:
-        """What is started inside runs in this lane, behind everything in ``others``, and may read ``using``."""
+    def run_after(self, *others: CudaStream, reads: Sequence[torch.Tensor] = ()) -> Iterator[None]:
+        """Enqueue the work inside on this stream, behind everything in ``others``; it may read ``reads``."""
         if self._stream is None:
             yield
             return
         for other in others:
             if other._stream is not None:
                 self._stream.wait_stream(other._stream)
-        for tensor in using:
+        for tensor in reads:
             tensor.record_stream(self._stream)
         with torch.cuda.stream(self._stream):
             yield
 
-    def hand_over(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A result of this lane, safe to read on the caller's stream, which waits for the lane to come so far."""
+    def to_current(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Make a result of this stream safe to read on the caller's, which waits for it."""
         if self._stream is not None:
             current = torch.cuda.current_stream(tensor.device)
             current.wait_stream(self._stream)

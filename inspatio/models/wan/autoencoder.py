@@ -1,4 +1,4 @@
-"""What every video autoencoder looks like to the generator: a streaming encoder and a streaming decoder.
+"""Protocol of the video autoencoders: a streaming encoder and a streaming decoder.
 
 Both work in groups. A state object holds what a causal network must remember of the past, so that
 
@@ -11,12 +11,14 @@ make one. So the first group has ``1 + 4 k`` frames and every later one ``4 k``,
 ``1 + 4 (n - 1)`` frames. Latents are normalised (zero mean, unit variance per channel), as the generator reads
 and writes them. A model computes on its own device in its own dtype; groups are moved there by the caller.
 
-Implemented by ``wan_vae.py`` and ``taehv.py``; the two can be mixed, since they share one latent space.
+Implemented by ``vae.py`` and ``taehv.py``; the two can be mixed, since they share one latent space.
 """
 
 from __future__ import annotations
 
 from typing import Protocol, TypeVar
+
+import torch
 
 from inspatio.types import LatentTensor, VideoTensor
 
@@ -26,7 +28,26 @@ SPATIAL_FACTOR = 8
 TEMPORAL_FACTOR = 4
 """Frames that make one latent frame, but for the first frame, which is one alone."""
 
-State = TypeVar("State")
+
+class AutoencoderState(Protocol):
+    """What an encoder or a decoder remembers of one clip."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory held, in bytes; does not grow with the clip."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Move what is remembered to a device."""
+        ...
+
+
+State = TypeVar("State", bound=AutoencoderState)
+
+
+def frames_of(latents: int, *, first: bool) -> int:
+    """Frames that a group of latents stands for: four each, but one for the latent that begins a clip."""
+    return TEMPORAL_FACTOR * latents - (TEMPORAL_FACTOR - 1 if first else 0)
 
 
 class VideoEncoder(Protocol[State]):

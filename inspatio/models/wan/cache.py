@@ -1,72 +1,192 @@
-"""What the causal DiT remembers between its passes: keys and values, of the prompt and of the context.
+"""Key-value caches of the causal DiT, and the one place that knows where a token stands.
 
-Both are plain storage of fixed size, allocated once per clip: a block overwrites what the block before it left, so
-memory does not grow with the clip. The context's buffers have room behind the context for the denoised block's own
-keys and values, so that attending to "the context and itself" is one view and copies nothing.
+    rotary = cache.begin_prefill(latent_frames)          positions of the context, frames 0 .. 5
+    ... every layer: keys, values = cache.layer(i).append(keys, values)
+    cache.end_prefill()
+    rotary = cache.begin_denoise(latent_frames)          positions of the block, always frames 6, 7, 8
+    ... every layer, once per sampling step: the block's keys and values stand behind the context's
+
+A block of three latent frames is denoised against a context of three (the first block) or six. Its rotary positions are
+the same in both cases, so on the first block the positions 3 to 5 stay empty. Every denoising step overwrites the keys
+and values of the step before; the context's are written by a prefill and only read after it.
+
+:class:`StaticKVCache` writes into buffers that are allocated once per clip, so memory does not grow with the clip and
+attending to "context and block" is a view. :class:`FunctionalKVCache` keeps the tensors themselves and concatenates, so
+gradients reach both passes. The results are equal.
+
+Rotary positions have three axes: a head of ``d`` channels is ``d/2`` adjacent (even, odd) pairs, of which the first
+``d/2 - 2 * (d // 6)`` rotate with the frame, then ``d // 6`` with the row and ``d // 6`` with the column (128 channels:
+22, 21, 21), each axis from fast to slow with theta 10000. Sources: RoFormer (arXiv 2104.09864), Wan 2.1 (arXiv
+2503.20314).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
+from einops import rearrange, repeat
 
-from inspatio.models.wan.rotary import Rotary
+BLOCK_LATENTS = 3
+"""Latent frames that are denoised together."""
+CONTEXT_LATENTS = 2 * BLOCK_LATENTS
+"""Latent frames of context at most: the source's of the same time and the previous block. The block comes after them,
+also on the first block, which has the source's alone."""
+ROTARY_THETA = 10000.0
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Cosine and sine of every token's angles, ``n 1 d/2`` float32 each (the axis of 1 broadcasts over the heads)."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    @classmethod
+    def grid(cls, frames: int, rows: int, columns: int, head_size: int, device: torch.device) -> Rotary:
+        """Positions of a grid of tokens, frame by frame and row by row, counted from 0; angles in float64."""
+        assert head_size % 2 == 0, f"head size {head_size}, expected an even number"
+        space = head_size // 6
+        time = head_size // 2 - 2 * space
+        angles = torch.cat(
+            [
+                repeat(_angles(frames, time), "f d -> (f h w) 1 d", h=rows, w=columns),
+                repeat(_angles(rows, space), "h d -> (f h w) 1 d", f=frames, w=columns),
+                repeat(_angles(columns, space), "w d -> (f h w) 1 d", f=frames, h=rows),
+            ],
+            dim=-1,
+        )
+        return cls(angles.cos().float().to(device), angles.sin().float().to(device))
+
+    def __getitem__(self, tokens: slice) -> Rotary:
+        return Rotary(self.cos[tokens], self.sin[tokens])
+
+
+def apply_rotary(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+    """Rotate queries or keys ``b n h d`` to their positions: in float32, returned in their own dtype."""
+    even, odd = rearrange(x.float(), "b n h (d pair) -> pair b n h d", pair=2)
+    rotated = torch.stack((even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos), dim=-1)
+    return rotated.flatten(-2).to(x.dtype)
 
 
 @dataclass(frozen=True)
 class TextCache:
-    """Every layer's cross-attention keys and values of one prompt, ``b m h d`` each; made once per prompt."""
+    """Every layer's cross-attention keys and values of a prompt, ``b m h d`` each; computed once per prompt."""
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
 
+    def layer(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.keys[index], self.values[index]
 
-@dataclass
-class ContextCache:
-    """Every layer's rotated keys and values, ``b n h d`` each, of which the first ``length`` are the context's.
 
-    ``rotary`` holds the positions of all the tokens a session ever uses, and ``frame_tokens`` how many make one latent
-    frame. ``generation`` of a block: the context pass sets ``length``; each denoising pass writes behind it.
-    """
+class LayerCache(Protocol):
+    """One layer's part of a cache during one pass: what self-attention sees of it."""
 
-    keys: list[torch.Tensor]
-    values: list[torch.Tensor]
-    rotary: Rotary
-    frame_tokens: int
-    length: int = 0
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store the pass's rotated keys and values ``b n h d``; return all that its queries attend to."""
+        ...
 
-    @classmethod
-    def allocate(
-        cls,
-        layers: int,
-        shape: tuple[int, int, int, int],
-        rotary: Rotary,
-        frame_tokens: int,
+
+class KVCache(ABC):
+    """The position rules that both caches share; subclasses say where a layer's keys and values are stored."""
+
+    def __init__(self, rows: int, columns: int, head_size: int, device: torch.device) -> None:
+        """``rows`` and ``columns`` are the tokens of a latent frame, for instance 30 and 52 at 832x480."""
+        self.frame_tokens = rows * columns
+        self.rotary = Rotary.grid(CONTEXT_LATENTS + BLOCK_LATENTS, rows, columns, head_size, device)
+        self.length = 0
+        """Tokens of context that the last prefill left; 0 before the first one and during one."""
+        self._count = 0
+
+    def begin_prefill(self, latent_frames: int) -> Rotary:
+        """Forget the context and start to write a new one of up to six latent frames; returns its positions."""
+        assert latent_frames <= CONTEXT_LATENTS, f"{latent_frames} latent frames of context, expected at most 6"
+        self.length = 0
+        self._count = latent_frames * self.frame_tokens
+        return self.rotary[: self._count]
+
+    def end_prefill(self) -> None:
+        """Every layer has been written: from here on the tokens are context."""
+        self.length = self._count
+
+    def begin_denoise(self, latent_frames: int) -> Rotary:
+        """Start a pass over a block that attends to the context and to itself; returns the block's positions."""
+        assert self.length > 0, "the cache holds no context: call prefill before denoise"
+        assert latent_frames <= BLOCK_LATENTS, f"a block of {latent_frames} latent frames, expected at most 3"
+        first = CONTEXT_LATENTS * self.frame_tokens
+        return self.rotary[first : first + latent_frames * self.frame_tokens]
+
+    @abstractmethod
+    def layer(self, index: int) -> LayerCache:
+        """A layer's cache for the pass that has begun."""
+
+
+class StaticKVCache(KVCache):
+    """Buffers of fixed size ``b n h d``, one pair a layer, written in place; for inference."""
+
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        head_size: int,
         *,
+        layers: int,
+        heads: int,
+        batch: int,
         device: torch.device,
         dtype: torch.dtype,
-    ) -> ContextCache:
-        """Buffers of ``shape`` ``b n h d`` for every layer."""
-        keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(layers)]
-        values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(layers)]
-        return cls(keys, values, rotary, frame_tokens)
+    ) -> None:
+        super().__init__(rows, columns, head_size, device)
+        shape = (batch, len(self.rotary.cos), heads, head_size)
+        self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(layers)]
+        self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(layers)]
 
-    def put(
-        self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write a layer's new keys and values from token ``start`` on; all up to their end are returned (views)."""
-        end = start + keys.shape[1]
-        capacity = self.keys[layer].shape[1]
-        assert end <= capacity, f"tokens {start}..{end} do not fit a cache of {capacity}"
-        self.keys[layer][:, start:end] = keys
-        self.values[layer][:, start:end] = values
-        return self.keys[layer][:, :end], self.values[layer][:, :end]
+    def layer(self, index: int) -> LayerCache:
+        return _StaticLayer(self.keys[index], self.values[index], self.length)
 
-    def context(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The context's keys and values of a layer (views)."""
-        return self.keys[layer][:, : self.length], self.values[layer][:, : self.length]
 
-    def reset(self) -> None:
-        """Forget the context; the buffers stay."""
-        self.length = 0
+@dataclass(frozen=True)
+class _StaticLayer:
+    keys: torch.Tensor
+    values: torch.Tensor
+    start: int
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        end = self.start + keys.shape[1]
+        self.keys[:, self.start : end] = keys
+        self.values[:, self.start : end] = values
+        return self.keys[:, :end], self.values[:, :end]
+
+
+class FunctionalKVCache(KVCache):
+    """The context's own tensors, never written in place; for training."""
+
+    def __init__(self, rows: int, columns: int, head_size: int, *, device: torch.device) -> None:
+        super().__init__(rows, columns, head_size, device)
+        self._context: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def layer(self, index: int) -> LayerCache:
+        return _FunctionalLayer(self._context, index, is_prefill=self.length == 0)
+
+
+@dataclass(frozen=True)
+class _FunctionalLayer:
+    context: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    index: int
+    is_prefill: bool
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.is_prefill:
+            self.context[self.index] = keys, values
+            return keys, values
+        context_keys, context_values = self.context[self.index]
+        return torch.cat((context_keys, keys), dim=1), torch.cat((context_values, values), dim=1)
+
+
+def _angles(positions: int, pairs: int) -> torch.Tensor:
+    """``positions pairs`` float64."""
+    frequencies = ROTARY_THETA ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
+    return torch.arange(positions, dtype=torch.float64)[:, None] * frequencies[None, :]

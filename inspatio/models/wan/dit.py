@@ -1,50 +1,59 @@
-"""The causal Wan 2.1 diffusion transformer of InSpatio-World, split into its three passes.
+"""Causal Wan 2.1 diffusion transformer of InSpatio-World: prefill of the context, denoising of a block.
 
-    text = dit.project_text(embeddings)                          once per prompt
-    dit.fill_context(latents, modulation_at_0, text, cache)      once per block: rotary frame positions from 0
-    flow = dit.denoise(noisy, condition, modulation, text, cache)  per step: rotary frame positions 6, 7, 8
+    text = dit.encode_text(embeddings)                              once per prompt
+    cache = dit.make_cache(rows, columns)                           once per clip
+    dit.prefill(latents, modulation_at_0, text, cache)              once per block
+    flow = dit.denoise(noisy, condition, modulation, text, cache)   once per sampling step
 
-Tokens are patches of 1x2x2 latents (1560 to a latent frame at 832x480), with 36 channels: 16 noisy or clean latent, 4
-mask, 16 render latent; a context token's last 20 are zero. A block is self-attention, text cross-attention and a GELU
-feed-forward; shift, scale and gate of the first and the last come from the time embedding (adaLN), the cross-attention
-has none. The context pass attends within the context; a denoising pass to the context's keys and values and to itself.
-Of the last layer the context pass needs keys and values only, and it computes nothing more.
+Shapes of the 1.3B network at 832x480 (14B: width 5120, feed-forward 13824, 40 heads, 40 layers):
 
-Numerics: weights and tokens in the model's dtype; norms, softmax and rotary turns accumulate in float32; the time
-embedding (cos | sin of 256 features in float64), its projection and the sums with every layer's modulation are float32,
-done once for each of the schedule's five times (:class:`Modulation`), then rounded. As the whole pass has one time, its
-shift and scale enter the LayerNorm kernel as bias and gain.
+    latents              b f 16 h w        1 3 16 60 104   (context: 1 3 or 1 6)
+    condition            b f 20 h w        1 3 20 60 104   4 mask channels, 16 of the render; zero for the context
+    tokens of a frame    (h/2) (w/2)       30 * 52 = 1560  a patch is 1x2x2 latents of 36 channels
+    tokens x             b n c             1 4680 1536     a block (3 latent frames); context: 4680 or 9360
+    q, k, v              b n heads d       1 4680 12 128
+    keys attended to     b m heads d       1 9360 or 14040 context and block
+    prompt               b 512 4096        1 512 12 128 keys and values in each of 30 layers
+    modulation           6 c               shift, 1 + scale, gate of the self-attention, then of the feed-forward
+    flow                 b f 16 h w        1 3 16 60 104   float32
 
-The module knows one device. Attention is a callable given to it, and an :class:`Exchange` spreads tokens over
-processes. Parameter names are the published checkpoints'. Sources: Wan 2.1 (arXiv 2503.20314), DiT (arXiv
-2212.09748), InSpatio-World (arXiv 2604.07209).
+The context attends to itself; the block attends to the context and to itself. ``cache.py`` knows where tokens stand.
+Numerics: weights and tokens in the model's dtype; norms, softmax and rotary accumulate in float32; the time embedding
+(cos | sin of 256 features in float64), its projection and the sums with every layer's modulation are float32, computed
+once per time (:class:`Modulation`), then rounded.
+
+The module knows neither other processes nor other devices: ``parallel.py``, ``offload.py`` and ``optimize.py`` are
+applied to a finished model. Parameter names are the published checkpoints'. Sources: Wan 2.1 (arXiv 2503.20314), DiT
+(arXiv 2212.09748), InSpatio-World (arXiv 2604.07209).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from einops import rearrange
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from inspatio.errors import UsageError
 from inspatio.models.attention import Attend, attention
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS
-from inspatio.models.wan.cache import ContextCache, TextCache
-from inspatio.models.wan.exchange import Alone, Exchange
-from inspatio.models.wan.rotary import Rotary, make_rotary
+from inspatio.models.wan.cache import (
+    FunctionalKVCache,
+    KVCache,
+    LayerCache,
+    Rotary,
+    StaticKVCache,
+    TextCache,
+    apply_rotary,
+)
 from inspatio.types import LatentTensor
 
 CONDITION_CHANNELS = 4 + LATENT_CHANNELS
 """Mask and render latent."""
-BLOCK_LATENTS = 3
-"""Latent frames that are denoised together."""
-CONTEXT_LATENTS = 2 * BLOCK_LATENTS
-"""Latent frames of context at most, and the rotary position of the block's first frame (on the first block as well)."""
 PATCH = 2
 """Latent rows and columns to a token."""
 
@@ -67,45 +76,22 @@ class DiTConfig:
     def __post_init__(self) -> None:
         if self.dim % self.num_heads or self.head_size % 2 or self.freq_dim % 2:
             raise UsageError(
-                f"width {self.dim}, {self.num_heads} heads, {self.freq_dim} time features: the width must "
-                "be a multiple of the heads, and a head's width and the time features even"
+                f"transformer sizes do not fit: got width {self.dim}, {self.num_heads} heads and {self.freq_dim} time "
+                "features, expected a width that is a multiple of the heads, and an even head size and number of time "
+                "features. Check the config.json"
             )
-
-    @classmethod
-    def from_wan(cls, config: Mapping[str, Any]) -> DiTConfig:
-        """From a Wan folder's ``config.json``, whose base model lacks the condition channels.
-
-        Raises:
-            UsageError: a size is missing, or it describes another kind of network.
-        """
-        known = {field.name for field in fields(cls)} - {"in_dim"}
-        given = {key: value for key, value in config.items() if key in known}
-        if missing := sorted({"dim", "ffn_dim", "num_heads", "num_layers"} - given.keys()):
-            raise UsageError(f"the DiT's config.json lacks {', '.join(missing)}; expected a Wan 2.1 model's config")
-        for key, expected in (("patch_size", [1, PATCH, PATCH]), ("qk_norm", True), ("cross_attn_norm", True)):
-            got = config.get(key, expected)
-            if (list(got) if isinstance(got, tuple) else got) != expected:
-                raise UsageError(f"the DiT's config.json has {key} {got}, expected {expected}: not a Wan 2.1 model")
-        return cls(**given)
 
     @property
     def head_size(self) -> int:
         return self.dim // self.num_heads
 
 
-PUBLISHED = {
-    1536: DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
-    5120: DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
-}
-"""The published networks, 1.3B and 14B, by their width."""
-
-
 @dataclass(frozen=True)
 class Modulation:
-    """What one time of the schedule does to every layer, in the model's dtype.
+    """Shifts, gains (1 + scale) and gates of every layer at one time of the schedule, in the model's dtype.
 
-    ``layers`` is ``l 6 c``: shift, 1 + scale and gate of the self-attention, then of the feed-forward; ``head`` is
-    ``2 c``: shift and 1 + scale.
+    ``layers`` is ``l 6 c`` and ``head`` ``2 c`` for one time that the whole batch shares; for a batch of times
+    ``l 6 b 1 c`` and ``2 b 1 c``, which broadcast over tokens ``b n c``.
     """
 
     layers: torch.Tensor
@@ -126,70 +112,103 @@ class Attention(nn.Module):
         self.norm_k = nn.RMSNorm(config.dim, eps=config.eps)
 
     def query(self, x: torch.Tensor) -> torch.Tensor:
-        return self._heads(self.norm_q(self.q(x)))
+        return self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
 
     def key(self, x: torch.Tensor) -> torch.Tensor:
-        return self._heads(self.norm_k(self.k(x)))
+        return self.norm_k(self.k(x)).unflatten(-1, (self.heads, -1))
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
-        return self._heads(self.v(x))
+        return self.v(x).unflatten(-1, (self.heads, -1))
 
-    def _heads(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.heads, -1))
+
+class CachedAttention(nn.Module):
+    """Self-attention of a pass to everything in its cache, itself included; has no parameters.
+
+    A module, so that sequence parallelism can put its own around it. ``heads`` is how many it attends with, and so how
+    many a cache has to hold.
+    """
+
+    def __init__(self, heads: int, attend: Attend) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attend = attend
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cache: LayerCache) -> torch.Tensor:
+        keys, values = cache.append(k, v)
+        return self.attend(q, keys, values)
 
 
 class Block(nn.Module):
-    """One layer, in pieces with attention between them: what is between may leave the process.
+    """Transformer layer: self-attention, cross-attention to the prompt, feed-forward."""
 
-    Each piece is a pure function of tensors, and their shapes are all that differs from pass to pass, so that a
-    compiler can take a piece as it is. ``modulation`` is ``6 c``, tokens are ``b n c``, what attends ``b n h d``.
-    """
-
-    def __init__(self, config: DiTConfig) -> None:
+    def __init__(self, config: DiTConfig, attend: Attend) -> None:
         super().__init__()
-        self.width = (config.dim,)
         self.eps = config.eps
+        self.attend = attend
         self.modulation = nn.Parameter(torch.empty(1, 6, config.dim))
         self.self_attn = Attention(config)
+        self.cached_attention = CachedAttention(config.num_heads, attend)
         self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
         self.cross_attn = Attention(config)
         self.ffn = nn.Sequential(
             nn.Linear(config.dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, config.dim)
         )
 
-    def project(
-        self, x: torch.Tensor, modulation: torch.Tensor, rotary: Rotary
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens -> query, key and value of the self-attention, turned to their positions."""
-        y = self._modulated(x, modulation[0], modulation[1])
-        query = rotary.turn(self.self_attn.query(y))
-        return query, rotary.turn(self.self_attn.key(y)), self.self_attn.value(y)
+    def forward(
+        self,
+        x: torch.Tensor,
+        modulation: torch.Tensor,
+        rotary: Rotary,
+        text: tuple[torch.Tensor, torch.Tensor],
+        cache: LayerCache,
+    ) -> torch.Tensor:
+        """Tokens ``b n c`` after the layer; the cache takes their keys and values.
 
-    def project_context(
-        self, x: torch.Tensor, modulation: torch.Tensor, rotary: Rotary
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The key and value of ``project`` alone."""
-        y = self._modulated(x, modulation[0], modulation[1])
-        return rotary.turn(self.self_attn.key(y)), self.self_attn.value(y)
+        Args:
+            x: tokens ``b n c``.
+            modulation: ``6 c``, or ``6 b 1 c`` where every sample has a time of its own; see :class:`Modulation`.
+            rotary: the tokens' positions.
+            text: the prompt's keys and values, ``b m heads d`` each.
+            cache: this layer's cache.
+        """
+        attn_shift, attn_gain, attn_gate, ffn_shift, ffn_gain, ffn_gate = modulation
 
-    def ask_text(
-        self, x: torch.Tensor, attended: torch.Tensor, modulation: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and what their self-attention gave -> tokens, and the query of their cross-attention."""
-        x = torch.addcmul(x, self.self_attn.o(attended.flatten(-2)), modulation[2])
-        return x, self.cross_attn.query(self.norm3(x))
+        # 1. self-attention
+        y = modulated_norm(x, attn_shift, attn_gain, self.eps)
+        q = apply_rotary(self.self_attn.query(y), rotary)
+        k = apply_rotary(self.self_attn.key(y), rotary)
+        y = self.cached_attention(q, k, self.self_attn.value(y), cache)
+        x = torch.addcmul(x, self.self_attn.o(y.flatten(-2)), attn_gate)
 
-    def finish(self, x: torch.Tensor, read: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        """Tokens and what their cross-attention gave -> tokens after the layer."""
-        x = x + self.cross_attn.o(read.flatten(-2))
-        return torch.addcmul(x, self.ffn(self._modulated(x, modulation[3], modulation[4])), modulation[5])
+        # 2. cross-attention
+        y = self.attend(self.cross_attn.query(self.norm3(x)), *text)
+        x = x + self.cross_attn.o(y.flatten(-2))
 
-    def _modulated(self, x: torch.Tensor, shift: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-        return functional.layer_norm(x, self.width, gain, shift, self.eps)
+        # 3. feed-forward
+        y = self.ffn(modulated_norm(x, ffn_shift, ffn_gain, self.eps))
+        return torch.addcmul(x, y, ffn_gate)
+
+
+class Blocks(nn.ModuleList):
+    """All layers in order. ``offload.py`` replaces it by one whose layers are on the device only in their turn."""
+
+    def __iter__(self) -> Iterator[Block]:
+        return self.children()
+
+    def children(self) -> Iterator[Block]:
+        """The layers, wherever they are."""
+        return cast("Iterator[Block]", super().children())
+
+    def forward(
+        self, x: torch.Tensor, modulation: torch.Tensor, rotary: Rotary, text: TextCache, cache: KVCache
+    ) -> torch.Tensor:
+        for index, block in enumerate(self):
+            x = block(x, modulation[index], rotary, text.layer(index), cache.layer(index))
+        return x
 
 
 class Head(nn.Module):
-    """Tokens to patches of flow."""
+    """Tokens ``b n c`` to patches of flow ``b n (2 2 16)``."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -198,17 +217,16 @@ class Head(nn.Module):
         self.head = nn.Linear(config.dim, config.out_dim * PATCH * PATCH)
 
     def forward(self, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        return self.head(functional.layer_norm(x, x.shape[-1:], modulation[1], modulation[0], self.eps))
+        shift, gain = modulation
+        return self.head(modulated_norm(x, shift, gain, self.eps))
 
 
 class CausalDiT(nn.Module):
-    """The network; see the module's docstring. Latents are ``b f c h w``."""
+    """The network; see the module's docstring. ``attend`` is the attention function of every layer."""
 
-    def __init__(self, config: DiTConfig, attend: Attend = attention, exchange: Exchange | None = None) -> None:
+    def __init__(self, config: DiTConfig, attend: Attend = attention) -> None:
         super().__init__()
         self.config = config
-        self.attend = attend
-        self.exchange: Exchange = exchange or Alone()
         dim = config.dim
         self.patch_embedding = nn.Conv3d(config.in_dim, dim, (1, PATCH, PATCH), (1, PATCH, PATCH))
         self.text_embedding = nn.Sequential(
@@ -216,10 +234,8 @@ class CausalDiT(nn.Module):
         )
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.blocks = Blocks(Block(config, attend) for _ in range(config.num_layers))
         self.head = Head(config)
-        self.walk = self._walk
-        """Gives the layers in order; replaced where their weights have to be fetched first."""
 
     @property
     def device(self) -> torch.device:
@@ -236,124 +252,92 @@ class CausalDiT(nn.Module):
             parameter.data = parameter.data.to(device, torch.float32 if in_float32 else dtype)
         return self
 
-    def make_cache(self, rows: int, columns: int, batch: int = 1) -> ContextCache:
-        """A cache for clips whose latents are ``rows x columns``.
+    def make_cache(self, rows: int, columns: int, batch: int = 1) -> StaticKVCache:
+        """Make an inference cache for clips whose latents are ``rows x columns`` (60x104 at 832x480).
 
         Raises:
-            UsageError: the size cannot be cut into patches, or the heads not be shared by the processes.
+            UsageError: the size cannot be cut into patches.
         """
-        if rows % PATCH or columns % PATCH:
-            raise UsageError(f"latents of {rows}x{columns} are not a multiple of {PATCH}: use multiples of 16 pixels")
-        if self.config.num_heads % self.exchange.size:
-            raise UsageError(
-                f"{self.exchange.size} processes cannot share {self.config.num_heads} attention heads; "
-                "choose a number of processes per clip that divides them"
-            )
-        frames = CONTEXT_LATENTS + BLOCK_LATENTS
-        frame_tokens = (rows // PATCH) * (columns // PATCH)
-        rotary = make_rotary(frames, rows // PATCH, columns // PATCH, self.config.head_size, self.device)
-        shape = (batch, frames * frame_tokens, self.config.num_heads // self.exchange.size, self.config.head_size)
-        return ContextCache.allocate(
-            self.config.num_layers, shape, rotary, frame_tokens, device=self.device, dtype=self.dtype
+        heads = next(self.blocks.children()).cached_attention.heads
+        size = _token_grid(rows, columns)
+        return StaticKVCache(
+            *size,
+            self.config.head_size,
+            layers=self.config.num_layers,
+            heads=heads,
+            batch=batch,
+            device=self.device,
+            dtype=self.dtype,
         )
 
-    def modulate(self, time: float) -> Modulation:
-        """What a time in 0..1000 does to every layer."""
+    def make_functional_cache(self, rows: int, columns: int) -> FunctionalKVCache:
+        """Make a cache through which gradients flow, for one block; arguments and errors as of :meth:`make_cache`."""
+        return FunctionalKVCache(*_token_grid(rows, columns), self.config.head_size, device=self.device)
+
+    def time_modulation(self, time: float | torch.Tensor) -> Modulation:
+        """Compute every layer's modulation at a time in 0..1000, or at ``b`` times, one for each sample."""
         half = self.config.freq_dim // 2
-        speed = 10000.0 ** -(torch.arange(half, dtype=torch.float64) / half)
-        angles = time * speed
-        features = torch.cat((angles.cos(), angles.sin())).float().to(self.device)
+        frequencies = 10000.0 ** -(torch.arange(half, dtype=torch.float64) / half)
+        angles = torch.as_tensor(time, dtype=torch.float64, device="cpu")[..., None] * frequencies
+        features = torch.cat((angles.cos(), angles.sin()), dim=-1).float().to(self.device)
         embedded = self.time_embedding(features)
-        projected = self.time_projection(embedded).unflatten(0, (6, -1))
-        layers = torch.cat([block.modulation for block in self._walk()]) + projected
-        head = self.head.modulation[0] + embedded
+        projected = self.time_projection(embedded).unflatten(-1, (6, -1))
+        # children(), not iteration: where layers are offloaded, their modulation alone is on the device all the time.
+        layers = torch.cat([block.modulation for block in self.blocks.children()])
+        head = self.head.modulation[0]
+        if projected.ndim == 3:
+            projected = rearrange(projected, "b six c -> six b 1 c")
+            layers, head = layers[:, :, None, None], head[:, None, None]
+            embedded = embedded[:, None]
+        layers, head = layers + projected, head + embedded
         layers[:, (1, 4)] += 1.0
         head[1] += 1.0
         return Modulation(layers.to(self.dtype), head.to(self.dtype))
 
-    def project_text(self, embeddings: torch.Tensor) -> TextCache:
-        """Prompt embeddings ``b m c`` (zero on the padding, which is attended to as well) -> keys and values."""
+    def encode_text(self, embeddings: torch.Tensor) -> TextCache:
+        """Compute the prompt's keys and values from embeddings ``b m c``, zero on the padding (attended to as well)."""
         expected = (self.config.text_len, self.config.text_dim)
         assert embeddings.shape[1:] == expected, f"prompt embeddings {tuple(embeddings.shape)}, expected b {expected}"
         tokens = self.text_embedding(embeddings.to(self.device, self.dtype))
-        pairs = [(block.cross_attn.key(tokens), block.cross_attn.value(tokens)) for block in self.walk()]
+        pairs = [(block.cross_attn.key(tokens), block.cross_attn.value(tokens)) for block in self.blocks]
         return TextCache(tuple(key for key, _ in pairs), tuple(value for _, value in pairs))
 
-    def fill_context(self, latents: LatentTensor, modulation: Modulation, text: TextCache, cache: ContextCache) -> None:
-        """One pass over up to six clean latent frames, which leaves every layer's keys and values in the cache."""
+    def prefill(self, latents: LatentTensor, modulation: Modulation, text: TextCache, cache: KVCache) -> None:
+        """Write the context's keys and values: one pass over clean latents ``b f 16 h w`` at time 0, ``f`` 3 or 6."""
         zeros = latents.new_zeros(*latents.shape[:2], CONDITION_CHANNELS, *latents.shape[3:])
-        tokens = self._embed(torch.cat((latents, zeros), dim=2))
-        count = tokens.shape[1]
-        cache.reset()
-        rotary = self._split_rotary(cache.rotary[:count])
-        x = self.exchange.split(tokens, dim=1)
-        last = self.config.num_layers - 1
-        for layer, block in enumerate(self.walk()):
-            if layer == last:
-                key, value = block.project_context(x, modulation.layers[layer], rotary)
-                cache.put(layer, 0, self.exchange.to_heads(key, count), self.exchange.to_heads(value, count))
-            else:
-                x = self._layer(x, block, layer, 0, count, modulation, rotary, text, cache)
-        cache.length = count
+        x = self._patchify(torch.cat((latents, zeros), dim=2))
+        rotary = cache.begin_prefill(latents.shape[1])
+        self.blocks(x, modulation.layers, rotary, text, cache)
+        cache.end_prefill()
 
     def denoise(
-        self, noisy: LatentTensor, condition: LatentTensor, modulation: Modulation, text: TextCache, cache: ContextCache
+        self, noisy: LatentTensor, condition: LatentTensor, modulation: Modulation, text: TextCache, cache: KVCache
     ) -> LatentTensor:
-        """A noisy block ``b f 16 h w`` and its condition ``b f 20 h w`` -> its flow ``b f 16 h w``, float32."""
-        rows, columns = noisy.shape[3:]
-        tokens = self._embed(torch.cat((noisy, condition), dim=2))
-        count = tokens.shape[1]
-        first = CONTEXT_LATENTS * cache.frame_tokens
-        rotary = self._split_rotary(cache.rotary[first : first + count])
-        x = self.exchange.split(tokens, dim=1)
-        for layer, block in enumerate(self.walk()):
-            x = self._layer(x, block, layer, cache.length, count, modulation, rotary, text, cache)
-        patches = self.exchange.join(self.head(x, modulation.head), count)
-        return rearrange(
-            patches.float(),
-            "b (f h w) (p q c) -> b f c (h p) (w q)",
-            h=rows // PATCH,
-            w=columns // PATCH,
-            p=PATCH,
-            q=PATCH,
-        )
+        """Predict the flow ``b f 16 h w`` float32 of a noisy block ``b f 16 h w`` with its condition ``b f 20 h w``."""
+        x = self._patchify(torch.cat((noisy, condition), dim=2))
+        rotary = cache.begin_denoise(noisy.shape[1])
+        x = self.blocks(x, modulation.layers, rotary, text, cache)
+        patches = self.head(x, modulation.head)
+        rows, columns = _token_grid(*noisy.shape[3:])
+        return rearrange(patches.float(), "b (f h w) (p q c) -> b f c (h p) (w q)", h=rows, w=columns, p=PATCH, q=PATCH)
 
-    def _layer(
-        self,
-        x: torch.Tensor,
-        block: Block,
-        layer: int,
-        start: int,
-        count: int,
-        modulation: Modulation,
-        rotary: Rotary,
-        text: TextCache,
-        cache: ContextCache,
-    ) -> torch.Tensor:
-        """One whole layer over this process's tokens, whose keys and values go into the cache from ``start`` on."""
-        shares = (self.exchange.to_heads(part, count) for part in block.project(x, modulation.layers[layer], rotary))
-        query, key, value = shares
-        attended = self.exchange.to_tokens(self.attend(query, *cache.put(layer, start, key, value)))
-        x, query = block.ask_text(x, attended, modulation.layers[layer])
-        read = self.attend(query, text.keys[layer], text.values[layer])
-        return block.finish(x, read, modulation.layers[layer])
-
-    def _embed(self, latents: torch.Tensor) -> torch.Tensor:
+    def _patchify(self, latents: torch.Tensor) -> torch.Tensor:
         """``b f c h w`` -> tokens ``b n c``: a convolution whose stride is its kernel is one matrix product."""
         patches = rearrange(latents.to(self.dtype), "b f c (h p) (w q) -> b (f h w) (c p q)", p=PATCH, q=PATCH)
-        return functional.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
-
-    def _split_rotary(self, rotary: Rotary) -> Rotary:
-        return Rotary(self.exchange.split(rotary.cosine, dim=0), self.exchange.split(rotary.sine, dim=0))
-
-    def _walk(self) -> Iterator[Block]:
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            yield block
+        return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
 
 
-def published_name(key: str) -> str | None:
-    """A checkpoint's key -> this module's; None for what the published 14B base has of image conditioning, unused."""
-    key = key.removeprefix("model.")
-    unused = key.startswith("img_emb.") or any(f".cross_attn.{part}_img." in key for part in ("k", "v", "norm_k"))
-    return None if unused else key
+def modulated_norm(x: torch.Tensor, shift: torch.Tensor, gain: torch.Tensor, eps: float) -> torch.Tensor:
+    """``layer_norm(x) * gain + shift`` for tokens ``b n c``."""
+    if shift.ndim == 1:  # one time for the whole batch: gain and shift enter the norm's kernel
+        return F.layer_norm(x, x.shape[-1:], gain, shift, eps)
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), gain)
+
+
+def _token_grid(rows: int, columns: int) -> tuple[int, int]:
+    if rows % PATCH or columns % PATCH:
+        raise UsageError(
+            f"latents of {rows}x{columns} cannot be cut into patches: expected multiples of {PATCH}. Use a height and "
+            f"width that are multiples of 16 pixels"
+        )
+    return rows // PATCH, columns // PATCH

@@ -1,11 +1,12 @@
-"""A network larger than the GPU's memory: its layers stay on the host and visit the device in turn.
+"""Run a network that is larger than the GPU's memory: layers stay on the host and are on the device in their turn.
 
-Two layers' worth of device memory take turns: while one computes, the next layer's weights are copied into the other
-from pinned memory, on a stream of its own. Where a layer's copy takes no longer than its work, nothing is lost by it.
-All that is not a layer (embeddings, time, head) and every layer's small modulation live on the device.
+Two buffers of one layer's size take turns on the device: while one layer computes, the next layer's weights are copied
+into the other buffer from pinned memory, on a CUDA stream of their own. Where a layer's copy takes no longer than its
+work, nothing is lost by it. All that is not a layer (embeddings, time, head) and every layer's small modulation stay on
+the device.
 
     dit.place(torch.device("cpu"), dtype)
-    offload_layers(dit, device)                    from here on the network computes on the device
+    offload_blocks(dit, device)                    from here on the network computes on the device
 
 What the autoencoders remember of a clip is as large (1 GB in each direction at 832x480 for Wan's) and idle most of the
 time: :func:`resident` has it on the device only while it is used.
@@ -16,29 +17,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import nn
 
-from inspatio.models.wan.dit import Block, CausalDiT
+from inspatio.models.wan.autoencoder import AutoencoderState
+from inspatio.models.wan.dit import Block, Blocks, CausalDiT
 
 
-def offload_layers(dit: CausalDiT, device: torch.device) -> None:
-    """Keep a network's layers on the host, where they are now, and fetch each one when its turn comes."""
+def offload_blocks(dit: CausalDiT, device: torch.device) -> CausalDiT:
+    """Keep a network's layers on the host, where they are now, and all else on the device; in place.
+
+    To be applied before sequence parallelism and compilation.
+    """
     for name, parameter in dit.named_parameters():
         if not name.startswith("blocks.") or name.endswith(".modulation"):
             parameter.data = parameter.data.to(device)
         elif device.type == "cuda":
             parameter.data = parameter.data.pin_memory()
-    dit.walk = _Visits(dit, device).walk
+    dit.blocks = OffloadedBlocks(dit.blocks, device)
+    return dit
 
 
 @contextmanager
-def resident(state: object, device: torch.device) -> Iterator[None]:
-    """An autoencoder's state is on the device inside, and on the host outside."""
-    _move(state, device)
-    yield
-    _move(state, torch.device("cpu"))
+def resident(state: AutoencoderState, device: torch.device) -> Iterator[None]:
+    """Have an autoencoder's state on the device inside and on the host outside, also after an exception."""
+    state.to(device)
+    try:
+        yield
+    finally:
+        state.to(torch.device("cpu"))
 
 
 def release_unused(device: torch.device) -> None:
@@ -47,71 +55,81 @@ def release_unused(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _move(state: object, device: torch.device) -> None:
-    """Every tensor in a state's fields, alone or in a dict."""
-    for name, value in vars(state).items():
-        if isinstance(value, torch.Tensor | dict):
-            setattr(state, name, _moved(value, device))
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, dict):
-        return {key: _moved(item, device) for key, item in value.items()}
-    return value.to(device) if isinstance(value, torch.Tensor) else value
-
-
 @dataclass
-class _Slot:
-    """Device memory for one layer; ``layer`` is the number of the one whose weights it holds or is about to hold."""
+class _Buffer:
+    """Device memory for one layer's parameters by name; ``layer`` is the one they belong to, -1 for none."""
 
-    block: Block
+    tensors: dict[str, torch.Tensor]
     layer: int
     copied: torch.cuda.Event | None
     computed: torch.cuda.Event | None
 
 
-class _Visits:
-    """Hands the layers out in order, each complete on the device, one fetched ahead; round and round."""
+class OffloadedBlocks(Blocks):
+    """Layers whose weights are on the device while iteration is at them, the next layer's copied meanwhile.
 
-    def __init__(self, dit: CausalDiT, device: torch.device) -> None:
-        self._layers = list(dit.blocks)
+    Only iteration fetches; ``children()`` and ``parameters()`` give the layers as they are on the host.
+    """
+
+    def __init__(self, blocks: Blocks, device: torch.device) -> None:
+        super().__init__(blocks.children())
         self._device = device
+        self._host = [{name: p.data for name, p in block.named_parameters()} for block in self.children()]
+        self._on_device: int | None = None
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None
-        self._slots: list[_Slot] = []
+        self._device_buffers: list[_Buffer] = []
         for _ in range(2):
-            with torch.device("meta"):
-                block = Block(dit.config)
-            block.to(dit.dtype).to_empty(device=device).requires_grad_(False)
+            tensors = {
+                name: torch.empty_like(tensor, device=device)
+                for name, tensor in self._host[0].items()
+                if name != "modulation"
+            }
             events = (torch.cuda.Event(), torch.cuda.Event()) if on_gpu else (None, None)
-            self._slots.append(_Slot(block, -1, *events))
+            self._device_buffers.append(_Buffer(tensors, -1, *events))
 
-    def walk(self) -> Iterator[Block]:
-        """The layers from the first to the last; a layer's weights hold until the next one is asked for."""
-        ahead, behind = self._slots
-        if ahead.layer != 0:
-            self._fetch(0, ahead)
-        for layer in range(len(self._layers)):
-            self._fetch((layer + 1) % len(self._layers), behind)
-            if ahead.copied is not None:
-                torch.cuda.current_stream(self._device).wait_event(ahead.copied)
-            yield ahead.block
-            if ahead.computed is not None:
-                ahead.computed.record(torch.cuda.current_stream(self._device))
-            ahead, behind = behind, ahead
-            self._slots = [ahead, behind]
+    def __iter__(self) -> Iterator[Block]:
+        """The layers from the first to the last; a layer's weights are on the device until the next is asked for."""
+        layers = list(self.children())
+        self._put_back()  # the layer at which an exception ended the last pass
+        current, following = self._device_buffers
+        if current.layer != 0:
+            self._fetch(0, current)
+        for index, layer in enumerate(layers):
+            self._fetch((index + 1) % len(layers), following)
+            if current.copied is not None:
+                torch.cuda.current_stream(self._device).wait_event(current.copied)
+            self._on_device = index
+            _set_weights(layer, current.tensors)
+            yield layer
+            self._put_back()
+            if current.computed is not None:
+                current.computed.record(torch.cuda.current_stream(self._device))
+            current, following = following, current
+            self._device_buffers = [current, following]
 
-    def _fetch(self, layer: int, slot: _Slot) -> None:
-        """Start copying a layer's weights into a slot, once what was computed with the last ones is done."""
-        slot.layer = layer
-        held = dict(self._layers[layer].named_parameters())
-        pairs = [(target, held[name]) for name, target in slot.block.named_parameters() if name != "modulation"]
-        if self._stream is None or slot.computed is None or slot.copied is None:
+    def _put_back(self) -> None:
+        """Give the layer that is on the device its own weights on the host again."""
+        if self._on_device is not None:
+            _set_weights(self[self._on_device], self._host[self._on_device])
+            self._on_device = None
+
+    def _fetch(self, index: int, buffer: _Buffer) -> None:
+        """Start copying a layer's weights into a buffer, once what was computed with the last ones is done."""
+        buffer.layer = index
+        pairs = [(target, self._host[index][name]) for name, target in buffer.tensors.items()]
+        if self._stream is None or buffer.computed is None or buffer.copied is None:
             for target, source in pairs:
-                target.data.copy_(source)
+                target.copy_(source)
             return
-        self._stream.wait_event(slot.computed)
+        self._stream.wait_event(buffer.computed)
         with torch.cuda.stream(self._stream):
             for target, source in pairs:
-                target.data.copy_(source, non_blocking=True)
-            slot.copied.record(self._stream)
+                target.copy_(source, non_blocking=True)
+            buffer.copied.record(self._stream)
+
+
+def _set_weights(layer: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    parameters = dict(layer.named_parameters())
+    for name, tensor in tensors.items():
+        parameters[name].data = tensor

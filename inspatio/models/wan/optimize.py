@@ -1,8 +1,8 @@
-"""What makes the same network faster: its repeated layer compiled, its matrix products in 8 bits.
+"""Make a finished transformer faster: compile its layers, quantize its matrix products to 8 bits.
 
-Regional compilation: the pieces of a layer are compiled once and serve all layers, so warm-up does not grow with depth,
-and PyTorch's own cache on disk (TORCHINDUCTOR_CACHE_DIR) makes the next run's shorter. Attention, cache and whatever
-spreads them over processes lie between the pieces and stay as they are.
+Regional compilation: a layer is compiled as a whole and once for all layers, so warm-up does not grow with depth, and
+PyTorch's own cache on disk (TORCHINDUCTOR_CACHE_DIR) makes the next run's shorter. Attention is one opaque call in the
+graph. Four shapes occur, and each has its own graph: prefill and denoising, with a context of one block and of two.
 
 fp8: the linear layers of the blocks take 8-bit weights and activations scaled per row, through torchao; everything else
 keeps its precision. It pays together with compilation, which fuses the scaling into what stands before it.
@@ -18,23 +18,24 @@ import torch
 from torch import nn
 
 from inspatio.errors import UsageError
+from inspatio.models.attention import attention
 from inspatio.models.wan.dit import CausalDiT
 
 FP8_CAPABILITY = (8, 9)
 """The first GPUs whose matrix units multiply 8-bit floats (Ada, then Hopper)."""
 
 
-def compile_layers(dit: CausalDiT, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the pieces of every layer that ``dit.walk`` hands out; ``backend`` is torch.compile's."""
-    # Shapes are few and fixed (tokens of a block, of a context of one block and of two), so each gets its own code.
-    walked = {id(block): block for block in dit.walk()}
-    for block in walked.values():
-        for piece in ("project", "project_context", "ask_text", "finish"):
-            setattr(block, piece, torch.compile(getattr(block, piece), dynamic=False, backend=backend))
+def compile_blocks(dit: CausalDiT, backend: str | Callable[..., Any] = "inductor") -> CausalDiT:
+    """Compile every layer, in place; ``backend`` is torch.compile's."""
+    # The choice between attention backends asks for packages and devices, which cannot be traced. What it comes to can.
+    torch.compiler.allow_in_graph(attention)
+    for block in dit.blocks.children():
+        block.compile(dynamic=False, backend=backend)
+    return dit
 
 
 def why_no_fp8(device: torch.device) -> str | None:
-    """Why 8-bit products cannot be had on a device; None when they can."""
+    """Say why 8-bit products cannot be had on a device; None when they can."""
     if device.type != "cuda":
         return f"it needs an NVIDIA GPU, the network runs on {device.type}"
     capability = torch.cuda.get_device_capability(device)
@@ -46,7 +47,7 @@ def why_no_fp8(device: torch.device) -> str | None:
     return None
 
 
-def quantise_fp8(dit: CausalDiT, device: torch.device) -> None:
+def quantize_fp8(dit: CausalDiT, device: torch.device) -> CausalDiT:
     """Replace the weights of the layers' linear parts by 8-bit ones, in place.
 
     Raises:
@@ -62,5 +63,6 @@ def quantise_fp8(dit: CausalDiT, device: torch.device) -> None:
 
     # torchao's settings for the compiler would search for the fastest kernels, which takes minutes of warm-up.
     config = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
-    for block in dit.blocks:
+    for block in dit.blocks.children():
         quantize_(block, config, filter_fn=lambda module, name: isinstance(module, nn.Linear))
+    return dit

@@ -1,12 +1,12 @@
-"""One clip on several processes: each has a part of the tokens, and for attention a part of the heads (Ulysses).
+"""Sequence parallelism: one clip on several processes, each with a part of the tokens (DeepSpeed Ulysses).
 
-Everything but self-attention treats tokens one by one, so a process works on its part of them. Around the attention
-function an all-to-all turns "some tokens, all heads" into "all tokens, some heads" and back. The key-value cache is
-kept in the second form: a process caches its heads only, and the context crosses the network once. Tokens are padded to
-a multiple of the processes; padding never reaches the attention. Prompt keys and values are small and kept whole.
+    group = clip_process_group(2)                     every process of the job calls it
+    parallelize(dit, group)                           after offload, before compilation
 
-    group = Ulysses(dist.new_group([0, 1]))           or Ulysses() for all processes
-    dit = CausalDiT(config, exchange=group)
+All but self-attention treats tokens one by one, so a process works on its part of them. Around self-attention an
+all-to-all turns "some tokens, all heads" into "all tokens, some heads" and back. The key-value cache is kept in the
+second form: a process caches its heads only, and the context crosses the network once. Tokens are padded to a multiple
+of the processes; padding never reaches the attention. Prompt keys and values are small and kept whole.
 
 Every process runs the whole session with the same inputs (rendering, encoding and decoding are not shared out) and gets
 the same frames. Source: DeepSpeed Ulysses (arXiv 2309.14509).
@@ -15,45 +15,79 @@ the same frames. Source: DeepSpeed Ulysses (arXiv 2309.14509).
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from einops import rearrange
-from torch.nn import functional
+from torch import nn
+from torch.nn import functional as F
+
+from inspatio.errors import UsageError
+from inspatio.models.wan.cache import LayerCache, Rotary
+from inspatio.models.wan.dit import CachedAttention, CausalDiT
+
+JOB_TIMEOUT = timedelta(hours=24)
+"""How long a process waits for the others of its job. Shares of clips are unequal, and the default (10 minutes with
+NCCL, 30 with gloo) would end the job while the longest clip is still being generated."""
 
 
-class Ulysses:
-    """The exchange of one group of processes; implements :class:`exchange.Exchange`."""
+def parallelize(dit: CausalDiT, group: dist.ProcessGroup) -> CausalDiT:
+    """Share a network's tokens out over the processes of a group, in place; caches made from here on hold the
+    process's own heads.
 
-    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+    Raises:
+        UsageError: the heads cannot be shared equally.
+    """
+    sequence = Sequence(group)
+    if dit.config.num_heads % sequence.size:
+        raise UsageError(
+            f"{sequence.size} processes cannot share {dit.config.num_heads} attention heads: expected a number of "
+            "processes per clip that divides them. Start another number of processes"
+        )
+    dit.blocks.register_forward_pre_hook(sequence.split_inputs)
+    dit.blocks.register_forward_hook(sequence.gather_output)
+    for block in dit.blocks.children():
+        block.cached_attention = UlyssesAttention(block.cached_attention, sequence)
+    return dit
+
+
+class Sequence:
+    """How the tokens of the running pass are spread over a process group."""
+
+    def __init__(self, group: dist.ProcessGroup) -> None:
         self._group = group
-        self._size = dist.get_world_size(group)
         self._rank = dist.get_rank(group)
+        self.size = dist.get_world_size(group)
+        self.count = 0
+        """Tokens of the running pass in all processes, without padding."""
 
-    @property
-    def size(self) -> int:
-        """How many processes share the tokens."""
-        return self._size
+    def split_inputs(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Forward pre-hook of the layers: keep this process's part of the tokens and of their positions."""
+        x, modulation, rotary, text, cache = inputs
+        self.count = x.shape[1]
+        part = Rotary(self._part(rotary.cos, dim=0), self._part(rotary.sin, dim=0))
+        return self._part(x, dim=1), modulation, part, text, cache
 
-    def split(self, tokens: torch.Tensor, dim: int) -> torch.Tensor:
-        """All tokens -> this process's part of them, padded with zeros to a part of equal size."""
-        return _padded(tokens, dim, self._size).chunk(self._size, dim)[self._rank]
+    def gather_output(self, module: nn.Module, inputs: tuple[Any, ...], x: torch.Tensor) -> torch.Tensor:
+        """Forward hook of the layers: ``b n/size c`` parts -> all tokens ``b n c``."""
+        parts = [torch.empty_like(x) for _ in range(self.size)]
+        dist.all_gather(parts, x.contiguous(), group=self._group)
+        return torch.cat(parts, dim=1)[:, : self.count]
 
-    def join(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
-        """``b n/size c`` parts -> all ``count`` tokens ``b n c``."""
-        parts = [torch.empty_like(tokens) for _ in range(self._size)]
-        dist.all_gather(parts, tokens.contiguous(), group=self._group)
-        return torch.cat(parts, dim=1)[:, :count]
-
-    def to_heads(self, x: torch.Tensor, count: int) -> torch.Tensor:
-        """``b n/size h d`` -> ``b n h/size d`` with ``n = count``: the padding at the end is cut off."""
-        received = self._all_to_all(rearrange(x, "b n (p h) d -> p b n h d", p=self._size))
-        return rearrange(received, "p b n h d -> b (p n) h d")[:, :count]
+    def to_heads(self, x: torch.Tensor) -> torch.Tensor:
+        """``b n/size h d`` -> ``b n h/size d``; the padding at the end is cut off."""
+        received = self._all_to_all(rearrange(x, "b n (p h) d -> p b n h d", p=self.size))
+        return rearrange(received, "p b n h d -> b (p n) h d")[:, : self.count]
 
     def to_tokens(self, x: torch.Tensor) -> torch.Tensor:
         """``b n h/size d`` -> ``b n/size h d``, padded again."""
-        received = self._all_to_all(rearrange(_padded(x, 1, self._size), "b (p n) h d -> p b n h d", p=self._size))
+        received = self._all_to_all(rearrange(_padded(x, 1, self.size), "b (p n) h d -> p b n h d", p=self.size))
         return rearrange(received, "p b n h d -> b n (p h) d")
+
+    def _part(self, x: torch.Tensor, dim: int) -> torch.Tensor:
+        return _padded(x, dim, self.size).chunk(self.size, dim)[self._rank]
 
     def _all_to_all(self, parts: torch.Tensor) -> torch.Tensor:
         parts = parts.contiguous()
@@ -62,8 +96,24 @@ class Ulysses:
         return received
 
 
+class UlyssesAttention(CachedAttention):
+    """Cached self-attention over all tokens and this process's heads, for queries of this process's tokens."""
+
+    def __init__(self, inner: CachedAttention, sequence: Sequence) -> None:
+        super().__init__(inner.heads // sequence.size, inner.attend)
+        self.sequence = sequence
+
+    # Collectives stay outside compiled graphs: one break per layer.
+    @torch.compiler.disable
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - what the decorator returns has no type
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cache: LayerCache
+    ) -> torch.Tensor:
+        q, k, v = (self.sequence.to_heads(x) for x in (q, k, v))
+        return self.sequence.to_tokens(super().forward(q, k, v, cache))
+
+
 def processes_per_clip(processes: int, clips: int, heads: int) -> int:
-    """How many processes share a clip, so that none is idle: 1 where there are clips enough.
+    """Choose how many processes share a clip, so that none is idle: 1 where there are clips enough.
 
     The largest number that divides both the processes and the attention heads and leaves a group for every clip.
     """
@@ -77,13 +127,13 @@ def init_process_group() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        dist.init_process_group("cpu:gloo,cuda:nccl")
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=JOB_TIMEOUT)
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=JOB_TIMEOUT)
 
 
-def own_group(size: int) -> Ulysses:
-    """This process's group, where all processes are cut into groups of ``size`` in the order of their ranks.
+def clip_process_group(size: int) -> dist.ProcessGroup:
+    """Cut all processes into groups of ``size`` in the order of their ranks; return this process's own.
 
     Every process of the job has to call it, since making a group involves all of them.
     """
@@ -93,9 +143,9 @@ def own_group(size: int) -> Ulysses:
     groups = [dist.new_group(list(range(first, first + size))) for first in range(0, world, size)]
     own = groups[rank // size]
     assert isinstance(own, dist.ProcessGroup), "a process is a member of its own group"
-    return Ulysses(own)
+    return own
 
 
 def _padded(x: torch.Tensor, dim: int, multiple: int) -> torch.Tensor:
     missing = -x.shape[dim] % multiple
-    return functional.pad(x, [0, 0] * (x.ndim - 1 - dim) + [0, missing]) if missing else x
+    return F.pad(x, [0, 0] * (x.ndim - 1 - dim) + [0, missing]) if missing else x

@@ -1,7 +1,7 @@
 """TAEHV, the tiny autoencoder for Wan's latents, as a streaming encoder and a streaming decoder.
 
-Place in the flow: the same as ``wan_vae.py``, for about a twentieth of the work and some loss of detail; both follow
-``codec.py`` and share one latent space, so that either can encode what the other decodes.
+Place in the flow: the same as ``vae.py``, for about a twentieth of the work and some loss of detail; both follow
+``autoencoder.py`` and share one latent space, so that either can encode what the other decodes.
 
 Shapes: video ``b 3 t h w`` in -1..1 outside, frames ``(b t) c h w`` in 0..1 inside; latents ``b f 16 h/8 w/8``,
 normalised already. All convolutions are 2D; time is in the memory blocks, each of which also sees its input of the
@@ -23,18 +23,14 @@ read off the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
-from inspatio.errors import MissingWeightsError
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, TEMPORAL_FACTOR
-from inspatio.models.weights import load_state, load_strict
 from inspatio.types import LatentTensor, VideoTensor
 
 PUBLISHED_WIDTH = 64
@@ -61,9 +57,14 @@ class TaeState:
         kept = [*self.memory.values(), *([] if self.held is None else [self.held])]
         return sum(tensor.untyped_storage().nbytes() for tensor in kept)
 
+    def to(self, device: torch.device) -> None:
+        """Move what is remembered to a device."""
+        self.memory = {slot: frame.to(device) for slot, frame in self.memory.items()}
+        self.held = None if self.held is None else self.held.to(device)
+
 
 class TaeEncoder(nn.Module):
-    """Video to normalised latents; implements ``codec.VideoEncoder[TaeState]``."""
+    """Video to normalised latents; implements ``autoencoder.VideoEncoder[TaeState]``."""
 
     lookahead = LOOKAHEAD
 
@@ -81,7 +82,7 @@ class TaeEncoder(nn.Module):
         return TaeState()
 
     def encode(self, video: VideoTensor, state: TaeState, ahead: VideoTensor | None = None) -> LatentTensor:
-        """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`codec.VideoEncoder.encode`."""
+        """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`autoencoder.VideoEncoder.encode`."""
         _, c, t, h, w = video.shape
         assert c == 3, f"video has {c} channels, expected 3"
         assert h % 8 == 0, f"height {h} is not a multiple of 8"
@@ -111,7 +112,7 @@ class TaeEncoder(nn.Module):
 
 
 class TaeDecoder(nn.Module):
-    """Normalised latents to video; implements ``codec.VideoDecoder[TaeState]``."""
+    """Normalised latents to video; implements ``autoencoder.VideoDecoder[TaeState]``."""
 
     def __init__(self, width: int = PUBLISHED_WIDTH) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class TaeDecoder(nn.Module):
         return TaeState()
 
     def decode(self, latents: LatentTensor, state: TaeState) -> VideoTensor:
-        """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`codec.VideoDecoder.decode`."""
+        """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`autoencoder.VideoDecoder.decode`."""
         assert latents.shape[2] == LATENT_CHANNELS, f"latents have {latents.shape[2]} channels, expected 16"
         video = []
         for latent in latents.split(1, dim=1):
@@ -138,32 +139,6 @@ class TaeDecoder(nn.Module):
             state.at_start = False
         # The network's own range is 0..1; what it shoots beyond is cut off.
         return rearrange(torch.cat(video, dim=1).mul_(2).sub_(1).clamp_(-1, 1), "b t c h w -> b c t h w")
-
-
-def load_encoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TaeEncoder:
-    """The encoder's half of ``taew2_1.pth``; the decoder's is not read from the disk.
-
-    Raises:
-        MissingWeightsError: the file is missing, damaged, or another model's.
-    """
-    state = load_state(path)
-    with torch.device("meta"):
-        model = TaeEncoder(_width(state, "encoder.0.weight", 1, path))
-    _load_half(model, state, path, "decoder.", device, dtype)
-    return model
-
-
-def load_decoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TaeDecoder:
-    """The decoder's half of ``taew2_1.pth``; the encoder's is not read from the disk.
-
-    Raises:
-        MissingWeightsError: the file is missing, damaged, or another model's.
-    """
-    state = load_state(path)
-    with torch.device("meta"):
-        model = TaeDecoder(_width(state, "decoder.1.weight", 4, path))
-    _load_half(model, state, path, "encoder.", device, dtype)
-    return model
 
 
 class _MemoryBlock(nn.Module):
@@ -242,24 +217,3 @@ def _number_blocks(model: nn.Module) -> None:
     """Give every memory block its place in the state."""
     for slot, block in enumerate(m for m in model.modules() if isinstance(m, _MemoryBlock)):
         block.slot = slot
-
-
-def _width(state: Mapping[str, torch.Tensor], key: str, factor: int, path: Path) -> int:
-    if key not in state:
-        raise MissingWeightsError(f"{path}: is no TAEHV: it has no {key}. Check the path")
-    return state[key].shape[0] // factor
-
-
-def _load_half(
-    model: nn.Module,
-    state: Mapping[str, torch.Tensor],
-    path: Path,
-    omitted: str,
-    device: torch.device | str,
-    dtype: torch.dtype | None,
-) -> None:
-    def rename(key: str) -> str | None:
-        return None if key.startswith(omitted) else key
-
-    load_strict(model, state, source=path, rename=rename, device=device, dtype=dtype)
-    model.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in its stubs

@@ -1,8 +1,8 @@
-"""The text encoder: a prompt to the embeddings that the generator attends to.
+"""Text encoder (umT5): a prompt to the embeddings that the generator attends to.
 
-Place in the flow: caption -> :class:`TextEncoder` -> ``generation/prompts.py`` (kept on disk) -> generator. Published
-size: 24 layers, width 4096, 64 heads, 11 GB in bfloat16, so it is used before anything else is loaded and then dropped;
-on a CPU it runs from the memory map of its file.
+Place in the flow: caption -> :class:`TextEncoder` -> ``generation/inspatio_world/prompts.py`` (kept on disk) ->
+generator. Published size: 24 layers, width 4096, 64 heads, 11 GB in bfloat16, so it is used before anything else is
+loaded and then dropped; on a CPU it runs from the memory map of its file.
 
 Shapes: a prompt is at most 512 tokens, the last one the end token ``</s>``; embeddings are ``m c`` with ``m`` tokens,
 padded with zeros to ``512 c``. The published code runs all 512 positions and masks the padding; attention being the
@@ -75,7 +75,8 @@ class TextEncoder:
         if tokenizer.get_vocab_size() > network.config.vocab_size:
             raise MissingWeightsError(
                 f"{wan_folder / TOKENIZER_FILE}: has {tokenizer.get_vocab_size()} tokens, {path.name} only "
-                f"{network.config.vocab_size}; expected the tokenizer that was published with it. Check --wan_path"
+                f"{network.config.vocab_size}; expected the tokenizer that was published with it. Check wan_path in "
+                "the profile"
             )
         return cls(tokenizer, network)
 
@@ -87,7 +88,7 @@ class TextEncoder:
 
 
 def clean_prompt(prompt: str) -> str:
-    """Broken encodings mended, HTML entities (also doubly escaped ones) resolved, white space to single blanks."""
+    """Repair broken encodings, resolve HTML entities (also doubly escaped ones), collapse white space."""
     text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     return re.sub(r"\s+", " ", text).strip()
 
@@ -148,7 +149,9 @@ def _config(state: Mapping[str, torch.Tensor], source: Path) -> UMT5Config:
         attention = state["blocks.0.attn.q.weight"].shape[0]
         feed_forward = state["blocks.0.ffn.gate.0.weight"].shape[0]
     except KeyError as error:
-        raise MissingWeightsError(f"{source}: is no umT5 encoder: it has no {error}. Check the path") from error
+        raise MissingWeightsError(
+            f"{source}: not a umT5 encoder checkpoint: missing key {error}. Check the path"
+        ) from error
     return UMT5Config(
         vocab_size=vocabulary,
         d_model=width,

@@ -1,7 +1,8 @@
 """The Wan 2.1 video VAE as a streaming encoder and a streaming decoder, each usable without the other.
 
 Place in the flow: source and render videos -> :class:`WanEncoder` -> latents -> generator -> latents ->
-:class:`WanDecoder` -> novel view. Both follow ``codec.py``: groups in, groups out, the past in a :class:`WanState`.
+:class:`WanDecoder` -> novel view. Both follow ``autoencoder.py``: groups in, groups out, the past in a
+:class:`WanState`.
 
 Shapes: video ``b 3 t h w`` in -1..1; latents ``b f 16 h/8 w/8``, each channel with zero mean and unit variance. In
 between everything is ``b c t h w`` in channels-last memory, which is what convolutions on GPUs want, and where
@@ -18,21 +19,18 @@ Numerics: norms accumulate in float32 whatever the weights are in; so do the lat
 Source: Wan 2.1 (arXiv 2503.20314), weights ``Wan2.1_VAE.pth``, whose parameter names are kept. The width of the network
 is read off the file: 96 as published, less in test checkpoints. InSpatio-World's published decoder departs from Wan's
 in one place, from the fourth latent on: the layer that first doubles the frame rate takes the frame before the current
-one for both frames of its past. ``past="inspatio"`` does as published (the golden numbers are made so), ``past="wan"``
-keeps the last two frames there as everywhere else, as Wan's own code does.
+one for both frames of its past, where Wan's own code keeps the last two frames there as everywhere else. This module
+does as InSpatio-World's, and the golden numbers are made so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator
 
 import torch
 from einops import rearrange
 from torch import nn
 
-from inspatio.errors import MissingWeightsError
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, TEMPORAL_FACTOR
 from inspatio.models.wan.vae_layers import (
     CausalConv,
@@ -47,14 +45,11 @@ from inspatio.models.wan.vae_layers import (
     as_norm,
     number_slots,
 )
-from inspatio.models.weights import load_state, load_strict
 from inspatio.types import LatentTensor, VideoTensor
 
 PUBLISHED_WIDTH = 96
 WIDTH_FACTORS = (1, 2, 4, 4)
 """Channels of the four resolutions, full to an eighth, in units of the base width."""
-
-Past: TypeAlias = Literal["inspatio", "wan"]
 
 # fmt: off
 LATENT_MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -65,7 +60,7 @@ LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
 
 
 class WanEncoder(nn.Module):
-    """Video to normalised latents; implements ``codec.VideoEncoder[WanState]``."""
+    """Video to normalised latents; implements ``autoencoder.VideoEncoder[WanState]``."""
 
     lookahead = 0
 
@@ -81,7 +76,7 @@ class WanEncoder(nn.Module):
         return WanState()
 
     def encode(self, video: VideoTensor, state: WanState, ahead: VideoTensor | None = None) -> LatentTensor:
-        """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`codec.VideoEncoder.encode`."""
+        """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`autoencoder.VideoEncoder.encode`."""
         _, c, t, h, w = video.shape
         assert c == 3, f"video has {c} channels, expected 3"
         assert h % 8 == 0, f"height {h} is not a multiple of 8"
@@ -97,13 +92,13 @@ class WanEncoder(nn.Module):
 
 
 class WanDecoder(nn.Module):
-    """Normalised latents to video; implements ``codec.VideoDecoder[WanState]``."""
+    """Normalised latents to video; implements ``autoencoder.VideoDecoder[WanState]``."""
 
-    def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1, past: Past = "inspatio") -> None:
+    def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1) -> None:
         super().__init__()
         self.latents_per_pass = latents_per_pass
         self.conv2 = nn.Conv3d(LATENT_CHANNELS, LATENT_CHANNELS, 1)
-        self.decoder = _DecoderNetwork(width, past)
+        self.decoder = _DecoderNetwork(width)
         number_slots(self)
 
     def start(self) -> WanState:
@@ -111,7 +106,7 @@ class WanDecoder(nn.Module):
         return WanState()
 
     def decode(self, latents: LatentTensor, state: WanState) -> VideoTensor:
-        """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`codec.VideoDecoder.decode`."""
+        """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`autoencoder.VideoDecoder.decode`."""
         assert latents.shape[2] == LATENT_CHANNELS, f"latents have {latents.shape[2]} channels, expected 16"
         video = []
         for part in _passes(rearrange(latents, "b f c h w -> b c f h w"), state, self.latents_per_pass):
@@ -119,34 +114,6 @@ class WanDecoder(nn.Module):
             video.append(self.decoder(features, state).clamp_(-1, 1))
             state.at_start = False
         return torch.cat(video, dim=2)
-
-
-def load_encoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> WanEncoder:
-    """The encoder's half of ``Wan2.1_VAE.pth``; the decoder's is not read from the disk.
-
-    Raises:
-        MissingWeightsError: the file is missing, damaged, or another model's.
-    """
-    state = load_state(path)
-    with torch.device("meta"):
-        model = WanEncoder(_width(state, "encoder.conv1.weight", 0, path))
-    _load_half(model, state, path, ("decoder.", "conv2."), device, dtype)
-    return model
-
-
-def load_decoder(
-    path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, past: Past = "inspatio"
-) -> WanDecoder:
-    """The decoder's half of ``Wan2.1_VAE.pth``; the encoder's is not read from the disk.
-
-    Raises:
-        MissingWeightsError: the file is missing, damaged, or another model's.
-    """
-    state = load_state(path)
-    with torch.device("meta"):
-        model = WanDecoder(_width(state, "decoder.head.2.weight", 1, path), past=past)
-    _load_half(model, state, path, ("encoder.", "conv1."), device, dtype)
-    return model
 
 
 class _EncoderNetwork(nn.Module):
@@ -174,7 +141,7 @@ class _EncoderNetwork(nn.Module):
 
 
 class _DecoderNetwork(nn.Module):
-    def __init__(self, width: int, past: Past) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         widths = [width * factor for factor in reversed(WIDTH_FACTORS)]
         channels = widths[0]
@@ -185,10 +152,8 @@ class _DecoderNetwork(nn.Module):
             layers += [ResidualBlock(channels, out), ResidualBlock(out, out), ResidualBlock(out, out)]
             channels = out
             if level < 3:
-                # Only the first of them meets single frames, where the two kinds of past differ.
-                time_conv = (
-                    (TwiceTheLastFrame if past == "inspatio" and level == 0 else CausalConv) if level < 2 else None
-                )
+                # The published decoder's first one; the second never meets single frames, where they would differ.
+                time_conv = (TwiceTheLastFrame if level == 0 else CausalConv) if level < 2 else None
                 layers.append(Upsample(out, time_conv))
                 channels = out // 2
         self.upsamples = nn.ModuleList(layers)
@@ -231,27 +196,3 @@ def _normalise(mean: torch.Tensor) -> torch.Tensor:
 
 def _denormalise(latents: torch.Tensor) -> torch.Tensor:
     return (latents.float() * _channels(LATENT_STD, latents) + _channels(LATENT_MEAN, latents)).to(latents.dtype)
-
-
-def _width(state: Mapping[str, torch.Tensor], key: str, axis: int, path: Path) -> int:
-    if key not in state:
-        raise MissingWeightsError(f"{path}: is no Wan 2.1 video VAE: it has no {key}. Check the path")
-    return state[key].shape[axis]
-
-
-def _load_half(
-    model: nn.Module,
-    state: Mapping[str, torch.Tensor],
-    path: Path,
-    omitted: tuple[str, ...],
-    device: torch.device | str,
-    dtype: torch.dtype | None,
-) -> None:
-    def rename(key: str) -> str | None:
-        return None if key.startswith(omitted) else key
-
-    load_strict(model, state, source=path, rename=rename, device=device, dtype=dtype)
-    for parameter in model.eval().parameters():
-        if parameter.ndim >= 4:
-            layout = torch.channels_last_3d if parameter.ndim == 5 else torch.channels_last
-            parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -1,7 +1,7 @@
 """The layers of the Wan video VAE, each of which takes the past from a state and leaves it there.
 
 ``b c t h w`` in channels-last memory, which is what convolutions on GPUs want, and where the channels of a pixel are
-neighbours, as the norms want. See ``wan_vae.py``.
+neighbours, as the norms want. See ``vae.py``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class WanState:
     def bytes(self) -> int:
         """Memory held, in bytes; constant from the second pass on."""
         return sum(tail.untyped_storage().nbytes() for tail in self.tails.values())
+
+    def to(self, device: torch.device) -> None:
+        """Move what is remembered to a device."""
+        self.tails = {slot: tail.to(device) for slot, tail in self.tails.items()}
 
 
 class CausalConv(nn.Conv3d):

@@ -25,18 +25,18 @@ def tensors(*values: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize(
-    ("codec", "encoder", "decoder"), [("wan", WanEncoder, WanDecoder), ("taehv", TaeEncoder, TaeDecoder)]
+    ("name", "encoder", "decoder"), [("wan", WanEncoder, WanDecoder), ("taehv", TaeEncoder, TaeDecoder)]
 )
-def test_what_is_kept_is_exact(codec: str, encoder, decoder) -> None:
+def test_what_is_kept_is_exact(name: str, encoder, decoder) -> None:
     """Against real networks on the CPU that have run for three blocks."""
-    config = GeneratorConfig(encoder=codec, decoder=codec, precision="bf16")
+    config = GeneratorConfig(encoder=name, decoder=name, precision="bf16")
     kept = estimate_memory(config, TINY, SIZE, widths=WIDTHS).kept
     dtype = torch.bfloat16
     dit = CausalDiT(TINY, attend=lambda q, k, v: torch.zeros_like(q)).place(torch.device("cpu"), dtype)
     encoder, decoder = encoder(8).to(dtype), decoder(8).to(dtype)
     source, render, going = encoder.start(), encoder.start(), decoder.start()
     with torch.inference_mode():
-        text = dit.project_text(torch.zeros(1, 16, 32))
+        text = dit.encode_text(torch.zeros(1, 16, 32))
         loop = BlockLoop(dit, Schedule.make(dit, [1000, 500], 5.0), text, lambda shape: torch.zeros(tuple(shape)))
         for frames in (9, 12, 12):
             video = torch.zeros(1, 3, frames, *SIZE, dtype=dtype)
@@ -49,9 +49,7 @@ def test_what_is_kept_is_exact(codec: str, encoder, decoder) -> None:
     assert kept["transformer weights"] == tensors(*dit.parameters())
     assert kept["encoder weights"] == tensors(*encoder.parameters())
     assert kept["decoder weights"] == tensors(*decoder.parameters())
-    assert kept["context keys and values"] == tensors(
-        *cache.keys, *cache.values, cache.rotary.cosine, cache.rotary.sine
-    )
+    assert kept["context keys and values"] == tensors(*cache.keys, *cache.values, cache.rotary.cos, cache.rotary.sin)
     assert kept["prompt keys and values"] == tensors(*text.keys, *text.values)
     assert kept["encoder states (source and render)"] == source.bytes + render.bytes
     assert kept["decoder state"] == going.bytes
@@ -60,8 +58,8 @@ def test_what_is_kept_is_exact(codec: str, encoder, decoder) -> None:
 @pytest.mark.parametrize("model", [WanDecoder, TaeDecoder])
 def test_what_passes_is_what_a_real_run_holds(model) -> None:
     """Loosely: kernels on the CPU make temporary tensors of their own that the meta device does not."""
-    codec = "wan" if model is WanDecoder else "taehv"
-    estimate = estimate_memory(GeneratorConfig(encoder=codec, decoder=codec), TINY, (64, 96), widths=WIDTHS)
+    name = "wan" if model is WanDecoder else "taehv"
+    estimate = estimate_memory(GeneratorConfig(encoder=name, decoder=name), TINY, (64, 96), widths=WIDTHS)
     decoder = model(8).bfloat16()
     state = decoder.start()
     latents = torch.zeros(1, 3, 16, 8, 12, dtype=torch.bfloat16)
@@ -86,15 +84,15 @@ def test_live_bytes_counts_what_is_alive() -> None:
 
 
 @cache
-def published_peak(codec: str = "taehv", offload: bool = False, precision: str = "bf16") -> int:
-    config = GeneratorConfig(encoder=codec, decoder=codec, offload=offload, precision=precision)
+def published_peak(name: str = "taehv", offload: bool = False, precision: str = "bf16") -> int:
+    config = GeneratorConfig(encoder=name, decoder=name, offload=offload, precision=precision)
     return estimate_memory(config, PUBLISHED, (480, 832)).peak
 
 
 def test_offload_fp8_and_small_autoencoders_take_less() -> None:
     assert published_peak() < published_peak("wan")
-    for codec in ("wan", "taehv"):
-        assert published_peak(codec, offload=True) < published_peak(codec)
+    for name in ("wan", "taehv"):
+        assert published_peak(name, offload=True) < published_peak(name)
     assert published_peak(precision="fp8") < published_peak()
 
 
@@ -106,9 +104,3 @@ def test_targets_at_832x480() -> None:
     assert published_peak() < 7.5e9
     assert published_peak(offload=True) < 4.5e9
     assert published_peak("wan", offload=True) < 4.5e9
-
-
-def test_table_names_the_peak() -> None:
-    table = estimate_memory(GeneratorConfig(), TINY, SIZE, widths=WIDTHS).table()
-    assert "peak, without the CUDA context" in table
-    assert "decode, while it runs" in table

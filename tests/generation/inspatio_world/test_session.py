@@ -192,7 +192,7 @@ def test_out_of_memory_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(generator.dit, "fill_context", refuse)
+    monkeypatch.setattr(generator.dit, "prefill", refuse)
     with pytest.raises(UserError, match="--offload"):
         session.step(cameras(9))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,15 +11,16 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from support.networks import TINY, embed, make_dit, make_generator
+from support.networks import embed, make_dit, make_generator
 from support.scenes import noise_scene as make_scene
 from support.scenes import sideways as cameras
 from torch.multiprocessing.spawn import spawn
 
 from inspatio.errors import UsageError
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
-from inspatio.models.wan.exchange import Alone, Exchange
-from inspatio.models.wan.parallel import own_group, processes_per_clip
+from inspatio.models.wan.dit import CausalDiT
+from inspatio.models.wan.offload import offload_blocks
+from inspatio.models.wan.parallel import clip_process_group, parallelize, processes_per_clip
 
 PROCESSES = 4
 SIZES = (4, 2)
@@ -26,13 +28,12 @@ LATENTS = (4, 6)
 """Six tokens a latent frame, so eighteen a block: not a multiple of four."""
 
 
-def latents(exchange: Exchange | None) -> torch.Tensor:
+def latents(dit: CausalDiT) -> torch.Tensor:
     """Two blocks: the second one has the first as context."""
-    dit = make_dit(exchange)
     random = torch.Generator().manual_seed(3)
     with torch.inference_mode():
         schedule = Schedule.make(dit, (1000, 500), 5.0)
-        text = dit.project_text(embed("a room"))
+        text = dit.encode_text(embed("a room"))
         loop = BlockLoop(dit, schedule, text, lambda shape: torch.randn(tuple(shape), generator=random))
         source, condition = (
             torch.randn(6, 16, *LATENTS, generator=random),
@@ -41,8 +42,8 @@ def latents(exchange: Exchange | None) -> torch.Tensor:
         return torch.cat([loop.step(source[None, part], condition[None, part]) for part in (slice(0, 3), slice(3, 6))])
 
 
-def frames(exchange: Exchange | None) -> np.ndarray:
-    session = make_generator(exchange=exchange).start(make_scene(9), seed=1)
+def frames(dit: CausalDiT) -> np.ndarray:
+    session = make_generator(dit=dit).start(make_scene(9), seed=1)
     return session.step(cameras(9)).frames.numpy()
 
 
@@ -50,28 +51,33 @@ def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES)
     for size in SIZES:
-        group = own_group(size)
-        torch.save((latents(group), frames(group)), f"{folder}/{size}_{rank}.pt")
+        group = clip_process_group(size)
+        dit = parallelize(make_dit(), group)
+        torch.save((latents(dit), frames(dit)), f"{folder}/{size}_{rank}.pt")
+        if size == 2:
+            dit = parallelize(offload_blocks(make_dit(), torch.device("cpu")), group)
+            torch.save(latents(dit), f"{folder}/offloaded_{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     spawn(work, args=(str(tmp_path),), nprocs=PROCESSES)
-    expected, expected_frames = latents(None), frames(None)
+    expected, expected_frames = latents(make_dit()), frames(make_dit())
     for size in SIZES:
         for rank in range(PROCESSES):
             got, got_frames = torch.load(tmp_path / f"{size}_{rank}.pt", weights_only=False)
             assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
             assert np.abs(got_frames.astype(int) - expected_frames).max() <= 1
+    for rank in range(PROCESSES):
+        got = torch.load(tmp_path / f"offloaded_{rank}.pt")
+        assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-def test_heads_that_cannot_be_shared() -> None:
-    class Three(Alone):
-        size = 3
-
+def test_heads_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "get_world_size", lambda group: 3)
+    monkeypatch.setattr(dist, "get_rank", lambda group: 0)
     with pytest.raises(UsageError, match="3 processes cannot share 4 attention heads"):
-        make_dit(Three()).make_cache(*LATENTS)
-    assert TINY.num_heads == 4
+        parallelize(make_dit(), Mock(spec=dist.ProcessGroup))
 
 
 @given(st.integers(1, 64), st.integers(0, 20), st.sampled_from([4, 12, 40]))

@@ -15,7 +15,8 @@ from support.paths import GOLDEN
 
 from inspatio.errors import MissingWeightsError
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
-from inspatio.models.wan.taehv import LOOKAHEAD, TaeDecoder, TaeEncoder, load_decoder, load_encoder
+from inspatio.models.wan.checkpoint import load_decoder, load_encoder
+from inspatio.models.wan.taehv import LOOKAHEAD, TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
 
 KEYS = json.loads((GOLDEN / "checkpoint_keys.json").read_text())["taew2_1.pth"]
@@ -163,7 +164,8 @@ def test_each_half_is_loaded_alone_and_knows_its_width(tmp_path: Path) -> None:
     path = tmp_path / "taew2_1.pth"
     state = {**random_encoder().state_dict(), **random_decoder().state_dict()}
     torch.save(state, path)
-    encoder, decoder = load_encoder(path, dtype=torch.bfloat16), load_decoder(path)
+    encoder: Any = load_encoder("taehv", path, dtype=torch.bfloat16)
+    decoder: Any = load_decoder("taehv", path)
     assert {*encoder.state_dict(), *decoder.state_dict()} == state.keys()
     assert encoder.encode(clip()[:, :, :1].bfloat16(), encoder.start()).dtype == torch.bfloat16
     latents = some_latents()
@@ -174,12 +176,12 @@ def test_each_half_is_loaded_alone_and_knows_its_width(tmp_path: Path) -> None:
 def test_another_models_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "taew2_1.pth"
     torch.save({"encoder.conv1.weight": torch.ones(1)}, path)
-    with pytest.raises(MissingWeightsError, match="is no TAEHV"):
-        load_encoder(path)
+    with pytest.raises(MissingWeightsError, match="not a TAEHV"):
+        load_encoder("taehv", path)
     torch.save({**random_encoder().state_dict(), "decoder.1.weight": torch.ones(16, 16, 3, 3)}, path)
-    load_encoder(path)
+    load_encoder("taehv", path)
     with pytest.raises(MissingWeightsError, match=r"\d+ missing \(decoder\.1\.bias"):
-        load_decoder(path)
+        load_decoder("taehv", path)
 
 
 @pytest.mark.parametrize("encoder", [WanEncoder(4), TaeEncoder(4)], ids=["wan", "taehv"])

@@ -101,7 +101,7 @@ def test_published_names_and_shapes() -> None:
 
 
 def test_another_models_file_is_refused(wan_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingWeightsError, match="is no umT5 encoder"):
+    with pytest.raises(MissingWeightsError, match="not a umT5 encoder"):
         make_network({"encoder.conv1.weight": torch.ones(1)}, Path("Wan2.1_VAE.pth"))
     state = load_state(wan_folder / WEIGHTS_FILE)
     with pytest.raises(MissingWeightsError, match=r"1 unexpected \(blocks\.0\.attn\.extra\.weight\)"):
