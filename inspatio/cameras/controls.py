@@ -1,11 +1,10 @@
-"""How a trajectory is laid over a clip: which source frames are played, and where the camera is at each.
+"""Adapt a clip to a trajectory: the user's choices, and which source frame is shown at each place of the result.
 
-The order of things: one frame may be frozen; then the clip is bounced or subsampled to the length the trajectory
-needs; then the trajectory is interpolated over that length. Frames, depth, intrinsics and source poses all follow
-the order of :func:`clip_order` (``scene.select``), and the cameras of ``scene.target_cameras`` are both the ones
-rendered and the ones saved.
+In this order: one frame may be frozen; the clip is bounced or subsampled to the length that the trajectory needs; the
+trajectory is interpolated over that length. Frames, depth, intrinsics and source poses all follow :func:`clip_order`
+(``scene.select``), and the cameras of ``scene.target_cameras`` are both the ones rendered and the ones saved.
 
-Rules and numbers: InSpatio-World (arXiv 2604.07209) as documented there.
+Rules and numbers are those of InSpatio-World (arXiv 2604.07209).
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ MIN_FRAMES = 121
 
 @dataclass(frozen=True)
 class Controls:
-    """What the user may choose about it; the fields are named as the command line options.
+    """The user's choices about a trajectory; the fields have the names of the command line options.
 
-    ``relative_to_source``: the trajectory rides on the source camera's own motion, which is otherwise undone.
-    ``rotation_only``: the camera turns on the spot. ``adaptive_frames``: change the clip's length to suit the path.
+    ``relative_to_source``: add the trajectory to the source camera's own motion, which is otherwise undone.
+    ``rotation_only``: turn the camera in place. ``adaptive_frames``: change the clip's length to suit the path.
     ``freeze_repeat``: repeat ``freeze_frame`` (an index, or "middle") this many more times.
     """
 
@@ -48,7 +47,7 @@ class Controls:
 
 
 def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> list[int]:
-    """Which of the ``frame_count`` source frames stands at each place of the adapted clip. It begins with frame 0.
+    """The source frame (below ``frame_count``) shown at each place of the adapted clip; the first is frame 0.
 
     Raises:
         ClipError: the frame to freeze is not in the clip.
@@ -63,14 +62,14 @@ def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> 
 
 
 def adapted_frame_count(frame_count: int, total_angle: float) -> int:
-    """The length, nearest to ``frame_count``, at which ``total_angle`` degrees pass neither too fast nor too slowly.
+    """The clip length nearest to ``frame_count`` that turns ``total_angle`` degrees neither too fast nor too slowly.
 
-    Where 121 frames and 0.3 degrees a frame exclude each other, 121 frames win. A path that does not turn keeps
-    the clip's length.
+    At most 0.8 degrees per frame; at least 0.3 degrees per frame and at least 121 frames. Where the last two contradict
+    each other, 121 frames win. A path that does not turn keeps the clip's length.
     """
     if total_angle < 1e-3:
         return frame_count
-    # A hair of tolerance, lest 36.3 / 0.3 be 120.999...
+    # The tolerance keeps 36.3 / 0.3 from becoming 120.999...
     fewest = max(math.ceil(total_angle / MAX_DEGREES_PER_FRAME - 1e-9) + 1, MIN_FRAMES)
     most = max(math.floor(total_angle / MIN_DEGREES_PER_FRAME + 1e-9) + 1, fewest)
     return min(max(frame_count, fewest), most)

@@ -1,11 +1,11 @@
-"""How a source of any shape becomes the generator's frame (832x480), for pixels, depth and cameras alike.
+"""Fit a source of any shape to the generator's frame size, for pixels, depth and cameras alike.
 
 ``crop``    scale to cover the frame, cut equally from both sides (default);
 ``pad``     scale to lie inside the frame, fill the rest with black and unknown depth;
 ``stretch`` scale each axis on its own, as the public code does: shapes change, and so do fx and fy.
 
 One :class:`Fit` is applied to the frames, to the depth maps and to the intrinsics, so that a pixel and
-the ray through it never part. Pixel centres are at integer coordinates: an axis scaled by ``s`` and
+the ray through it always agree. Pixel centres are at integer coordinates: an axis scaled by ``s`` and
 shifted by ``o`` takes ``u`` to ``(u + 0.5) * s - 0.5 + o``.
 """
 
@@ -35,9 +35,13 @@ class Fit:
 
     @classmethod
     def make(cls, source: tuple[int, int], target: tuple[int, int], mode: FitMode = "crop") -> Fit:
-        """The fit of a (height, width) source to a (height, width) target."""
+        """Fit a (height, width) source to a (height, width) target.
+
+        Raises:
+            ValueError: a side is below 1, or there is no such mode.
+        """
         if min(source) < 1 or min(target) < 1:
-            raise ValueError(f"sizes must be positive, got source {source} and target {target}")
+            raise ValueError(f"fit: got source {source} and target {target}, expected sides of 1 or more")
         ratios = (target[0] / source[0], target[1] / source[1])
         match mode:
             case "stretch":
@@ -81,7 +85,7 @@ class Fit:
         return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in frames])
 
     def image(self, image: Image) -> Image:
-        """One ``h w c`` or ``h w`` uint8 image, fitted; area filter down, cubic up."""
+        """Fit one ``h w c`` or ``h w`` uint8 image; area filter down, cubic up."""
         if self.is_identity:
             return image
         # Axis by axis: where one shrinks and the other grows, cv2's area filter samples single pixels off their place.
@@ -94,7 +98,7 @@ class Fit:
         return self.place(np.asarray(scaled, np.uint8))
 
     def place(self, image: Image) -> Image:
-        """One ``h w c`` or ``h w`` image that is ``scaled`` already, cut or framed in black to the target."""
+        """Crop or pad one ``h w c`` or ``h w`` image of size ``scaled`` to the target; the padding is black."""
         assert image.shape[:2] == self.scaled, f"image {image.shape[:2]}, expected {self.scaled}"
         top, left = self.offset
         cut = image[max(-top, 0) : max(-top, 0) + self.target[0], max(-left, 0) : max(-left, 0) + self.target[1]]
@@ -105,10 +109,9 @@ class Fit:
         return placed
 
     def depth(self, depth: np.ndarray) -> np.ndarray:
-        """One ``h w`` depth map of any resolution that shows the whole source frame, fitted by nearest neighbour.
+        """Fit one ``h w`` depth map of any resolution that shows the whole source frame, by nearest neighbour.
 
-        Nearest neighbour invents no depth between two surfaces (an average of foreground and background is a point
-        where nothing is).
+        Interpolation would average foreground and background at depth edges and put points where nothing is.
         """
         if self.is_identity and depth.shape == self.target:
             return depth
@@ -120,7 +123,7 @@ class Fit:
         return fitted
 
     def intrinsics(self, intrinsics: Intrinsics, size: tuple[int, int] | None = None) -> Intrinsics:
-        """``... 3 3`` intrinsics of the source frame, fitted; ``size`` (height, width) if they are for another size."""
+        """Fit ``... 3 3`` intrinsics of the source frame; ``size`` (height, width) if they are for another size."""
         height, width = size or self.source
         scale_y, scale_x = self.scaled[0] / height, self.scaled[1] / width
         top, left = self.offset

@@ -1,8 +1,8 @@
-"""Frames by index, in any order, fitted, in bounded memory.
+"""Read the frames of a video by index, in any order, fitted to a size, in bounded memory.
 
 A clip is played forward and backward, frozen and subsampled (``Scene.select``), so reads come in any order. Forward
 reads decode on. A backward step decodes again from a key frame and keeps the stretch before the wanted frame in a
-cache of fixed size, so that a backward pass over a group of pictures decodes it once per cache-full and not once
+cache of fixed size, so that a backward pass over a group of pictures decodes it once per cache-full instead of once
 per frame.
 """
 
@@ -37,7 +37,7 @@ _LEAST_CACHED_FRAMES = 8
 class VideoReader:
     """The frames of a clip, upright, with square pixels, fitted to ``size`` (height, width); None: the clip's own size.
 
-    A ``scene.FrameSource``. It is not for several threads at once. Close it, or use it in a ``with``.
+    Implements ``scene.FrameSource``. Not thread-safe. Close it, or use it in a ``with``.
 
     Raises:
         ClipError: the file cannot be read (here if it is not probed yet, or when frames are read).
@@ -109,8 +109,8 @@ class VideoReader:
         key = bisect_right(keys, first, key=lambda k: k.index) - 1
         if self._next > first or keys[key].index > self._next:
             self._start(key)
-        # A container may land behind the key frame it was asked for, and a decoder may hold frames back after one:
-        # then once more from the key frame before, and at last from the beginning of the file.
+        # A container may seek past the key frame it was asked for, and a decoder may hold frames back after one: try
+        # again from the key frame before, and then from the beginning of the file.
         retries = [0, key - 1] if key > 1 else [0]
         wanted = first
         while wanted <= last:
@@ -125,7 +125,7 @@ class VideoReader:
                 self._start(retries.pop())
 
     def _start(self, key: int) -> None:
-        """Have the decoder begin at a key frame (or, where the container lands elsewhere, before or behind it)."""
+        """Restart the decoder at a key frame (or, where the container seeks inexactly, before or after it)."""
         index = self.info.index
         self._file.close()
         container, stream = self._file.enter_context(open_video(self.info.path))
@@ -135,7 +135,7 @@ class VideoReader:
         self._next = 0
 
     def _frames(self, container: InputContainer, stream: VideoStream, skip: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """(index, frame) as they are decoded; the first ``skip`` packets of the stream are passed over."""
+        """Yield (index, frame) as they are decoded; the first ``skip`` packets of the stream are skipped."""
         count = 0
         try:
             for packet in container.demux(stream):
@@ -163,7 +163,7 @@ class VideoReader:
         return place if place < len(self) and index.ticks[place] == frame.pts else None
 
     def _keep(self, index: int, frame: av.VideoFrame) -> None:
-        """Fit a decoded frame and put it into the cache in place of the one not used for longest."""
+        """Fit a decoded frame and put it into the cache in place of the least recently used one."""
         if index not in self._cache:
             if frame.is_corrupt:
                 raise ClipError(f"{self.info.path}: frame {index} is damaged; expected a whole video. Copy it again.")

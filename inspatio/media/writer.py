@@ -1,4 +1,4 @@
-"""Write a clip frame by frame, whole or not at all.
+"""Write a video frame by frame, whole or not at all.
 
 ======== ============================================== ======================================================
 quality  stored as                                      for
@@ -175,7 +175,7 @@ class VideoWriter:
             self._audio.advance(end * self._time_base)
 
     def _tick(self, number: int) -> int:
-        """When frame ``number`` begins, in ticks; the last frame stands for one frame of the mean rate."""
+        """When frame ``number`` begins, in ticks; the last frame lasts one frame of the mean rate."""
         if self._times is None:
             return number
         if number < len(self._times):
@@ -191,7 +191,7 @@ class VideoWriter:
         self._container.close()
 
     def _abandon(self) -> None:
-        """Let go of the file, finished or not; what keeps an unfinished one from closing well is not news."""
+        """Close the container; errors of closing an unfinished one are expected and ignored."""
         with suppress(FFmpegError):
             self._container.close()
 
