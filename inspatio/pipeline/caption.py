@@ -67,10 +67,12 @@ class CaptionStage(Stage):
                     images[state.id] = _frame(self.workspace.info(state), self._config.frame)
             except ClipError as error:
                 results[state.id] = error
+            progress(len(results), len(states))
         if images:
             captions = self._load().caption(list(images.values()))
             for state, caption in zip([s for s in states if s.id in images], captions, strict=True):
                 results[state.id] = self._result(state, caption, self._config.backend)
+            progress(len(results), len(states))
         return [results[state.id] for state in states]
 
     def _given(self, state: ClipState) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -348,6 +349,19 @@ class TestBugs:
 
 
 class TestLog:
+    def test_every_stage_counts_up_to_its_total(self, here, monkeypatch):
+        counts = {}
+
+        @contextmanager
+        def record(total, description, unit="frame"):
+            yield lambda done, total: counts.update({description.split(":")[0].strip(): (done, total)})
+
+        monkeypatch.setattr("inspatio.pipeline.stage.progress_bar", record)
+        for name in "ab":
+            write_clip(here / f"clips/{name}.mp4", count=2)
+        assert run() == 0
+        assert counts == {"caption": (2, 2), "geometry": (2, 2), "render": (2, 2), "generate": (2, 2)}
+
     def test_a_log_file_has_whole_lines_and_every_warning_once(self, here):
         write_clip(here / "clips/one.mp4")
         geometry = ["geometry", "--config_path", "small.yaml", "--input_dir", "clips", "--force"]
