@@ -55,7 +55,7 @@ def test_the_frame_that_is_described(here: Path, capsys: pytest.CaptureFixture[s
     assert run("caption", "--caption_frame", 13, "--caption_batch_size", 2) == 0
     assert caption_of(here).text
     assert run("caption", "--caption_frame", 14) == 1
-    assert "no frame 14 to describe, the clip has 14" in capsys.readouterr().err
+    assert "no frame 14" in capsys.readouterr().err
 
 
 def test_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
