@@ -1,16 +1,16 @@
-"""One attention function for every network here: full (unmasked) attention over ``b n h d``.
+"""Full (unmasked) attention over ``b n h d`` with a choice of backends, for every network here.
 
     attention(query, key, value)                      the fastest backend that fits
-    attention(query, key, value, backend="sdpa")      this one, or a :class:`UsageError` that says why it cannot be
+    attention(query, key, value, backend="sdpa")      this backend, or a :class:`UsageError` that says why not
 
 Backends, in the order ``auto`` tries them:
 
     flash3   FlashAttention-3 (package ``flash_attn_interface``): half precision on Hopper GPUs
     flash2   FlashAttention-2 (package ``flash-attn``): half precision on Ampere GPUs and later
     sdpa     PyTorch's scaled_dot_product_attention; on Hopper its cuDNN kernel first
-    math     softmax(q k^T / sqrt(d)) v written out, everything in float32: the one the others are held to
+    math     softmax(q k^T / sqrt(d)) v written out, everything in float32: the reference in tests
 
-The choice is an argument and never hidden state; whoever builds a model passes it on. The environment variable
+The choice is an argument and never hidden state; the code that builds a model passes it on. The environment variable
 ``INSPATIO_ATTENTION`` names the backend for a whole run (:func:`attend_from_environment`).
 
 Shapes: query ``b n h d``, key and value ``b m h d``, result ``b n h d`` in the query's dtype. Sources: FlashAttention-2
@@ -52,7 +52,7 @@ _CUDNN_FIRST = [
 def attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, backend: Backend | Literal["auto"] = "auto"
 ) -> torch.Tensor:
-    """Full attention: query ``b n h d``, key and value ``b m h d`` -> ``b n h d`` in the query's dtype.
+    """Attend: query ``b n h d``, key and value ``b m h d`` -> ``b n h d`` in the query's dtype.
 
     Raises:
         UsageError: the backend that was asked for cannot run here; the message says why.
@@ -60,27 +60,29 @@ def attention(
     if backend == "auto":
         backend = next(name for name in BACKENDS if why_not(name, query) is None)
     elif reason := why_not(backend, query):
-        raise UsageError(f"attention backend {backend} cannot run here: {reason}; use auto, or another of {BACKENDS}")
+        raise UsageError(
+            f"attention backend {backend} cannot run here: {reason}. Use auto or one of {', '.join(BACKENDS)}"
+        )
     return _IMPLEMENTATIONS[backend](query, key, value)
 
 
 def backend_from_environment() -> Backend | Literal["auto"]:
-    """The backend that ``INSPATIO_ATTENTION`` names, ``auto`` where it is not set.
+    """Read the backend from ``INSPATIO_ATTENTION``; ``auto`` where it is not set.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it names no backend.
     """
     name = os.environ.get(ENVIRONMENT_VARIABLE, "auto")
     if name not in ("auto", *BACKENDS):
-        raise UsageError(f"{ENVIRONMENT_VARIABLE}={name!r}: expected auto or one of {', '.join(BACKENDS)}")
+        raise UsageError(f"{ENVIRONMENT_VARIABLE}: got {name!r}, expected auto or one of {', '.join(BACKENDS)}")
     return cast("Backend | Literal['auto']", name)
 
 
 def attend_from_environment() -> Attend:
-    """:func:`attention` with the backend that ``INSPATIO_ATTENTION`` names, for a model to take.
+    """Make the attention function of a model, with the backend that ``INSPATIO_ATTENTION`` names.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it names no backend.
     """
     backend = backend_from_environment()
 
@@ -91,7 +93,7 @@ def attend_from_environment() -> Attend:
 
 
 def why_not(backend: Backend, query: torch.Tensor) -> str | None:
-    """Why a backend cannot take tensors such as ``query``; None when it can."""
+    """Say why a backend cannot take tensors such as ``query``; None when it can."""
     if backend in ("sdpa", "math"):
         return None
     package, least, most = {"flash3": ("flash_attn_interface", 9, 9), "flash2": ("flash_attn", 8, 99)}[backend]

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from inspatio.errors import MissingWeightsError
 from inspatio.models.checkpoints import how_to_get
+from inspatio.models.memory import release_memory
 from inspatio.models.wan.text_encoder import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -43,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class PromptCache:
-    """Embeddings by prompt; what is not on disk is encoded when asked for.
+    """Prompt embeddings on disk, encoded when they are first asked for.
 
     ``device`` is where the encoder runs (on the CPU it needs no memory of its own: it runs from its file).
     """
@@ -63,7 +64,7 @@ class PromptCache:
         return pad_embeddings(load_state(self.path(prompt))[_KEY])
 
     def prepare(self, prompts: Iterable[str]) -> None:
-        """Encode all that are not on disk yet; the encoder is loaded only if there are any, and dropped after.
+        """Encode the prompts that are not on disk yet; load the encoder only if there are any, and drop it afterwards.
 
         Raises:
             MissingWeightsError: some prompt is new, and the text encoder is not there.
@@ -84,8 +85,7 @@ class PromptCache:
                 save_file({_KEY: embeddings.cpu().contiguous()}, part, metadata={"prompt": prompt})
         del encoder
         gc.collect()
-        if torch.device(self.device).type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(torch.device(self.device))
 
     def path(self, prompt: str) -> Path:
         """Where a prompt's embeddings are kept."""

@@ -5,7 +5,7 @@
     while session.frames_needed:
         block = session.step(world_to_camera)
 
-``causal_checkpoints.py`` makes one from a profile. A step goes through five parts, each bounded by a block's size:
+``loading.py`` makes one from a profile. A step goes through five parts, each bounded by a block's size:
 
     render    the source as the target cameras see it, with its coverage mask          (host or device)
     encode    source and render to latents, each in a stream of its own through the clip
