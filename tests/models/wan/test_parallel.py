@@ -53,8 +53,9 @@ def work(rank: int, folder: str) -> None:
     for size in SIZES:
         group = clip_process_group(size)
         dit = parallelize(make_dit(), group)
-        torch.save((latents(dit), frames(dit)), f"{folder}/{size}_{rank}.pt")
+        torch.save(latents(dit), f"{folder}/{size}_{rank}.pt")
         if size == 2:
+            torch.save(frames(dit), f"{folder}/frames_{rank}.pt")
             dit = parallelize(offload_blocks(make_dit(), torch.device("cpu")), group)
             torch.save(latents(dit), f"{folder}/offloaded_{rank}.pt")
     dist.destroy_process_group()
@@ -65,10 +66,11 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     expected, expected_frames = latents(make_dit()), frames(make_dit())
     for size in SIZES:
         for rank in range(PROCESSES):
-            got, got_frames = torch.load(tmp_path / f"{size}_{rank}.pt", weights_only=False)
+            got = torch.load(tmp_path / f"{size}_{rank}.pt")
             assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
-            assert np.abs(got_frames.astype(int) - expected_frames).max() <= 1
     for rank in range(PROCESSES):
+        got_frames = torch.load(tmp_path / f"frames_{rank}.pt", weights_only=False)
+        assert np.abs(got_frames.astype(int) - expected_frames).max() <= 1
         got = torch.load(tmp_path / f"offloaded_{rank}.pt")
         assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
 
