@@ -14,8 +14,7 @@ from inspatio.scene import Scene
 from inspatio.types import FitMode
 
 
-@contextmanager
-def open_scene(
+def read_scene(
     video: VideoInfo | Path,
     folder: Path,
     size: tuple[int, int],
@@ -24,8 +23,10 @@ def open_scene(
     clip_id: str | None = None,
     prompt: str = "",
     foreground_ratio: float = 1.0,
-) -> Iterator[Scene]:
-    """Open a clip as a scene of ``size`` (height, width); frames are streamed in source order while it is open.
+) -> Scene:
+    """Make a scene of a clip and its geometry folder, streamed from the files, its frames in the source's order.
+
+    Its ``frames`` hold the video file open until they are closed or no longer used.
 
     Args:
         video: the clip.
@@ -47,16 +48,33 @@ def open_scene(
             "run the geometry stage again with --force"
         )
     fitted = Fit.make(info.size, size, fit)
-    with VideoReader(info, size, fit) as frames:
-        yield Scene(
-            clip_id=clip_id or info.path.stem,
-            frames=frames,
-            depth=GeometryDepth(geometry, fitted),
-            intrinsics=fitted.intrinsics(geometry.intrinsics, geometry.image_size),
-            world_to_camera=geometry.world_to_camera,
-            size=size,
-            frame_rate=info.frame_rate,
-            scale=geometry.scale,
-            prompt=prompt,
-            foreground_ratio=foreground_ratio,
-        )
+    return Scene(
+        clip_id=clip_id or info.path.stem,
+        frames=VideoReader(info, size, fit),
+        depth=GeometryDepth(geometry, fitted),
+        intrinsics=fitted.intrinsics(geometry.intrinsics, geometry.image_size),
+        world_to_camera=geometry.world_to_camera,
+        size=size,
+        frame_rate=info.frame_rate,
+        scale=geometry.scale,
+        prompt=prompt,
+        foreground_ratio=foreground_ratio,
+    )
+
+
+@contextmanager
+def open_scene(
+    video: VideoInfo | Path,
+    folder: Path,
+    size: tuple[int, int],
+    fit: FitMode = "crop",
+    *,
+    clip_id: str | None = None,
+    prompt: str = "",
+    foreground_ratio: float = 1.0,
+) -> Iterator[Scene]:
+    """Make a scene as :func:`read_scene` does, and close its video file at the end."""
+    scene = read_scene(video, folder, size, fit, clip_id=clip_id, prompt=prompt, foreground_ratio=foreground_ratio)
+    assert isinstance(scene.frames, VideoReader), "read_scene streams the frames from a video file"
+    with scene.frames:
+        yield scene

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inspatio.errors import UserError
+from inspatio.errors import UsageError, UserError
 from inspatio.locations import home
 from inspatio.models.checkpoints import CHECKPOINTS
 
@@ -34,11 +34,7 @@ CHUNK = 1 << 20
 
 
 class DownloadError(UserError):
-    """One line: what went wrong and what to do; ``code`` is the exit code."""
-
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
+    """The network or the hub failed: one line with what went wrong and what to do."""
 
 
 PROFILES = {name: None for row in CHECKPOINTS.values() for name in row.profiles}
@@ -77,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return download(options)
-    except DownloadError as error:
+    except UserError as error:
         print(f"download: {error}", file=sys.stderr)
-        return error.code
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +93,8 @@ def download(options: argparse.Namespace) -> int:
     """Show what would be fetched, ask, and fetch it.
 
     Raises:
-        DownloadError: an unknown name (code 2), or what the network or the hub made impossible (code 1).
+        UsageError: an unknown name or profile, or nothing at all.
+        DownloadError: the network or the hub failed.
     """
     folder = options.folder or home() / "checkpoints"
     files: list[File] = []
@@ -125,17 +122,17 @@ def wanted(names: Sequence[str], profile: str | None) -> list[str]:
     """The rows of the table that were asked for.
 
     Raises:
-        DownloadError: a name or profile that is not known, or nothing at all.
+        UsageError: a name or profile that is not known, or nothing at all.
     """
     unknown = [name for name in names if name not in CHECKPOINTS]
     if unknown:
-        raise DownloadError(f"no weights named {', '.join(unknown)}; expected {', '.join(CHECKPOINTS)}", code=2)
+        raise UsageError(f"no weights named {', '.join(unknown)}; expected {', '.join(CHECKPOINTS)}")
     if profile in WITHOUT_DOWNLOAD:
         print(f"profile {profile}: {WITHOUT_DOWNLOAD[profile]}")
     elif profile is not None and profile not in PROFILES:
-        raise DownloadError(f"--profile {profile}: expected {', '.join((*PROFILES, *WITHOUT_DOWNLOAD))}", code=2)
+        raise UsageError(f"--profile {profile}: expected {', '.join((*PROFILES, *WITHOUT_DOWNLOAD))}")
     elif profile is None and not names:
-        raise DownloadError("nothing to download: give names, or --profile", code=2)
+        raise UsageError("nothing to download: give names, or --profile")
     of_profile = [name for name, row in CHECKPOINTS.items() if profile in row.profiles]
     return list(dict.fromkeys([*names, *of_profile]))
 

@@ -1,0 +1,11 @@
+"""Install configs/ and traj/ inside the package, beside which they lie in the repository; see pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+SHIPPED = {"inspatio.configs": "configs", "inspatio.traj": "traj"}
+
+setup(
+    packages=[*find_packages(include=["inspatio*"]), *SHIPPED],
+    package_dir=SHIPPED,
+    package_data={name: ["*.yaml", "*.txt"] for name in SHIPPED},
+)
