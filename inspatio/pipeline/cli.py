@@ -66,6 +66,9 @@ def make_parser() -> argparse.ArgumentParser:
         else:
             only = "this profile only (doctor then predicts its GPU memory too)"
             command.add_argument("--profile", metavar="NAME", help=only)
+            if name == "doctor":
+                about_weights = "load and run the weights of a profile; compare their numbers with what they must show"
+                command.add_argument("--weights", action="store_true", help=about_weights)
     return parser
 
 
@@ -97,7 +100,7 @@ def _dispatch(argv: list[str]) -> int:
 
         return download(arguments)
     if arguments.command in ("doctor", "licenses"):
-        from inspatio.config import find_profile, load_profile, profile_names
+        from inspatio.config import DEFAULT_PROFILE, find_profile, load_profile, profile_names
 
         names = [arguments.profile] if arguments.profile else profile_names()
         profiles = [load_profile(find_profile(name)) for name in names]
@@ -105,8 +108,10 @@ def _dispatch(argv: list[str]) -> int:
             from inspatio.pipeline.doctor import print_licenses
 
             return print_licenses(profiles)
-        from inspatio.pipeline.doctor import examine
+        from inspatio.pipeline.doctor import examine, examine_weights
 
+        if arguments.weights:
+            return examine_weights(load_profile(find_profile(arguments.profile or DEFAULT_PROFILE)))
         return examine(profiles)
     from inspatio.pipeline.job import resolve
 

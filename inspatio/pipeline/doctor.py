@@ -40,6 +40,22 @@ def examine(profiles: list[Profile]) -> int:
     return 0 if ready else 1
 
 
+def examine_weights(profile: Profile) -> int:
+    """Print the report of `inspatio doctor --weights`; the exit code is 1 if anything failed."""
+    import torch
+
+    from inspatio.pipeline.weights_check import check_weights
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(f"profile {profile.name}: weights on {device}")
+    failures = 0
+    for finding in check_weights(profile, device):
+        print(finding, flush=True)
+        failures += finding.passed is False
+    print(f"{failures} failed" if failures else "nothing failed")
+    return 1 if failures else 0
+
+
 def print_licenses(profiles: list[Profile]) -> int:
     """Print the report of `inspatio licenses`."""
     for profile in profiles:
