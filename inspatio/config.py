@@ -1,13 +1,15 @@
-"""Profiles: one YAML per way of running, filled into frozen dataclasses; an unknown key is an error.
+"""Profiles: one YAML file per way of running, filled into frozen dataclasses; an unknown key is an error.
 
-A profile names the backends and their settings. The command line overrides a few of them; ``factory.py`` turns the
-names into implementations.
+A profile names the backends and their settings. The command line overrides those that have an option;
+``factory.py`` turns the names into implementations. Every setting is declared once, here; see ``settings.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,98 +17,250 @@ from yaml import YAMLError
 
 from inspatio.errors import UsageError
 from inspatio.locations import in_home, shipped
+from inspatio.settings import Settings, blocks, declared, fill, setting
 
 CONFIG_FOLDERS = (Path("configs"), shipped("configs"))
 """Where profiles are looked for: the current folder's ``configs/``, then the shipped ones."""
 
 DEFAULT_PROFILE = "inference_1.3b"
 
+FrameChoice = int | Literal["middle"]
+"""A frame of a clip: its number, counted from 0, or the middle one."""
 
-@dataclass(frozen=True)
-class CaptionConfig:
-    """``backend``: ``florence`` (Florence-2), or ``sidecar`` (text files beside the clips, no network)."""
-
-    backend: str = "florence"
-    model_path: str = "checkpoints/Florence-2-large"
-    batch_size: int = 4
-    max_new_tokens: int = 1024
-    frame: str = "middle"
-    """Which frame is described: ``middle``, or its number from 0 on."""
+AutoencoderName = Literal["wan", "taehv"]
+Precision = Literal["bf16", "fp32", "fp8"]
 
 
-@dataclass(frozen=True)
-class GeometryConfig:
-    """``backend``: ``da3`` (Depth Anything 3), ``files``, ``plane``, or ``auto``: files where a clip has them,
-    else ``fallback``. ``window``: frames that Depth Anything 3 sees at once (None: as many as memory holds);
-    ``longest``: pixels of the frame's longer side as it sees it; ``compile``: compile its repeated block, which costs
-    time before the first clip (there is no option for it on the command line)."""
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig(Settings):
+    """How clips are captioned."""
 
-    backend: str = "da3"
-    fallback: str = "plane"
-    model_path: str = "checkpoints/DA3"
-    metric_path: str | None = None
-    window: int | None = None
-    pose_smoothing: float = 2.0
-    longest: int = 504
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class RenderConfig:
-    """``backend``: ``warper`` (forward splat) or ``ply`` (points as discs)."""
-
-    backend: str = "warper"
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """``backend``: ``causal`` (the published networks) or ``preview`` (no network)."""
-
-    backend: str = "causal"
-    checkpoint_path: str = "checkpoints/InSpatio-World-1.3B/InSpatio-World-1.3B.safetensors"
-    wan_path: str = "checkpoints/Wan2.1-T2V-1.3B"
-    tae_checkpoint_path: str = "checkpoints/taehv/taew2_1.pth"
-    encoder: str = "wan"
-    decoder: str = "wan"
-    compile_dit: bool = False
-    offload: bool = False
-    precision: str = "bf16"
-    steps: list[int] = field(default_factory=lambda: [1000, 750, 500, 250])
-    shift: float = 5.0
+    backend: Literal["florence", "sidecar"] = setting(
+        "florence", "florence: Florence-2; sidecar: text files beside the clips, no network", changes="caption"
+    )
+    model_path: str = setting(
+        "checkpoints/Florence-2-large",
+        "Florence-2 folder",
+        option="--florence_model_path",
+        metavar="DIR",
+        changes="caption",
+        by_content=True,
+    )
+    batch_size: int = setting(4, "clips captioned at a time", option="--caption_batch_size", metavar="N", least=1)
+    max_new_tokens: int = setting(1024, "longest caption, in tokens", least=1, changes="caption")
+    frame: FrameChoice = setting(
+        "middle",
+        "frame that is described: middle, or its number counted from 0",
+        option="--caption_frame",
+        metavar="FRAME",
+        least=0,
+        changes="caption",
+    )
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One way of running the whole pipeline; ``height`` and ``width`` are the working frame in pixels."""
+@dataclass(frozen=True, kw_only=True)
+class GeometryConfig(Settings):
+    """How depth and cameras of a clip are found."""
 
-    name: str
-    description: str = ""
-    height: int = 480
-    width: int = 832
+    backend: Literal["da3", "files", "plane", "auto"] = setting(
+        "da3",
+        "da3: Depth Anything 3; files: beside the clip; plane: a tilted plane as a guess; auto: files where a clip has "
+        "them, else the fallback of the profile",
+        option="--geometry",
+        changes="geometry",
+    )
+    fallback: Literal["da3", "files", "plane"] = setting(
+        "plane", "backend of clips without files where the backend is auto", changes="geometry"
+    )
+    model_path: str = setting(
+        "checkpoints/DA3",
+        "Depth Anything 3 folder",
+        option="--da3_model_path",
+        metavar="DIR",
+        changes="geometry",
+        by_content=True,
+    )
+    metric_path: str | None = setting(
+        None,
+        "metric model to go with an any-view one (base and metric-large are Apache-2.0)",
+        option="--da3_metric_path",
+        metavar="DIR",
+        unset="none",
+        changes="geometry",
+        by_content=True,
+    )
+    window: int | None = setting(
+        None,
+        "frames estimated at once",
+        option="--geometry_window",
+        metavar="N",
+        unset="as many as memory holds",
+        least=4,
+        changes="geometry",
+    )
+    pose_smoothing: float = setting(
+        2.0,
+        "smoothing of the camera path: standard deviation in frames, 0 for none",
+        option="--pose_smoothing",
+        metavar="SIGMA",
+        least=0,
+        changes="geometry",
+    )
+    longest: int = setting(
+        504, "longer side of the frames as Depth Anything 3 sees them, in pixels", least=14, changes="geometry"
+    )
+    compile: bool = setting(False, "compile the repeated block of Depth Anything 3, which delays the first clip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(Settings):
+    """How a clip is rendered from the new cameras."""
+
+    backend: Literal["warper", "ply"] = setting(
+        "warper", "warper: forward splat; ply: points as discs", option="--render_backend", changes="render"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig(Settings):
+    """How the novel view is generated.
+
+    Raises:
+        UsageError: also where the steps do not fall, or where precision fp8 and offload come together.
+    """
+
+    backend: Literal["causal", "preview"] = setting(
+        "causal", "causal: the InSpatio-World networks; preview: no network", changes="generate"
+    )
+    checkpoint_path: str = setting(
+        "checkpoints/InSpatio-World-1.3B/InSpatio-World-1.3B.safetensors",
+        "InSpatio-World weights",
+        option="--checkpoint_path",
+        metavar="FILE",
+        changes="generate",
+        by_content=True,
+    )
+    wan_path: str = setting(
+        "checkpoints/Wan2.1-T2V-1.3B",
+        "Wan 2.1 folder with text encoder and VAE",
+        changes="generate",
+        by_content=True,
+    )
+    tae_checkpoint_path: str = setting(
+        "checkpoints/taehv/taew2_1.pth",
+        "TAEHV weights",
+        option="--tae_checkpoint_path",
+        metavar="FILE",
+        changes="generate",
+        by_content=True,
+    )
+    encoder: AutoencoderName = setting("wan", "encodes videos to latents", option="--encoder", changes="generate")
+    decoder: AutoencoderName = setting("wan", "decodes latents to videos", option="--decoder", changes="generate")
+    compile_dit: bool = setting(
+        False,
+        "compile the transformer blocks (pays off on long clips)",
+        option="--compile_dit",
+        off="--no_compile_dit",
+    )
+    offload: bool = setting(
+        False, "keep idle layers in host memory, for small GPUs", option="--offload", off="--no_offload"
+    )
+    precision: Precision = setting(
+        "bf16",
+        "number format of the networks; fp8 needs an Ada or Hopper GPU",
+        option="--precision",
+        changes="generate",
+    )
+    steps: tuple[int, ...] = setting(
+        (1000, 750, 500, 250), "denoising steps: falling numbers from 1000 to 1", least=1, changes="generate"
+    )
+    shift: float = setting(5.0, "shift of the noise schedule, above 0", changes="generate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps[0] > 1000 or any(a <= b for a, b in pairwise(self.steps)):
+            raise UsageError(f"steps: got denoising steps {list(self.steps)}, expected falling numbers from 1000 to 1")
+        if self.shift <= 0:
+            raise UsageError(f"shift: got {self.shift:g}, expected a number above 0")
+        if self.precision == "fp8" and self.offload:
+            raise UsageError(
+                "precision: got fp8 together with offload, which cannot go together. "
+                "Use bf16 with offload, or fp8 without."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls(Settings):
+    """How a trajectory is laid over a clip: which source frames are shown, and what the camera path is relative to."""
+
+    relative_to_source: bool = setting(
+        False,
+        "add the trajectory to the source camera's own motion (default: undo that motion)",
+        option="--relative_to_source",
+        changes="render",
+    )
+    rotation_only: bool = setting(
+        False, "turn the camera without moving it", option="--rotation_only", changes="render"
+    )
+    adaptive_frames: bool = setting(
+        True,
+        "keep the clip's number of frames, whatever the speed of the trajectory",
+        off="--disable_adaptive_frame",
+        changes="render",
+    )
+    freeze_repeat: int = setting(
+        0,
+        "show one frame N more times (bullet time)",
+        option="--freeze_repeat",
+        metavar="N",
+        least=0,
+        changes="render",
+    )
+    freeze_frame: FrameChoice = setting(
+        "middle",
+        "frame that is repeated: middle, or its number counted from 0",
+        option="--freeze_frame",
+        metavar="FRAME",
+        least=0,
+        changes="render",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile(Settings):
+    """One way of running the whole pipeline.
+
+    Raises:
+        UsageError: also where height or width is not a multiple of 16.
+    """
+
+    name: str = setting("", "name of the profile", unset="name of the file")
+    description: str = setting("", "one line for people")
+    height: int = setting(480, "height of the working frame in pixels, a multiple of 16", least=16, changes="render")
+    width: int = setting(832, "width of the working frame in pixels, a multiple of 16", least=16, changes="render")
     caption: CaptionConfig = field(default_factory=CaptionConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
 
     def __post_init__(self) -> None:
-        if self.height % 16 or self.width % 16 or min(self.height, self.width) < 16:
-            raise UsageError(
-                f"profile {self.name}: height and width must be multiples of 16, got {self.height}x{self.width}"
-            )
+        super().__post_init__()
+        if self.height % 16 or self.width % 16:
+            raise UsageError(f"height and width: got {self.height}x{self.width}, expected multiples of 16")
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the working frame."""
+        """(height, width) of the working frame in pixels."""
         return self.height, self.width
 
 
 def profile_names() -> list[str]:
-    """The profiles that can be named with --profile."""
+    """List the profiles that --profile can name."""
     return sorted({path.stem for folder in CONFIG_FOLDERS if folder.is_dir() for path in folder.glob("*.yaml")})
 
 
 def find_profile(name: str) -> Path:
-    """The YAML of a profile name.
+    """Find the YAML file of a profile.
 
     Raises:
         UsageError: there is none of that name; the message lists those there are.
@@ -122,44 +276,26 @@ def load_profile(path: Path) -> Profile:
     """Load a profile from a YAML file; what it leaves out has the default, and its paths become absolute.
 
     Raises:
-        UsageError: the file is missing or not YAML, a key is unknown, or a value has the wrong type.
+        UsageError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or is out of range.
     """
     try:
-        given = OmegaConf.load(path)
-        merged = OmegaConf.merge(OmegaConf.structured(Profile(name=path.stem)), given)
-        profile = OmegaConf.to_object(merged)
+        given = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        if not isinstance(given, dict):
+            raise UsageError("not a config: got a list, expected keys with values")
+        return _at_home(fill(Profile, {"name": path.stem} | given))
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such config file; profiles: {', '.join(profile_names())}") from error
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "(the file)"
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{path}: key {key}: {reason}; see the dataclasses in inspatio/config.py") from error
-    except UsageError:
-        raise
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: not a config: {str(error).splitlines()[0]}") from error
     except YAMLError as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    assert isinstance(profile, Profile), f"OmegaConf gave {type(profile)}"
-    return _at_home(profile)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
 
 
 def _at_home(profile: Profile) -> Profile:
     """The profile with absolute paths: those in a profile are relative to ``locations.home()``."""
-    caption, geometry, generator = profile.caption, profile.geometry, profile.generator
-    metric = geometry.metric_path
-    return replace(
-        profile,
-        caption=replace(caption, model_path=str(in_home(caption.model_path))),
-        geometry=replace(
-            geometry,
-            model_path=str(in_home(geometry.model_path)),
-            metric_path=None if metric is None else str(in_home(metric)),
-        ),
-        generator=replace(
-            generator,
-            checkpoint_path=str(in_home(generator.checkpoint_path)),
-            wan_path=str(in_home(generator.wan_path)),
-            tae_checkpoint_path=str(in_home(generator.tae_checkpoint_path)),
-        ),
-    )
+    changed = {}
+    for name, kind in blocks(Profile).items():
+        block = getattr(profile, name)
+        paths = {each.name: getattr(block, each.name) for each in declared(kind) if each.by_content}
+        changed[name] = replace(block, **{key: str(in_home(path)) for key, path in paths.items() if path is not None})
+    return replace(profile, **changed)

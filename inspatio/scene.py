@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from inspatio.cameras.controls import Controls
 from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import Trajectory
+from inspatio.config import Controls
 from inspatio.errors import ClipError
 from inspatio.types import DepthMaps, Frames, Intrinsics, ScaleKind, WorldToCamera
 

@@ -68,3 +68,6 @@ FitMode: TypeAlias = Literal["crop", "pad", "stretch"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, total), in frames or whatever is counted."""
+
+Direction: TypeAlias = Literal["world_to_camera", "camera_to_world"]
+"""Which way the matrices of a camera path point."""

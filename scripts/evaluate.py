@@ -29,10 +29,10 @@ from make_example import CLIP
 from tqdm import tqdm
 
 from inspatio import factory
-from inspatio.cameras.controls import Controls, clip_order
+from inspatio.cameras.controls import clip_order
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.trajectory import Trajectory
-from inspatio.config import DEFAULT_PROFILE, GeometryConfig, find_profile, load_profile
+from inspatio.config import DEFAULT_PROFILE, Controls, GeometryConfig, find_profile, load_profile
 from inspatio.errors import MissingWeightsError, UserError
 from inspatio.evaluation.cameras import largest_pose_error
 from inspatio.evaluation.regions import View

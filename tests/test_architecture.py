@@ -15,7 +15,7 @@ PACKAGE = ROOT / "inspatio"
 
 LEVELS = [
     {"types", "errors"},
-    {"storage", "locations"},
+    {"storage", "locations", "settings"},
     {"config"},
     {"cameras", "media", "models"},
     {"scene"},
@@ -82,7 +82,10 @@ def test_modules_say_what_they_are_for_and_stay_small(path: Path):
     assert text.count("\n") <= 400, f"{path} is {text.count(chr(10))} lines: one concept to a module"
 
 
-@pytest.mark.parametrize("program", ["import inspatio", "from inspatio.pipeline.cli import main; main(['--help'])"])
+CLI = "from inspatio.pipeline.cli import main; main"
+
+
+@pytest.mark.parametrize("program", ["import inspatio", f"{CLI}(['--help'])", f"{CLI}(['run', '--help'])"])
 def test_the_front_door_is_light(program: str):
     """What everybody waits for first loads no network library, no compiler and no codec."""
     script = f"""import sys

@@ -11,39 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from inspatio.cameras.trajectory import Trajectory
-from inspatio.errors import ClipError, UsageError
+from inspatio.config import Controls
+from inspatio.errors import ClipError
 
 MAX_DEGREES_PER_FRAME = 0.8
 MIN_DEGREES_PER_FRAME = 0.3
 MIN_FRAMES = 121
-
-
-@dataclass(frozen=True)
-class Controls:
-    """The user's choices about a trajectory; the fields have the names of the command line options.
-
-    ``relative_to_source``: add the trajectory to the source camera's own motion, which is otherwise undone.
-    ``rotation_only``: turn the camera in place. ``adaptive_frames``: change the clip's length to suit the path.
-    ``freeze_repeat``: repeat ``freeze_frame`` (an index, or "middle") this many more times.
-    """
-
-    relative_to_source: bool = False
-    rotation_only: bool = False
-    adaptive_frames: bool = True
-    freeze_repeat: int = 0
-    freeze_frame: int | Literal["middle"] = "middle"
-
-    def __post_init__(self) -> None:
-        if self.freeze_repeat < 0:
-            raise UsageError(f"--freeze_repeat {self.freeze_repeat}: expected 0 or more")
-        if self.freeze_frame != "middle" and not (isinstance(self.freeze_frame, int) and self.freeze_frame >= 0):
-            raise UsageError(f"--freeze_frame {self.freeze_frame}: expected a frame index from 0 on, or middle")
 
 
 def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> list[int]:

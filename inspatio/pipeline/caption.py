@@ -14,6 +14,7 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.captioning.captions import FLAG_MEANINGS, Caption, Captioner, read_sidecar
+from inspatio.config import FrameChoice
 from inspatio.errors import ClipError
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.checkpoints import weights_in_use
@@ -48,7 +49,7 @@ class CaptionStage(Stage):
         return {
             "version": VERSION,
             "source": state.source.fingerprint,
-            "frame": self._config.frame,
+            "frame": str(self._config.frame),
             "captioner": self._description,
         }
 
@@ -108,8 +109,8 @@ class CaptionStage(Stage):
         )
 
 
-def _frame(video: VideoInfo, which: str) -> Image:
-    index = video.frame_count // 2 if which == "middle" else int(which)
+def _frame(video: VideoInfo, which: FrameChoice) -> Image:
+    index = video.frame_count // 2 if which == "middle" else which
     if index >= video.frame_count:
         raise ClipError(
             f"{video.path}: no frame {index} to caption: the clip has {video.frame_count} frames. "

@@ -1,24 +1,25 @@
-"""The command line: `inspatio run`, a command for every stage, and `inspatio doctor`.
+"""The command line: `inspatio run`, a command for every stage, `inspatio download`, `doctor` and `licenses`.
 
-Exit codes: 0 all done, 1 some clips failed (or nothing could go on), 2 wrong usage, 130 interrupted. What a user can
-mend is one line on standard error; a traceback is a bug.
+What a user can correct is one line on standard error; a traceback is a bug. For exit codes see :data:`EPILOG`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import NoReturn
 
 from inspatio.errors import UsageError, UserError
-from inspatio.pipeline.distributed import LOCK_HELD
+from inspatio.pipeline import download
 from inspatio.pipeline.log import log_to_stderr
+from inspatio.pipeline.options import CLIPS, DoctorOptions, ProfileChoice, add_options, given
 
-ABOUT = {
+COMMANDS = {
     "run": "the whole pipeline: caption, geometry, render, generate",
     "caption": "stage 1: a prompt for every clip",
     "geometry": "stage 2a: depth and cameras of every clip",
@@ -33,8 +34,18 @@ EPILOG = """\
 examples:
   inspatio run --profile preview --input_dir examples --traj_txt_path traj/x_y_circle_cycle.txt
   inspatio run --input_dir my_clips --traj_txt_path traj/zoom_out_in.txt --dry_run
+  inspatio geometry --input_dir my_clips --report
 
-Running again does only what is missing or out of date. Results: output/<input name>/<trajectory name>/<clip>.mp4
+results:
+  output/<input name>/                      captions and geometry (--work_folder)
+  output/<input name>/<trajectory name>/    renders and <clip>.mp4 (--output_folder)
+  Running again computes only what is missing or out of date. The input folder is never written to.
+
+exit codes:
+  0    all clips done
+  1    some clips failed, or the run could not continue
+  2    wrong usage
+  130  interrupted; finished clips are kept
 """
 
 
@@ -49,37 +60,35 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
-    from inspatio.pipeline import download
-    from inspatio.pipeline.options import STAGE_OPTIONS, add_options
-
+    """Build the parser of all commands."""
     parser = _Parser(prog="inspatio", description="The same scene, seen from a new camera.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"inspatio {version('inspatio')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, about in ABOUT.items():
-        epilog = EPILOG if name == "run" else None
+    for name, about in COMMANDS.items():
+        epilog = EPILOG if name in CLIPS else None
         command = commands.add_parser(name, help=about, description=f"{name}: {about}", epilog=epilog)
-        if name in STAGE_OPTIONS:
-            add_options(command, name)
-        elif name == "download":
+        if name == "download":
             download.add_options(command)
         else:
-            only = "this profile only (doctor then predicts its GPU memory too)"
-            command.add_argument("--profile", metavar="NAME", help=only)
-            if name == "doctor":
-                about_weights = "load and run the weights of a profile; compare their numbers with what they must show"
-                command.add_argument("--weights", action="store_true", help=about_weights)
+            add_options(command, name)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    # A terminated run unwinds like an interrupted one: temporary files go, locks are released.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    """Run one command.
+
+    Args:
+        argv: command and options; None: those of this process, which then is the program itself and handles SIGTERM.
+
+    Returns:
+        The exit code.
+    """
     try:
         with log_to_stderr():
-            return _dispatch(argv)
+            if argv is None:
+                with _terminating_is_interrupting():
+                    return _dispatch(sys.argv[1:])
+            return _dispatch(list(argv))
     except UsageError as error:
         print(f"inspatio: {error}", file=sys.stderr)
         return 2
@@ -87,37 +96,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"inspatio: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("inspatio: interrupted; finished clips are kept, run again to go on", file=sys.stderr)
+        print("inspatio: interrupted; finished clips are kept, run again to continue", file=sys.stderr)
         return 130
 
 
+@contextmanager
+def _terminating_is_interrupting() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that temporary files are removed and locks released.
+
+    Only the main thread may install a handler; elsewhere nothing is changed.
+    """
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def _dispatch(argv: list[str]) -> int:
-    parser = make_parser()
-    # A worker gets the whole command line of the run that started it and takes what its stage knows.
-    arguments = parser.parse_known_args(argv)[0] if LOCK_HELD in os.environ else parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
+    if arguments.command in CLIPS:
+        from inspatio.pipeline.job import resolve
+
+        job = resolve(arguments)
+        from inspatio.pipeline.manifest import STAGES
+        from inspatio.pipeline.run import run
+
+        return run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), argv)
     if arguments.command == "download":
-        from inspatio.pipeline.download import download
+        return download.download(arguments)
+    from inspatio.config import DEFAULT_PROFILE, find_profile, load_profile, profile_names
+    from inspatio.pipeline.doctor import examine, examine_weights, print_licenses
 
-        return download(arguments)
-    if arguments.command in ("doctor", "licenses"):
-        from inspatio.config import DEFAULT_PROFILE, find_profile, load_profile, profile_names
-
-        names = [arguments.profile] if arguments.profile else profile_names()
-        profiles = [load_profile(find_profile(name)) for name in names]
-        if arguments.command == "licenses":
-            from inspatio.pipeline.doctor import print_licenses
-
-            return print_licenses(profiles)
-        from inspatio.pipeline.doctor import examine, examine_weights
-
-        if arguments.weights:
-            return examine_weights(load_profile(find_profile(arguments.profile or DEFAULT_PROFILE)))
-        return examine(profiles)
-    from inspatio.pipeline.job import resolve
-
-    job = resolve(arguments)
-    from inspatio.pipeline.manifest import STAGES
-    from inspatio.pipeline.run import run
-
-    stages = tuple(STAGES) if arguments.command == "run" else (arguments.command,)
-    return run(job, stages, argv[1:])
+    chosen = given(ProfileChoice, arguments).get("profile_name")
+    if DoctorOptions(**given(DoctorOptions, arguments)).weights:
+        return examine_weights(load_profile(find_profile(chosen or DEFAULT_PROFILE)))
+    profiles = [load_profile(find_profile(name)) for name in ([chosen] if chosen else profile_names())]
+    return print_licenses(profiles) if arguments.command == "licenses" else examine(profiles)

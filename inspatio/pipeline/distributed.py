@@ -13,9 +13,6 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-LOCK_HELD = "INSPATIO_LOCK_HELD"
-"""Set in the environment of workers that a run starts: the run has prepared and locked the folders for them."""
-
 
 @dataclass(frozen=True)
 class ProcessGroup:

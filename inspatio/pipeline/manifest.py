@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from inspatio.errors import UserError
+from inspatio.settings import StageName
 from inspatio.storage import write_json
 from inspatio.types import ScaleKind
 
@@ -35,7 +36,6 @@ VERSION = 2
 MANIFEST_NAME = "manifest.json"
 PART_PATTERN = "manifest.part-*.json"
 
-StageName = Literal["caption", "geometry", "render", "generate"]
 FolderName = Literal["work", "run"]
 
 

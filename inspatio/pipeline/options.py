@@ -1,198 +1,333 @@
-"""The command line's options, declared once for `inspatio run` and every stage.
+"""The options of every command, generated from dataclasses: the blocks of a profile (``config.py``) and those here.
 
-Names are the public ones where the public pipeline has them. Few are added; a test lists them all. ``job.py`` makes a
-:class:`Job` of what was given.
+Names are those of the public pipeline where it has the option. :data:`GROUPS` says which command takes which settings;
+parser, help and docs/options.md follow from it. ``job.py`` makes a :class:`Job` of what was given.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from inspatio.config import DEFAULT_PROFILE
+from inspatio.config import (
+    DEFAULT_PROFILE,
+    CaptionConfig,
+    Controls,
+    GeneratorConfig,
+    GeometryConfig,
+    Profile,
+    RenderConfig,
+)
+from inspatio.errors import UsageError
+from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
+from inspatio.types import Direction, FitMode
 
 
-def common(parser: argparse.ArgumentParser) -> None:
-    """What every command that works on clips takes."""
-    group = parser.add_argument_group("input and output")
-    group.add_argument(
-        "--input_dir", type=Path, required=True, metavar="DIR", help="folder of videos (or a public new.json clip list)"
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(Settings):
+    """What is read, and where what does not depend on the trajectory is kept."""
+
+    input: Path = setting(
+        Path(), "folder of videos (or a public new.json clip list)", option="--input_dir", metavar="DIR", required=True
     )
-    group.add_argument(
-        "--work_folder",
-        type=Path,
+    work_folder: Path | None = setting(
+        None,
+        "captions and geometry, shared by all trajectories",
+        option="--work_folder",
         metavar="DIR",
-        help="captions and geometry, shared by all trajectories [output/<input name>]",
-    )
-    group = parser.add_argument_group("how to run")
-    group.add_argument("--profile", metavar="NAME", help=f"a profile of configs/ [{DEFAULT_PROFILE}]")
-    group.add_argument("--config_path", type=Path, metavar="YAML", help="a profile's file, in place of --profile")
-    group.add_argument("--seed", type=int, default=0, help="global seed; a clip's own follows from it and its name [0]")
-    group.add_argument("--force", action="store_true", help="make everything anew, also what is finished and fresh")
-    group.add_argument(
-        "--dry_run", action="store_true", help="print the plan (clips, stages, what is fresh, what will run) and stop"
-    )
-    either = group.add_mutually_exclusive_group()
-    either.add_argument(
-        "--keep_going", action="store_true", help="a failing clip is recorded and the others go on (default)"
-    )
-    either.add_argument("--fail_fast", action="store_true", help="stop at the first failing clip")
-    group.add_argument("--master_port", type=int, default=29513, help="port of torchrun's rendezvous [29513]")
-
-
-def caption(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("caption (step 1)")
-    group.add_argument(
-        "--caption", metavar="TEXT", help="the prompt of every clip, in place of <clip>.txt files and captions"
-    )
-    group.add_argument("--florence_model_path", metavar="DIR", help="Florence-2 folder [checkpoints/Florence-2-large]")
-    group.add_argument("--caption_batch_size", type=int, metavar="N", help="clips captioned at a time [4]")
-    group.add_argument(
-        "--caption_frame", metavar="WHICH", help="frame that is described: middle, or its number from 0 on [middle]"
-    )
-    group.add_argument(
-        "--step1_gpus", default="0", metavar="IDS", help="GPUs of the caption stage, comma-separated [0]"
+        unset="output/<input name>",
     )
 
 
-def geometry(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("geometry (step 2a)")
-    group.add_argument(
-        "--geometry", choices=("da3", "files", "plane", "auto"), help="backend, in place of the profile's"
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Settings):
+    """How to run."""
+
+    profile_name: str | None = setting(
+        None, "a profile of configs/", option="--profile", metavar="NAME", unset=DEFAULT_PROFILE
     )
-    group.add_argument("--da3_model_path", metavar="DIR", help="Depth Anything 3 folder [checkpoints/DA3]")
-    group.add_argument(
-        "--da3_metric_path",
-        metavar="DIR",
-        help="metric model to go with an any-view one (base + metric-large: Apache-2.0)",
+    config_path: Path | None = setting(
+        None, "file of a profile, in place of --profile", option="--config_path", metavar="YAML"
     )
-    group.add_argument(
-        "--geometry_window", type=int, metavar="N", help="frames estimated at once [as many as memory holds]"
+    seed: int = setting(
+        0,
+        "global seed; the seed of a clip follows from it and the clip's name",
+        option="--seed",
+        metavar="N",
+        changes="generate",
     )
-    group.add_argument(
-        "--pose_smoothing", type=float, metavar="SIGMA", help="smoothing of the camera path in frames, 0: off [2]"
+    force: bool = setting(False, "recompute all results, even up-to-date ones", option="--force")
+    dry_run: bool = setting(
+        False, "print the plan (clips, stages, what is up to date, what will run) and exit", option="--dry_run"
     )
-    group.add_argument(
-        "--step2_gpus", default="0", metavar="IDS", help="GPUs of geometry and render, comma-separated [0]"
-    )
+    keep_going: bool = setting(False, "record failures and continue, which is the default", option="--keep_going")
+    fail_fast: bool = setting(False, "stop at the first failing clip", option="--fail_fast")
+    master_port: int = setting(29513, "port of torchrun's rendezvous", option="--master_port", metavar="PORT", least=1)
+    worker_stage: StageName | None = setting(None, None, option="--worker")
+    """Set by a run that starts this process to do its share of one stage, in folders that the run has locked."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_going and self.fail_fast:
+            raise UsageError("--keep_going and --fail_fast: not allowed together, choose one")
+        if self.profile_name and self.config_path:
+            raise UsageError(f"--profile {self.profile_name} and --config_path {self.config_path}: choose one")
 
 
-def geometry_views(parser: argparse.ArgumentParser) -> None:
-    """What a person or another program gets to see of the geometry; `inspatio geometry` alone takes these."""
-    group = parser.add_argument_group("to look at")
-    group.add_argument(
-        "--report", action="store_true", help="write reports/<clip>/: a picture, and what was found in words"
-    )
-    group.add_argument(
-        "--export", choices=("ply", "glb", "colmap"), help="write exports/<clip>: a point cloud or a COLMAP text model"
-    )
-    group.add_argument(
-        "--export_frames",
-        metavar="NUMBERS",
-        help="frames that points come from, comma-separated [8 of all]",
-    )
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryOptions(Settings):
+    """The path of the new camera, and what depends on it."""
 
-
-def trajectory(parser: argparse.ArgumentParser) -> None:
-    """What decides the target cameras and with them the run folder: for render and generate."""
-    group = parser.add_argument_group("trajectory")
-    group.add_argument(
-        "--traj_txt_path",
-        type=Path,
-        required=True,
+    trajectory_path: Path | None = setting(
+        None,
+        "trajectory file: pitch, yaw, displacement, or matrices",
+        option="--traj_txt_path",
         metavar="TXT",
-        help="trajectory file: pitch, yaw, displacement, or matrices",
+        required=True,
+        changes="render",
+        by_content=True,
     )
-    group.add_argument(
-        "--traj_direction",
-        choices=("world_to_camera", "camera_to_world"),
-        help="what the matrices of a matrix trajectory are, where its header does not say",
+    trajectory_direction: Direction | None = setting(
+        None,
+        "direction of the matrices of a matrix trajectory whose header does not name it",
+        option="--traj_direction",
+        changes="render",
     )
-    group.add_argument(
-        "--output_folder",
-        type=Path,
+    output_folder: Path | None = setting(
+        None,
+        "renders and results",
+        option="--output_folder",
         metavar="DIR",
-        help="renders and results [output/<input name>/<trajectory name>]",
+        unset="output/<input name>/<trajectory name>",
     )
-    group.add_argument(
-        "--relative_to_source",
-        action="store_true",
-        help="add the trajectory to the source camera's own motion (default: undo it)",
-    )
-    group.add_argument("--rotation_only", action="store_true", help="turn the camera on the spot, without moving it")
-    group.add_argument(
-        "--disable_adaptive_frame",
-        action="store_true",
-        help="keep the clip's frame count whatever the trajectory's speed",
-    )
-    group.add_argument(
-        "--freeze_repeat", type=int, default=0, metavar="N", help="show one frame N more times (bullet time) [0]"
-    )
-    group.add_argument(
-        "--freeze_frame",
-        default="middle",
-        metavar="WHICH",
-        help="which frame: middle, or its number from 0 on [middle]",
-    )
-    group.add_argument(
-        "--fit",
-        choices=("crop", "pad", "stretch"),
-        default="crop",
-        help="how a source of another shape becomes the working frame: cut it, add borders, or distort it [crop]",
+    fit: FitMode = setting(
+        "crop",
+        "how a source of another shape becomes the working frame: cut it, add borders, or distort it",
+        option="--fit",
+        changes="render",
     )
 
 
-def render(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("render (step 2b)")
-    group.add_argument("--render_backend", choices=("warper", "ply"), help="forward splat or points as discs [warper]")
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions(Settings):
+    """What the caption stage takes besides the profile."""
 
-
-def generate(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("generate (step 3)")
-    group.add_argument("--checkpoint_path", metavar="FILE", help="InSpatio-World weights [of the profile]")
-    group.add_argument(
-        "--use_tae", action="store_true", help="TAEHV for encode and decode: 20 times cheaper than the Wan VAE"
+    caption: str | None = setting(
+        None,
+        "the prompt of every clip, in place of <clip>.txt files and captions",
+        option="--caption",
+        metavar="TEXT",
+        changes="caption",
     )
-    for part, about in (("encoder", "videos to latents"), ("decoder", "latents to videos")):
-        group.add_argument(f"--{part}", choices=("wan", "taehv"), help=f"the autoencoder for {about} alone [wan]")
-    group.add_argument("--tae_checkpoint_path", metavar="FILE", help="TAEHV weights [checkpoints/taehv/taew2_1.pth]")
-    group.add_argument(
-        "--compile_dit", action="store_true", help="compile the transformer blocks (pays off on long clips)"
-    )
-    group.add_argument(
-        "--precision", choices=("bf16", "fp32", "fp8"), help="of the generator; fp8 needs an Ada or Hopper GPU [bf16]"
-    )
-    group.add_argument("--offload", action="store_true", help="keep idle layers in host memory, for small GPUs")
-    group.add_argument(
-        "--step3_gpus", default="0", metavar="IDS", help="GPUs of the generate stage, comma-separated [0]"
-    )
-    group.add_argument("--step3_nproc", type=int, default=1, metavar="N", help="processes of the generate stage [1]")
-    group.add_argument(
-        "--comparison", action="store_true", help="also write <clip>.comparison.mp4: source, render and result"
+    step1_gpus: tuple[int, ...] = setting(
+        (0,), "GPUs of the caption stage, comma-separated", option="--step1_gpus", metavar="IDS", least=0
     )
 
 
-def skips(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("partial runs")
-    group.add_argument("--skip_step1", action="store_true", help="do not caption; trust the captions that are there")
-    group.add_argument(
-        "--skip_step2", action="store_true", help="do not estimate geometry; trust what is there (render still runs)"
+@dataclass(frozen=True, kw_only=True)
+class GeometryOptions(Settings):
+    """What the geometry stage takes besides the profile."""
+
+    step2_gpus: tuple[int, ...] = setting(
+        (0,), "GPUs of geometry and render, comma-separated", option="--step2_gpus", metavar="IDS", least=0
     )
-    group.add_argument("--skip_step3", action="store_true", help="stop after the render")
 
 
-STAGE_OPTIONS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], ...]] = {
-    "caption": (common, caption),
-    "geometry": (common, geometry, geometry_views),
-    "render": (common, trajectory, render),
-    "generate": (common, trajectory, generate),
-    "run": (common, trajectory, caption, geometry, render, generate, skips),
-}
-"""Which groups of options each command takes."""
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions(Settings):
+    """What a person or another program gets to see of the geometry."""
+
+    report: bool = setting(False, "write reports/<clip>/: a picture, and the findings in words", option="--report")
+    export: Literal["ply", "glb", "colmap"] | None = setting(
+        None, "write exports/<clip>: a point cloud or a COLMAP text model", option="--export", unset="none"
+    )
+    export_frames: tuple[int, ...] | None = setting(
+        None,
+        "frames that the exported points come from, comma-separated",
+        option="--export_frames",
+        metavar="NUMBERS",
+        unset="8 of all",
+        least=0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.export_frames is not None and self.export is None:
+            raise UsageError("--export_frames: got no --export, expected both together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(Settings):
+    """What the generate stage takes besides the profile."""
+
+    use_tae: bool = setting(
+        False, "TAEHV as encoder and decoder: 20 times cheaper than the Wan VAE", option="--use_tae", changes="generate"
+    )
+    step3_gpus: tuple[int, ...] = setting(
+        (0,), "GPUs of the generate stage, comma-separated", option="--step3_gpus", metavar="IDS", least=0
+    )
+    processes: int = setting(
+        1, "processes of the generate stage, at least one for each GPU", option="--step3_nproc", metavar="N", least=1
+    )
+    comparison: bool = setting(
+        False, "also write <clip>.comparison.mp4: source, render and result", option="--comparison"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialOptions(Settings):
+    """Stages to leave out."""
+
+    skip_step1: bool = setting(False, "do not caption; use the captions that are there", option="--skip_step1")
+    skip_step2: bool = setting(
+        False, "do not estimate geometry; use what is there (render still runs)", option="--skip_step2"
+    )
+    skip_step3: bool = setting(False, "stop after the render", option="--skip_step3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileChoice(Settings):
+    """What the commands about profiles take."""
+
+    profile_name: str | None = setting(
+        None,
+        "this profile only (doctor then predicts its GPU memory too)",
+        option="--profile",
+        metavar="NAME",
+        unset="all profiles",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(Settings):
+    """What `inspatio doctor` takes besides the profile."""
+
+    weights: bool = setting(
+        False,
+        "load and run the weights of a profile; compare their numbers with what they must show",
+        option="--weights",
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Settings that are shown under one title, and the commands that take them."""
+
+    title: str
+    commands: tuple[str, ...]
+    settings: tuple[type[Settings], ...]
+
+
+CLIPS = ("run", "caption", "geometry", "render", "generate")
+"""The commands that work on a folder of clips."""
+
+GROUPS = (
+    Group("input and output", CLIPS, (InputOptions,)),
+    Group("how to run", CLIPS, (RunOptions,)),
+    Group("trajectory", ("run", "render", "generate"), (TrajectoryOptions, Controls)),
+    Group("caption (step 1)", ("run", "caption"), (CaptionOptions, CaptionConfig)),
+    Group("geometry (step 2a)", ("run", "geometry"), (GeometryOptions, GeometryConfig)),
+    Group("views of the geometry", ("geometry",), (ViewOptions,)),
+    Group("render (step 2b)", ("run", "render"), (RenderConfig,)),
+    Group("generate (step 3)", ("run", "generate"), (GenerateOptions, GeneratorConfig)),
+    Group("partial runs", ("run",), (PartialOptions,)),
+    Group("profiles", ("doctor", "licenses"), (ProfileChoice,)),
+    Group("weights", ("doctor",), (DoctorOptions,)),
+)
+
+BLOCK_NAMES = {kind: name for name, kind in blocks(Profile).items()}
+"""The settings classes that are blocks of a profile, and the blocks' names in its YAML."""
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """Declare the options of a stage, or of ``run``, on its parser."""
-    for declare in STAGE_OPTIONS[command]:
-        declare(parser)
+    """Add the options of a command to its parser. Options that are not given leave no trace in the namespace."""
+    for group in GROUPS:
+        if command in group.commands:
+            from_profile = any(kind in BLOCK_NAMES for kind in group.settings)
+            note = "In brackets: the value where the profile sets none." if from_profile else None
+            section = parser.add_argument_group(group.title, note)
+            for kind in group.settings:
+                for each in declared(kind):
+                    _add(section, each)
+
+
+def given(kind: type[Settings], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The values that the command line gives for settings of a class, by field name."""
+    values = vars(arguments)
+    return {each.name: values[_dest(each)] for each in declared(kind) if each.options and _dest(each) in values}
+
+
+def _dest(each: Setting) -> str:
+    return each.options[0].lstrip("-")
+
+
+def _add(section: argparse._ArgumentGroup, each: Setting) -> None:
+    about = argparse.SUPPRESS if each.help is None else help_text(each)
+    shared: dict[str, Any] = {"dest": _dest(each), "default": argparse.SUPPRESS} if each.options else {}
+    if each.kind is bool:
+        if each.option:
+            section.add_argument(each.option, action="store_true", help=about, **shared)
+        if each.off:
+            opposite = f"the opposite of {each.option}, where the profile has it on" if each.option else about
+            section.add_argument(each.off, action="store_false", help=opposite, **shared)
+    elif each.option:
+
+        def value(text: str) -> Any:
+            try:
+                return convert(text, each.kind, each.least)
+            except ValueError as error:
+                raise argparse.ArgumentTypeError(str(error)) from error
+
+        metavar = f"{{{','.join(each.choices)}}}" if each.choices else each.metavar
+        section.add_argument(each.option, type=value, metavar=metavar, required=each.required, help=about, **shared)
+
+
+def help_text(each: Setting) -> str:
+    """What a setting does and, in brackets, its default."""
+    shown = "" if each.kind is bool or each.required else each.default_text
+    return f"{each.help} [{shown}]" if shown else f"{each.help}"
+
+
+def options_markdown() -> str:
+    """The text of docs/options.md: all options and all keys of profiles, by group."""
+    lines = [
+        "# Options and profiles",
+        "",
+        "Generated from the declarations in `inspatio/config.py` and `inspatio/pipeline/options.py` by",
+        "`python scripts/make_docs.py`.",
+        "",
+        "A profile is a YAML file in `configs/`, or the file that `--config_path` names. The tables give its keys,",
+        "such as `generator.precision`; what a profile leaves out has the default. A setting with both an option and a",
+        "key is taken from the command line first, then from the profile. A setting marked with a stage in the last",
+        "column is part of that stage's fingerprint: when it changes, the stage and those after it run again; (files)",
+        "means that the content of the files counts, not their path.",
+        "",
+        "Paths in a profile are relative to `INSPATIO_HOME` or, where that is not set, to the project's folder; those",
+        "on the command line are relative to the current folder. For the downloader see `inspatio download --help`.",
+        "",
+        "Exit codes: 0 all clips done, 1 some clips failed or the run could not continue, 2 wrong usage,",
+        "130 interrupted (finished clips are kept).",
+        "",
+    ]
+    lines += _table("profile", "", [("", each) for each in declared(Profile)])
+    for group in GROUPS:
+        rows = [(BLOCK_NAMES.get(kind), each) for kind in group.settings for each in declared(kind) if each.help]
+        taken = ", ".join(f"`{command}`" for command in group.commands)
+        lines += _table(group.title, f"Taken by {taken}.", rows)
+    return "\n".join(lines)
+
+
+def _table(title: str, intro: str, rows: list[tuple[str | None, Setting]]) -> list[str]:
+    lines = [f"## {title[0].upper()}{title[1:]}", "", *([intro, ""] if intro else [])]
+    lines += ["| option | key in a profile | default | meaning | changes |", "|---|---|---|---|---|"]
+    for block, each in rows:
+        options = "<br>".join(f"`{spelling}`" for spelling in each.options)
+        key = "" if block is None else f"`{block}{'.' if block else ''}{each.name}`"
+        choices = f" ({', '.join(f'`{choice}`' for choice in each.choices)})" if each.choices else ""
+        stage = f"{each.changes or ''}{' (files)' if each.by_content else ''}"
+        default = f"`{each.default_text}`" if each.default not in (None, "") else each.default_text
+        row = [options, key, "required" if each.required else default, f"{each.help}{choices}", stage]
+        lines.append(f"| {' | '.join(row)} |".replace("<", "&lt;").replace("&lt;br>", "<br>"))
+    return [*lines, ""]

@@ -1,7 +1,7 @@
 """Run stages over all clips, one stage after the other, so that every model is loaded once.
 
-A stage with several GPUs or processes is run by torchrun as ``python -m inspatio <stage>``; its workers write
-part manifests, which are merged here. Everything else runs in this process.
+A stage with several GPUs or processes is run by torchrun, as this run's own command line with ``--worker <stage>``
+added; its workers write part manifests, which are merged here. Everything else runs in this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from inspatio.errors import UserError
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.caption import CaptionStage
-from inspatio.pipeline.distributed import LOCK_HELD, Worker, barrier, destroy_process_group
+from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
 from inspatio.pipeline.job import Job
@@ -43,8 +43,8 @@ def make_stage(name: StageName, workspace: Workspace) -> Stage:
             return GenerateStage(workspace)
 
 
-def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
-    """Run some stages of a job, in order; ``options`` are its command line, which workers get too.
+def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> int:
+    """Run some stages of a job, in order; workers get its ``command_line`` (command and options) too.
 
     Returns:
         The exit code: 0 all clips done, 1 some failed.
@@ -54,8 +54,10 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
     """
     if job.dry_run:
         return _print_plan(job, stages)
-    if LOCK_HELD in os.environ:
-        _work(job, stages)
+    if job.worker_stage is not None:
+        # A stage of the work folder must not see what an earlier run of this trajectory recorded.
+        visible = job if STAGES[job.worker_stage].folder == "run" else replace(job, run_folder=None)
+        _work(visible, [job.worker_stage])
         destroy_process_group()
         return 0
     # With --caption no captioner is needed. Whether every clip has a caption file is known only after opening them.
@@ -70,11 +72,11 @@ def run(job: Job, stages: Sequence[StageName], options: Sequence[str]) -> int:
         with ExitStack() as work_lock:
             workspace = _prepare_work_folder(job, work_lock)
             for name in in_work:
-                _run(name, workspace, options)
+                _run(name, workspace, command_line)
         if in_run:
             workspace.save("run")
             for name in in_run:
-                _run(name, workspace, options)
+                _run(name, workspace, command_line)
     return _conclude(workspace, stages)
 
 
@@ -134,7 +136,7 @@ def _work(job: Job, stages: Sequence[StageName]) -> None:
         run_stage(stage, statuses(stage))
 
 
-def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
+def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> None:
     """Run one stage, in this process or in workers."""
     job = workspace.job
     gpus = job.gpus[name]
@@ -146,9 +148,9 @@ def _run(name: StageName, workspace: Workspace, options: Sequence[str]) -> None:
     else:
         _log.info("%8s: %d processes on GPUs %s", name, processes, ", ".join(gpus))
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-        command += [f"--master_port={job.master_port}", "-m", "inspatio", name, *options]
+        command += [f"--master_port={job.master_port}", "-m", "inspatio", *command_line, "--worker", name]
         # One thread a worker is torchrun's own default, which it would explain on standard error.
-        environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus), LOCK_HELD: "1"}
+        environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         code = subprocess.run(command, env=environment, check=False).returncode
         workspace.reload()
         if code != 0:

@@ -12,6 +12,7 @@ from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import file_fingerprint
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.scene import Scene, target_cameras
+from inspatio.settings import result_settings
 from inspatio.types import WorldToCamera
 
 
@@ -44,14 +45,13 @@ def adapt(scene: Scene, job: Job) -> tuple[Scene, WorldToCamera]:
 def trajectory_inputs(job: Job) -> dict[str, Any]:
     """What the target cameras depend on besides the geometry, as JSON values."""
     assert job.trajectory_path is not None, "a stage of the run without a trajectory"
-    controls = job.controls
+    controls = result_settings(job.controls)
+    repeat, frame = controls.pop("freeze_repeat"), controls.pop("freeze_frame")
     return {
         "trajectory": file_fingerprint(job.trajectory_path),
         "direction": job.trajectory_direction,
-        "relative_to_source": controls.relative_to_source,
-        "rotation_only": controls.rotation_only,
-        "adaptive_frames": controls.adaptive_frames,
-        "freeze": [controls.freeze_repeat, controls.freeze_frame] if controls.freeze_repeat else None,
+        **controls,
+        "freeze": [repeat, frame] if repeat else None,  # which frame it would be does not matter
         "fit": job.fit,
         "size": list(job.profile.size),
     }

@@ -32,13 +32,13 @@ from torch import nn
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
 from benches.render import YAW_DEG, made_up_scene
 from inspatio.cameras import poses as cameras
-from inspatio.config import GeneratorConfig, load_profile
+from inspatio.config import AutoencoderName, GeneratorConfig, load_profile
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
 from inspatio.generation.inspatio_world.frames import Download
 from inspatio.generation.inspatio_world.loading import PRECISIONS, assemble, load_causal, precision_dtype
 from inspatio.generation.inspatio_world.session import PARTS, CausalGenerator
 from inspatio.models.attention import attend_from_environment
-from inspatio.models.wan.checkpoint import PUBLISHED, AutoencoderName
+from inspatio.models.wan.checkpoint import PUBLISHED
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder

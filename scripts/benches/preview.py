@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from benches.measure import Bench, peak_memory, seconds_of
-from inspatio.cameras.controls import Controls, bounce
+from inspatio.cameras.controls import bounce
 from inspatio.cameras.formats import load_trajectory
+from inspatio.config import Controls
 from inspatio.generation.preview.session import PreviewGenerator, PreviewSession
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.store import GeometryDepth, load_geometry

@@ -9,8 +9,9 @@ from support.paths import GOLDEN
 from support.scenes import make_scene
 
 from inspatio.cameras import poses as cameras
-from inspatio.cameras.controls import Controls, adapted_frame_count, bounce, clip_order, subsample
+from inspatio.cameras.controls import adapted_frame_count, bounce, clip_order, subsample
 from inspatio.cameras.trajectory import OrbitTrajectory
+from inspatio.config import Controls
 from inspatio.errors import ClipError, UsageError
 from inspatio.scene import Scene, target_cameras
 
@@ -94,7 +95,9 @@ def test_subsampling_is_even_and_keeps_both_ends(frame_count, target):
 @given(counts, st.integers(0, 50), st.data())
 def test_freeze_inserts_exactly_n_right_after_the_frame(frame_count, repeat, data):
     frame = data.draw(st.just("middle") | st.integers(0, frame_count - 1))
-    order = clip_order(frame_count, orbit(10), Controls(False, False, False, repeat, frame))
+    order = clip_order(
+        frame_count, orbit(10), Controls(adaptive_frames=False, freeze_repeat=repeat, freeze_frame=frame)
+    )
     assert len(order) == frame_count + repeat
     assert sorted(set(order)) == list(range(frame_count))
     assert order == sorted(order)
@@ -127,10 +130,10 @@ def test_adaptive_frames_can_be_switched_off():
 
 
 def test_faults():
-    with pytest.raises(UsageError, match="--freeze_repeat -1: expected 0 or more"):
+    with pytest.raises(UsageError, match="freeze_repeat: got -1"):
         Controls(freeze_repeat=-1)
     for frame in (-1, "last", 1.5):
-        with pytest.raises(UsageError, match=f"--freeze_frame {frame}: expected a frame index"):
+        with pytest.raises(UsageError, match=f"freeze_frame: got {frame!r}, expected .*middle"):
             Controls(freeze_frame=frame)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ClipError, match="--freeze_frame 30: the clip has 30 frames, expected 0 to 29 or middle"):
         clip_order(30, STILL, Controls(freeze_repeat=1, freeze_frame=30))

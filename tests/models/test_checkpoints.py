@@ -95,7 +95,7 @@ def test_the_terms_of_depth_anything_follow_its_config(tmp_path: Path, config: o
     """Any model may lie in a folder called DA3."""
     folder = tmp_path / "DA3"
     folder.mkdir()
-    profile = Profile("mine")
+    profile = Profile(name="mine")
     profile = replace(profile, geometry=replace(profile.geometry, model_path=str(folder)))
     assert weights_in_use(profile, "geometry") == {str(folder): str(NON_COMMERCIAL)}
     (folder / "config.json").write_text(json.dumps(config))

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from support.paths import GOLDEN
 from tiny import wan
 
-from inspatio.models.wan.checkpoint import AutoencoderName, load_decoder, load_dit, load_encoder
+from inspatio.config import AutoencoderName
+from inspatio.models.wan.checkpoint import load_decoder, load_dit, load_encoder
 from inspatio.models.weights import load_state, weights_fingerprint
 
 KEYS = json.loads((GOLDEN / "checkpoint_keys.json").read_text())

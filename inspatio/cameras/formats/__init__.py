@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from inspatio.cameras.formats import keyframes, matrices
-from inspatio.cameras.formats.matrices import Direction
 from inspatio.cameras.formats.text import read_number_file
 from inspatio.cameras.trajectory import Trajectory
+from inspatio.types import Direction
 
-__all__ = ["Direction", "load_trajectory"]
+__all__ = ["load_trajectory"]
 
 
 def load_trajectory(path: Path, direction: Direction | None = None) -> Trajectory:

@@ -13,7 +13,7 @@ suits scenes of any size.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from inspatio.cameras.formats.text import NumberFile
 from inspatio.cameras.poses import check_rigid, invert, orthonormalised
 from inspatio.cameras.trajectory import MatrixTrajectory, Unit
 from inspatio.errors import UsageError
-from inspatio.types import CameraToWorld
-
-Direction: TypeAlias = Literal["world_to_camera", "camera_to_world"]
+from inspatio.types import CameraToWorld, Direction
 
 
 def matches(file: NumberFile, direction: Direction | None) -> bool:

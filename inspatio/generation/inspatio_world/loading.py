@@ -11,23 +11,23 @@ read by ``models/wan/checkpoint.py``; what is applied to the finished transforme
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from inspatio.config import GeneratorConfig
-from inspatio.errors import UsageError
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions, Prompts
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
-from inspatio.models.wan.checkpoint import AutoencoderName, load_decoder, load_dit, load_encoder
+from inspatio.models.wan.checkpoint import load_decoder, load_dit, load_encoder
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import offload_blocks
 from inspatio.models.wan.optimize import compile_blocks, quantize_fp8
 from inspatio.models.wan.parallel import parallelize
 from inspatio.models.weights import weights_fingerprint
 from inspatio.render.live import Renderer
+from inspatio.settings import result_settings
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -45,15 +45,12 @@ def describe_causal(config: GeneratorConfig) -> dict[str, Any]:
         MissingWeightsError: a checkpoint is not there.
     """
     return {
-        "backend": "causal",
+        **result_settings(config),
         "version": VERSION,
         "weights": weights_fingerprint(Path(config.checkpoint_path)),
         "text_encoder": weights_fingerprint(Path(config.wan_path) / WAN_TEXT_ENCODER),
         "encoder": [config.encoder, weights_fingerprint(autoencoder_path(config, config.encoder))],
         "decoder": [config.decoder, weights_fingerprint(autoencoder_path(config, config.decoder))],
-        "precision": config.precision,
-        "steps": list(config.steps),
-        "shift": config.shift,
     }
 
 
@@ -88,9 +85,8 @@ def load_causal(
         dtype=dtype,
         attend=attend_from_environment(),
     )
-    names = cast("tuple[AutoencoderName, AutoencoderName]", (config.encoder, config.decoder))
-    encoder = load_encoder(names[0], autoencoder_path(config, names[0]), device=device, dtype=dtype)
-    decoder = load_decoder(names[1], autoencoder_path(config, names[1]), device=device, dtype=dtype)
+    encoder = load_encoder(config.encoder, autoencoder_path(config, config.encoder), device=device, dtype=dtype)
+    decoder = load_decoder(config.decoder, autoencoder_path(config, config.decoder), device=device, dtype=dtype)
     return assemble(config, size, device, dit, encoder, decoder, prompts=prompts, renderer=renderer, group=group)
 
 
@@ -109,8 +105,6 @@ def assemble(
 ) -> CausalGenerator:
     """Make a generator of loaded networks; offload, 8-bit products, sharing and compilation are applied here."""
     if config.offload:
-        if config.precision == "fp8":
-            raise UsageError("precision fp8 and offload cannot go together: use bf16 with offload, or fp8 without")
         offload_blocks(dit, device)
     elif config.precision == "fp8":
         quantize_fp8(dit, device)
@@ -120,7 +114,7 @@ def assemble(
         compile_blocks(dit)
     options = CausalOptions(
         size=size,
-        steps=tuple(config.steps),
+        steps=config.steps,
         shift=config.shift,
         offload=config.offload,
         fingerprint=describe_causal(config) if fingerprint is None else fingerprint,
@@ -134,11 +128,5 @@ def autoencoder_path(config: GeneratorConfig, name: str) -> Path:
 
 
 def precision_dtype(precision: str) -> torch.dtype:
-    """What the networks compute in.
-
-    Raises:
-        UsageError: there is no such precision.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r} is not known; expected one of {', '.join(PRECISIONS)}")
+    """What the networks compute in."""
     return PRECISIONS[precision]

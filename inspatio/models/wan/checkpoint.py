@@ -15,11 +15,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
+from inspatio.config import AutoencoderName
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.models.attention import Attend, attention
 from inspatio.models.checkpoints import how_to_get
@@ -34,8 +35,6 @@ PUBLISHED = {
     5120: DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
 }
 """The published transformers, 1.3B and 14B, by their width."""
-
-AutoencoderName: TypeAlias = Literal["wan", "taehv"]
 
 
 def published_name(key: str) -> str | None:

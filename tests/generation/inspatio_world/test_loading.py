@@ -56,7 +56,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GeneratorConfig:
         wan_path=str(wan),
         tae_checkpoint_path=str(root / "tae.pth"),
         precision="fp32",
-        steps=[1000, 500],
+        steps=(1000, 500),
     )
 
 
@@ -130,7 +130,7 @@ def test_fingerprint_follows_the_files_and_the_options(config: GeneratorConfig, 
     [
         ({"checkpoint_path": "nowhere/world.safetensors"}, MissingWeightsError, "no such file"),
         ({"tae_checkpoint_path": "nowhere.pth", "decoder": "taehv"}, MissingWeightsError, "no such file"),
-        ({"precision": "fp4"}, UsageError, "expected one of bf16, fp32, fp8"),
+        ({"precision": "fp4"}, UsageError, "expected bf16, fp32 or fp8"),
         ({"precision": "fp8"}, UsageError, "needs an NVIDIA GPU"),
         ({"precision": "fp8", "offload": True}, UsageError, "cannot go together"),
         ({"steps": [250, 500]}, UsageError, "denoising steps"),

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 
-from inspatio.config import GeneratorConfig
+from inspatio.config import AutoencoderName, GeneratorConfig, Precision
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.memory_estimate import LiveBytes, estimate_memory
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
@@ -27,7 +27,7 @@ def tensors(*values: torch.Tensor) -> int:
 @pytest.mark.parametrize(
     ("name", "encoder", "decoder"), [("wan", WanEncoder, WanDecoder), ("taehv", TaeEncoder, TaeDecoder)]
 )
-def test_what_is_kept_is_exact(name: str, encoder, decoder) -> None:
+def test_what_is_kept_is_exact(name: AutoencoderName, encoder, decoder) -> None:
     """Against real networks on the CPU that have run for three blocks."""
     config = GeneratorConfig(encoder=name, decoder=name, precision="bf16")
     kept = estimate_memory(config, TINY, SIZE, widths=WIDTHS).kept
@@ -84,7 +84,7 @@ def test_live_bytes_counts_what_is_alive() -> None:
 
 
 @cache
-def published_peak(name: str = "taehv", offload: bool = False, precision: str = "bf16") -> int:
+def published_peak(name: AutoencoderName = "taehv", offload: bool = False, precision: Precision = "bf16") -> int:
     config = GeneratorConfig(encoder=name, decoder=name, offload=offload, precision=precision)
     return estimate_memory(config, PUBLISHED, (480, 832)).peak
 
