@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pycolmap
 import pytest
+import trimesh
 from support.true_scene import SIZE, ShadedFrames, scene, write_geometry
 
 from inspatio.cameras.poses import invert
@@ -58,18 +61,17 @@ def test_sky_and_unknown_depth_are_left_out(tmp_path: Path) -> None:
 
 
 def test_ply(geometry: Geometry, tmp_path: Path) -> None:
-    trimesh = pytest.importorskip("trimesh")
     export(geometry, frames(), tmp_path / "cloud.ply", "ply")
-    read = trimesh.load(tmp_path / "cloud.ply")
+    read: Any = trimesh.load(tmp_path / "cloud.ply")
     assert len(read.vertices) > 1000
     assert on_surfaces(np.asarray(read.vertices)).max() < 1e-4
     assert set(np.asarray(read.colors)[:, 1]) == {100}
 
 
 def test_glb(geometry: Geometry, tmp_path: Path) -> None:
-    trimesh = pytest.importorskip("trimesh")
     export(geometry, frames(), tmp_path / "cloud.glb", "glb", indices=[0, 9])
-    parts = trimesh.load(tmp_path / "cloud.glb").geometry.values()
+    scene: Any = trimesh.load(tmp_path / "cloud.glb")
+    parts = scene.geometry.values()
     points = next(part for part in parts if isinstance(part, trimesh.PointCloud))
     path = next(part for part in parts if not isinstance(part, trimesh.PointCloud))
     # y up and z towards the viewer.
@@ -79,7 +81,6 @@ def test_glb(geometry: Geometry, tmp_path: Path) -> None:
 
 
 def test_colmap_opens_it(geometry: Geometry, tmp_path: Path) -> None:
-    pycolmap = pytest.importorskip("pycolmap")
     export(geometry, frames(), tmp_path / "model", "colmap", indices=[4], most_points=200)
     model = pycolmap.Reconstruction(str(tmp_path / "model"))
     assert model.num_images() == model.num_cameras() == COUNT
@@ -94,7 +95,7 @@ def test_colmap_opens_it(geometry: Geometry, tmp_path: Path) -> None:
     point = next(iter(model.points3D.values())).xyz
     inside = geometry.world_to_camera[4, :3, :3] @ point + geometry.world_to_camera[4, :3, 3]
     expected = (geometry.intrinsics[4] @ inside)[:2] / inside[2] + 0.5
-    np.testing.assert_allclose(model.images[5].project_point(point), expected, atol=1e-3)
+    np.testing.assert_allclose(np.asarray(model.images[5].project_point(point)), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("form", ["ply", "glb", "colmap"])

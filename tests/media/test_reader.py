@@ -555,6 +555,7 @@ class TestListVideos:
         assert str(caught.value).startswith(f"{folder}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not beside the checkout")
 class TestRealClips:
     @pytest.mark.parametrize(

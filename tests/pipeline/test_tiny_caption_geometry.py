@@ -6,18 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
+import trimesh
 from support.clips import write_clip
 from support.paths import SHARED
 
+from inspatio.captioning.captions import Caption
+from inspatio.captioning.florence import Florence2Captioner
 from inspatio.geometry.store import load_geometry
-from inspatio.media import list_videos, probe
+from inspatio.media import VideoReader, list_videos, probe
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.manifest import CaptionResult, GeometryResult, Manifest
+from inspatio.types import Image
 
 VIDEOS = SHARED / "videos"
 
@@ -51,11 +58,27 @@ def test_both_florence_layouts_give_one_caption(here: Path) -> None:
     assert original.weights == {folder: "MIT"}
 
 
-def test_the_frame_that_is_described(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_frame_that_is_described(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described: list[np.ndarray] = []
+    caption = Florence2Captioner.caption
+
+    def watched(self: Florence2Captioner, images: Sequence[Image]) -> list[Caption]:
+        described.extend(images)
+        return caption(self, images)
+
+    monkeypatch.setattr(Florence2Captioner, "caption", watched)
     assert run("caption", "--caption_frame", 13, "--caption_batch_size", 2) == 0
+    with VideoReader(here / "clips/one.mp4") as reader:
+        (frame,) = reader.read([13])
+    (image,) = described
+    assert np.array_equal(image, frame)
     assert caption_of(here).text
     assert run("caption", "--caption_frame", 14) == 1
-    assert "no frame 14" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "frame 14" in message
+    assert "--caption_frame" in message
 
 
 def test_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,9 +99,8 @@ def test_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", ["ply", "glb"])
 def test_point_cloud(here: Path, form: str) -> None:
-    trimesh = pytest.importorskip("trimesh")
     assert run("geometry", "--export", form, "--export_frames", "0, 5") == 0
-    loaded = trimesh.load(here / f"output/clips/exports/one.{form}")
+    loaded: Any = trimesh.load(here / f"output/clips/exports/one.{form}")
     geometries = loaded.geometry.values() if hasattr(loaded, "geometry") else [loaded]
     points = max((np.asarray(part.vertices) for part in geometries), key=len)
     geometry = load_geometry(here / "output/clips/geometry/one")
@@ -87,7 +109,6 @@ def test_point_cloud(here: Path, form: str) -> None:
 
 
 def test_colmap_model(here: Path) -> None:
-    pycolmap = pytest.importorskip("pycolmap")
     assert run("geometry", "--export", "colmap") == 0
     folder = here / "output/clips/exports/one_colmap"
     model = pycolmap.Reconstruction(str(folder))
@@ -136,7 +157,8 @@ def test_licences_follow_the_models(here: Path) -> None:
     assert geometry_of(here).weights == {}
 
 
-@pytest.mark.skipif(not VIDEOS.is_dir(), reason="needs ../shared/videos")
+@pytest.mark.slow
+@pytest.mark.skipif(not VIDEOS.is_dir(), reason="the real clips are not beside the checkout")
 def test_real_videos(here: Path) -> None:
     videos = [probe(path) for path in list_videos(VIDEOS)]
     for stage in ("caption", "geometry"):
@@ -171,6 +193,7 @@ def more_clips(here: Path, *names: str) -> None:
         write_clip(here / f"clips/{name}.mp4", count=5, seed=seed + 1)
 
 
+@pytest.mark.slow  # the job of test_tiny_profile.py asks the same of all stages at once
 def test_workers_give_what_one_process_gives(here: Path) -> None:
     more_clips(here, "two", "three")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -18,6 +19,7 @@ TINY = DiTConfig(dim=48, ffn_dim=96, num_heads=4, num_layers=2, text_dim=32, tex
 SIZE = (48, 80)
 WIDTHS = (8, 8)
 PUBLISHED = DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
+FEWER_LAYERS = replace(PUBLISHED, num_layers=4)
 
 
 def tensors(*values: torch.Tensor) -> int:
@@ -86,7 +88,7 @@ def test_live_bytes_counts_what_is_alive() -> None:
 @cache
 def published_peak(name: AutoencoderName = "taehv", offload: bool = False, precision: Precision = "bf16") -> int:
     config = GeneratorConfig(encoder=name, decoder=name, offload=offload, precision=precision)
-    return estimate_memory(config, PUBLISHED, (480, 832)).peak
+    return estimate_memory(config, FEWER_LAYERS, (480, 832)).peak
 
 
 def test_offload_fp8_and_small_autoencoders_take_less() -> None:
@@ -96,11 +98,14 @@ def test_offload_fp8_and_small_autoencoders_take_less() -> None:
     assert published_peak(precision="fp8") < published_peak()
 
 
-def test_targets_at_832x480() -> None:
-    """8 GB without offload and 5 GB with it, and half a gigabyte of that for the CUDA context.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("codec", "offload", "most"), [("taehv", False, 7.5), ("taehv", True, 4.5), ("wan", True, 4.5)]
+)
+def test_targets_at_832x480(codec, offload: bool, most: float) -> None:
+    """What README promises: 8 GB without offload and 5 GB with it, half a gigabyte of that for the CUDA context.
 
-    Wan's own autoencoders remember too much for the first; with offload they fit as well.
+    It holds the estimate to the promise; no GPU has measured either.
     """
-    assert published_peak() < 7.5e9
-    assert published_peak(offload=True) < 4.5e9
-    assert published_peak("wan", offload=True) < 4.5e9
+    config = GeneratorConfig(encoder=codec, decoder=codec, offload=offload)
+    assert estimate_memory(config, PUBLISHED, (480, 832)).peak < most * 1e9
