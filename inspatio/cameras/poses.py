@@ -162,7 +162,7 @@ def smooth(world_to_camera: WorldToCamera, sigma: float) -> WorldToCamera:
 
 
 def unproject(
-    columns: NDArray, rows: NDArray, depth: NDArray[np.float64], intrinsics: Intrinsics, world_to_camera: WorldToCamera
+    columns: NDArray, rows: NDArray, depth: NDArray[np.floating], intrinsics: Intrinsics, world_to_camera: WorldToCamera
 ) -> NDArray[np.float64]:
     """World points ``v 3`` of pixels with known depth, seen by one camera.
 

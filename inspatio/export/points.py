@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.cameras.poses import invert
+from inspatio.cameras.poses import unproject
 from inspatio.geometry.store import Geometry
 from inspatio.scene import FrameSource
 
@@ -65,10 +65,9 @@ def lift(geometry: Geometry, index: int) -> NDArray[np.float64]:
     # Intrinsics are in pixels of image_size: convert the centres of depth pixels to those.
     columns = (np.arange(width) + 0.5) * geometry.image_size[1] / width - 0.5
     rows = (np.arange(height) + 0.5) * geometry.image_size[0] / height - 0.5
-    pixels = np.stack([*np.meshgrid(columns, rows), np.ones((height, width))], axis=-1)
-    rays = pixels @ np.linalg.inv(geometry.intrinsics[index]).T
-    camera_to_world = invert(geometry.world_to_camera[index])
-    return (rays * depth[..., None]) @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
+    u, v = (axis.ravel() for axis in np.meshgrid(columns, rows))
+    points = unproject(u, v, depth.ravel(), geometry.intrinsics[index], geometry.world_to_camera[index])
+    return points.reshape(height, width, 3)
 
 
 def point_cloud(geometry: Geometry, frames: FrameSource, indices: Sequence[int], most: int) -> PointCloud:
