@@ -155,7 +155,9 @@ class ViewOptions(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.export_frames is not None and self.export is None:
-            raise UsageError("--export_frames: got no --export, expected both together")
+            raise UsageError(
+                "--export_frames: got no --export, expected both together. Add --export ply, glb or colmap."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

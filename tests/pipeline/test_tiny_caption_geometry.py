@@ -123,9 +123,9 @@ def test_colmap_model(here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--export_frames", "1"], "together with --export"),
-        (["--export", "ply", "--export_frames", "first"], "expected frame numbers"),
-        (["--export", "ply", "--export_frames", "1,,2"], "expected frame numbers"),
+        (["--export_frames", "1"], "--export"),
+        (["--export", "ply", "--export_frames", "first"], "got 'first'"),
+        (["--export", "ply", "--export_frames", "1,,2"], "got '1,,2'"),
         (["--export", "ply", "--export_frames", "3,14"], "0 to 13"),
     ],
 )
