@@ -33,7 +33,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inspatio.cameras.poses import check_rigid
 from inspatio.errors import ClipError
@@ -43,6 +43,8 @@ from inspatio.types import Intrinsics, ScaleKind, WorldToCamera
 FORMAT = "inspatio-cameras"
 VERSION = 2
 CONVENTION = "opencv, world_to_camera"
+_MAX_SIDE = 65536
+"""The largest image side in pixels; no video has a larger one."""
 _GEOMETRY_V1 = ("inspatio-geometry", 1)
 _RENDER_V1 = ("inspatio-cameras", 1)
 
@@ -127,6 +129,8 @@ class CameraFile:
             raise ClipError(f"{path}: no such file. {remedy}") from None
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
             raise ClipError(f"{path}: cannot be read as JSON ({error}). {remedy}") from None
+        except RecursionError:
+            raise ClipError(f"{path}: its brackets are nested too deeply, expected a camera file. {remedy}") from None
         except ValueError as error:
             raise ClipError(f"{path}: {error}. {remedy}") from None
 
@@ -142,11 +146,11 @@ class _Header(BaseModel):
 
     model_config = ConfigDict(strict=True)
     convention: Literal["opencv, world_to_camera"]
-    image_size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-    frame_count: PositiveInt
+    image_size: Annotated[list[Annotated[int, Field(gt=0, le=_MAX_SIDE)]], Field(min_length=2, max_length=2)]
+    frame_count: Annotated[int, Field(gt=0, lt=2**31)]
     scale: ScaleKind
-    frame_rate: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
-    timeline: list[Annotated[int, Field(ge=0)]] | None = None
+    frame_rate: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}/[1-9][0-9]{0,17}$")] | None = None
+    timeline: list[Annotated[int, Field(ge=0, lt=2**31)]] | None = None
     backend: str = ""
     settings: dict[str, Any] = {}
     depth_coding: _DepthCoding | None = None
@@ -166,6 +170,10 @@ def _parse(record: Any) -> CameraFile:
         header = _Header.model_validate(record)
     except ValidationError as error:
         raise ValueError(_first_fault(error)) from None
+    try:
+        json.dumps([header.backend, header.settings], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("field 'backend' or 'settings': got half a surrogate pair, expected text") from None
     n = header.frame_count
     if header.timeline is not None and len(header.timeline) != n:
         raise ValueError(f"field 'timeline': got {len(header.timeline)} frames, expected {n} (frame_count)")

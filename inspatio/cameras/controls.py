@@ -14,11 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inspatio.cameras.trajectory import Trajectory
+from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME, MAX_FRAMES, MAX_TURN_DEGREES, Trajectory
 from inspatio.config import Controls
 from inspatio.errors import ClipError
 
-MAX_DEGREES_PER_FRAME = 0.8
 MIN_DEGREES_PER_FRAME = 0.3
 MIN_FRAMES = 121
 
@@ -27,12 +26,17 @@ def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> 
     """The source frame (below ``frame_count``) shown at each place of the adapted clip; the first is frame 0.
 
     Raises:
-        ClipError: the frame to freeze is not in the clip.
+        ClipError: the frame to freeze is not in the clip, or the path turns so far that it needs over 100 000 frames.
     """
     assert frame_count > 0, "a clip has at least one frame"
     frozen = _freeze(frame_count, controls)
     if not controls.adaptive_frames:
         return frozen
+    if not trajectory.total_angle <= MAX_TURN_DEGREES:
+        raise ClipError(
+            f"trajectory: turns {trajectory.total_angle:g} degrees in total, expected at most "
+            f"{MAX_TURN_DEGREES:g} ({MAX_FRAMES} frames at {MAX_DEGREES_PER_FRAME:g} degrees). Check its angles."
+        )
     target = adapted_frame_count(len(frozen), trajectory.total_angle)
     adapted = bounce(len(frozen), target) if target > len(frozen) else subsample(len(frozen), target)
     return [frozen[i] for i in adapted]

@@ -25,6 +25,15 @@ from inspatio.types import CameraToWorld
 Unit: TypeAlias = Literal["scene", "foreground"]
 """What translations are measured in: the scene's own unit, or the scene's foreground depth."""
 
+MAX_FRAMES = 100_000
+"""The most frames that a trajectory may ask for by how far it turns, and the most keyframes: an hour of video."""
+MAX_DEGREES_PER_FRAME = 0.8
+"""The fastest turn of the camera: of InSpatio-World (arXiv 2604.07209)."""
+MAX_TURN_DEGREES = MAX_FRAMES * MAX_DEGREES_PER_FRAME
+"""The most that a trajectory may turn in total; far beyond any use, so that a typing error is found."""
+MAX_DISPLACEMENT = 1e4
+"""The largest displacement: in foreground depths, or in the scene's unit where translations are in that."""
+
 
 class Trajectory(Protocol):
     """A camera path, not yet fitted to the length of a clip."""

@@ -172,7 +172,11 @@ def read_cameras(folder: Path) -> CameraFile:
 
 def _open_map(path: Path) -> NDArray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(array, np.ndarray):
+            return array
+        array.close()
+        raise ClipError(f"{path}: an archive of arrays (.npz), expected one array (.npy); save it with np.save")
     except FileNotFoundError:
         raise ClipError(f"{path}: no such file; run the geometry stage again") from None
     except (OSError, ValueError, EOFError) as error:

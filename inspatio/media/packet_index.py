@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from inspatio.errors import ClipError
-from inspatio.media.container import EXPECTED_VIDEO, open_video
+from inspatio.media.container import EXPECTED_VIDEO, matroska_end, open_video
 from inspatio.storage import atomic_file
 
 INDEX_VERSION = 1
@@ -34,7 +34,7 @@ INDEX_VERSION = 1
 _INDEXED_FORMATS = ("mov,mp4", "matroska")
 _CODECS_WITH_HIDDEN_FRAMES = ("vp8",)
 _UNNOTICED_SHORTFALL = Fraction(1, 2)
-"""Seconds by which a Matroska file may end before its header says so; trailing subtitles and rounding do that."""
+"""Seconds by which a Matroska file that was never finished may end before its duration says so: rounding does that."""
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,15 @@ def _check_whole(path: Path, container: InputContainer, stream: VideoStream, cou
                 f"{path}: cut short, its pictures run to byte {promised} and the file ends at byte {file_size} "
                 f"(frame {count} of {len(stream.index_entries)}); expected a whole video. Copy it again."
             )
-    if "matroska" in container.format.name and container.duration:
+    if "matroska" not in container.format.name:
+        return
+    promised = matroska_end(path)
+    if promised is not None and promised > file_size:
+        raise ClipError(
+            f"{path}: cut short after {float(end):.2f} s, at byte {file_size} of {promised} by its header; "
+            "expected a whole video. Copy it again."
+        )
+    if container.duration:
         promised = Fraction(container.duration, av.time_base)
         if promised - end > _UNNOTICED_SHORTFALL:
             raise ClipError(
@@ -266,4 +274,5 @@ def _infer_frame_rate(index: FrameIndex, rates: Sequence[Fraction]) -> tuple[Fra
         error = np.abs(times - np.arange(count) / float(rate)).max()
         if error <= 1.001 * float(index.time_base):
             return rate, False
-    return mean.limit_denominator(1001), True
+    # The simplest close fraction: encoders take no others. Of slow clips it is that of the interval, never 0.
+    return mean.limit_denominator(1001) if mean > 1 else 1 / (1 / mean).limit_denominator(1001), True

@@ -3,6 +3,10 @@
 :func:`probe` finds it by reading the whole file once. The facts go into the manifest (:meth:`VideoInfo.to_record`) and
 the frame index into a small file beside it (:meth:`~inspatio.media.packet_index.FrameIndex.save`), so that no other
 process has to read the file again.
+
+FFmpeg stays silent: PyAV's logging is off by default and must not be switched on. ``av.logging.set_level`` installs a
+callback that needs Python's global lock, and FFmpeg may call it from a codec's own thread while the thread that holds
+the lock frees that codec and waits for it: a deadlock.
 """
 
 from __future__ import annotations

@@ -116,6 +116,13 @@ def without(name: str, record: dict[str, Any]) -> dict[str, Any]:
         ({**GEOMETRY_V1, "world_to_camera": [[1.0] * 16] * 3 + [[1.0]]}, ["'world_to_camera'", "lengths"]),
         ({**GEOMETRY_V1, "world_to_camera": [[2.0] * 16] * 4}, ["'world_to_camera'", "not a rigid transform"]),
         ({**GEOMETRY_V1, "world_to_camera": [[float("nan")] * 16] * 4}, ["'world_to_camera'", "NaN"]),
+        ({**GEOMETRY_V1, "depth_coding": [1]}, ["'depth_coding'", "[1]"]),  # this and those below were tracebacks
+        ({**GEOMETRY_V1, "image_size": [10**400, 5]}, ["'image_size.0'", "65536"]),
+        ({**GEOMETRY_V1, "frame_count": 10**400}, ["'frame_count'"]),
+        ({**RENDER_V1, "order": [10**400]}, ["'timeline.0'"]),
+        ({**RENDER_V1, "frame_rate": f"{10**400}/1"}, ["'frame_rate'"]),
+        ({**GEOMETRY_V1, "intrinsics": [[10**400] * 9] * 4}, ["'intrinsics'", "numbers"]),
+        ({**GEOMETRY_V1, "settings": {"a": "\ud800"}}, ["'settings'", "surrogate"]),
         ({**GEOMETRY_V1, "depth_coding": {"quantity": "depth", "scale": 1}}, ["'depth_coding.quantity'", "'depth'"]),
     ],
 )
@@ -130,6 +137,13 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, record: Any, words: l
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_deep_nesting_is_refused(tmp_path: Path):
+    """It was a RecursionError."""
+    (tmp_path / "cameras.json").write_text("[" * 100_000)
+    with pytest.raises(ClipError, match="nested too deeply"):
+        CameraFile.load(tmp_path / "cameras.json", "")
 
 
 def test_missing_and_cut_files_are_refused(tmp_path: Path):

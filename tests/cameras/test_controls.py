@@ -193,3 +193,10 @@ def test_rotation_only_rides_on_the_source_place():
     np.testing.assert_allclose(targets[:, :3, 3], cameras.invert(source.world_to_camera)[:, :3, 3], atol=1e-12)
     turned = cameras.invert(target_cameras(source, path, Controls(rotation_only=True)))
     np.testing.assert_allclose(turned[:, :3, 3], 0, atol=1e-12)
+
+
+def test_a_path_that_turns_for_ever_is_refused():
+    """It made a list of a thousand million frames; whatever reads files of trajectories refuses it with a line."""
+    with pytest.raises(ClipError, match=r"turns 1e\+09 degrees in total, expected at most 80000"):
+        clip_order(10, orbit(1e9), Controls())
+    assert len(clip_order(10, orbit(1e9), Controls(adaptive_frames=False))) == 10

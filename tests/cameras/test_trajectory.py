@@ -211,6 +211,7 @@ def test_moving_sideways_without_turning_is_a_dolly(tmp_path):
 # Faults
 
 EYE = "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"
+HALF_TURN = "-1 0 0 0 0 1 0 0 0 0 -1 0 0 0 0 1"
 
 
 @pytest.mark.parametrize(
@@ -228,6 +229,15 @@ EYE = "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"
         ("0\n0\n1e999\n", "line 3: got '1e999', expected finite numbers"),
         ("0\n0\n1_0\n", "line 3: got '1_0', expected finite numbers"),
         ("0\n\n0\n1\n", "line 2: blank, expected numbers"),
+        # Those below to the next remark hung the machine or gave black videos.
+        ("0 1e9\n0\n1\n", r"line 1: got 1e\+09, expected angles within 80000 degrees"),
+        ("0\n0 1e308 -1e308\n1\n", r"line 2: got 1e\+308, expected angles within 80000 degrees"),
+        ("0\n" + "0 360 " * 120 + "\n1\n", "line 2: got a turn of 86040 degrees in total, expected at most 80000"),
+        ("0\n0\n0 1e39\n", r"line 3: got 1e\+39, expected displacements within 10000 times the foreground depth"),
+        ("0\n0\n" + "0 " * 100_001 + "\n", "line 3: 100001 keyframes, expected at most 100000"),
+        (f"# camera_to_world\n{EYE}\n1 0 0 1e39 {EYE[8:]}\n", r"line 3: got a translation of 1e\+39, expected at most"),
+        (f"# camera_to_world\n{f'{EYE}{chr(10)}{HALF_TURN}{chr(10)}' * 250}", "a turn of 89820 degrees in total"),
+        # Formats
         (f"{EYE}\n{EYE}\n", "found one matrix per line but no direction"),
         (f"{EYE}\n{EYE}\n{EYE}\n", "found one matrix per line but no direction"),
         (f"# camera_to_world\n{EYE}\n1 2 3\n", "line 3: 3 numbers, expected a camera_to_world matrix of 16"),

@@ -20,7 +20,7 @@ from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
-from inspatio.geometry.formats.common import read_png
+from inspatio.geometry.formats.common import in_frame_order, read_png
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
 from inspatio.media import VideoInfo, probe
@@ -384,6 +384,11 @@ def longer(folder: Path) -> None:
     write_depth_video(folder / "depth.mkv", depths(FRAMES + 1), depth_video_scale(0.5))
 
 
+def archive(folder: Path) -> None:
+    with (folder / "depth.npy").open("wb") as file:
+        np.savez(file, depth=depths(FRAMES))
+
+
 TUM_MAP = "depth/1305031102.170666.png"
 COLMAP_MAP = "stereo/depth_maps/frame 002.jpg.geometric.bin"
 
@@ -395,6 +400,7 @@ COLMAP_MAP = "stereo/depth_maps/frame 002.jpg.geometric.bin"
         ("native_video", longer, "more depth maps, expected 5"),
         ("native_video", edit("cameras.json", '"depth_coding"', '"x"'), "field 'depth_coding' is missing"),
         ("native", halve("depth.npy"), r"depth\.npy: not a whole array file"),
+        ("native", archive, r"depth\.npy: an archive of arrays"),  # was an AttributeError
         ("da3", remove("depth/0002.png"), "geometry of 4 frames; nothing for number 2; expected .* 5"),
         ("da3", halve("depth/0002.png"), r"0002\.png: not a readable image"),
         ("da3", grey("depth/0002.png"), r"0002\.png: uint16 image .*, expected 8-bit RGBA"),
@@ -449,3 +455,22 @@ def test_a_broken_colour_profile_changes_nothing_and_prints_nothing(tmp_path, ca
     (tmp_path / "depth.png").write_bytes(content[:start] + chunk + content[start:])
     assert np.array_equal(read_png(tmp_path / "depth.png"), depth)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1403636579763555584.png", "1403636579768555520.png", "1403636579773555456.png"],
+        ["1403636579.763555.png", "1403636579.768555.png", "1403636580.773555.png"],
+        ["f 9.png", "f 10.png", "f 11.png"],
+    ],
+)
+def test_maps_named_by_times_are_in_the_order_of_time(names, tmp_path):
+    """Every nanosecond in between was listed as a gap: gigabytes of memory, then a refusal."""
+    assert in_frame_order(names[::-1], tmp_path, 3) == names
+
+
+def test_a_wild_frame_number_is_one_line(tmp_path):
+    """The numbers in between were listed before the first three were named."""
+    with pytest.raises(ClipError, match=r"nothing for number 2, 3, 4 \.\.\.; expected"):
+        in_frame_order(["1.png", "900000000.png"], tmp_path, 2)

@@ -110,6 +110,11 @@ class TestEveryContainerAndCodec:
         assert info.timestamps() == [Fraction(p, 100) for p in pts]
         assert info.frame_rate == pytest.approx(7 / 0.49, abs=0.01)
 
+    def test_pause_of_a_day(self, clips: Path) -> None:
+        """The mean rate was rounded to 0, which ended the run with an assertion where the result is written."""
+        info = probe(encode(clips / "pause.mkv", 4, pts=[0, 1, 2, 86400], time_base=Fraction(1), rate=1))
+        assert info.frame_rate == Fraction(3, 86400)
+
     @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), 25, 60])
     @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
     def test_constant_rates_are_exact(self, clips: Path, rate: Fraction, suffix: str) -> None:
@@ -461,6 +466,24 @@ class TestBadInput:
     def test_playlist_does_not_open_other_files(self, tmp_path: Path, plain: Path) -> None:
         (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {plain}\n")
         self.expect(tmp_path / "list.mp4")
+
+    def test_a_script_beside_the_video_it_names_is_refused(self, tmp_path: Path) -> None:
+        """A concat script named .mp4 was taken as a clip and showed the video that it names."""
+        encode(tmp_path / "real.mp4", 4)
+        (tmp_path / "script.mp4").write_text("ffconcat version 1.0\nfile real.mp4\n")
+        self.expect(tmp_path / "script.mp4", "playlist")
+
+    def test_device(self) -> None:
+        self.expect(Path("/dev/zero"), "not a regular file")
+
+    @pytest.mark.parametrize("name", ["end.mkv", "end.webm"])
+    def test_matroska_cut_at_the_very_end(self, tmp_path: Path, name: str) -> None:
+        """What was missing within the last half second passed as whole: 12 frames became 2."""
+        path = encode(tmp_path / name, 12, codec="libx264" if name == "end.mkv" else "libvpx", container="matroska")
+        data = path.read_bytes()
+        for missing in (1, len(data) // 3):
+            path.write_bytes(data[:-missing])
+            self.expect(path, "cut short", f"of {len(data)}")
 
     def test_sound_only(self, tmp_path: Path, plain: Path) -> None:
         with_sound = add_sound(plain, tmp_path / "both.mp4")

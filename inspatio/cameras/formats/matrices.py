@@ -19,7 +19,13 @@ import numpy as np
 
 from inspatio.cameras.formats.text import NumberFile
 from inspatio.cameras.poses import check_rigid, invert, orthonormalised
-from inspatio.cameras.trajectory import MatrixTrajectory, Unit
+from inspatio.cameras.trajectory import (
+    MAX_DISPLACEMENT,
+    MAX_FRAMES,
+    MAX_TURN_DEGREES,
+    MatrixTrajectory,
+    Unit,
+)
 from inspatio.errors import UsageError
 from inspatio.types import CameraToWorld, Direction
 
@@ -40,7 +46,8 @@ def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
     """Read the matrices; ``direction`` counts where no header names one.
 
     Raises:
-        UsageError: no direction, two of them, an unknown unit, a line of another length, or a matrix that is not rigid.
+        UsageError: no direction, two of them, an unknown unit, a line of another length, a matrix that is not rigid, a
+            translation, a number of matrices or a turn that cannot be meant.
     """
     direction, unit = _direction_and_unit(file, direction)
     if direction is None:
@@ -48,7 +55,15 @@ def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
             f"{file.path}: found one matrix per line but no direction. "
             "Add a first line '# camera_to_world' or '# world_to_camera', or give --traj_direction."
         )
-    return MatrixTrajectory(_camera_to_world(file, direction), unit)
+    if len(file.rows) > MAX_FRAMES:
+        raise UsageError(f"{file.path}: {len(file.rows)} matrices, expected at most {MAX_FRAMES}")
+    trajectory = MatrixTrajectory(_camera_to_world(file, direction), unit)
+    if trajectory.total_angle > MAX_TURN_DEGREES:
+        raise UsageError(
+            f"{file.path}: got a turn of {trajectory.total_angle:g} degrees in total, "
+            f"expected at most {MAX_TURN_DEGREES:g}"
+        )
+    return trajectory
 
 
 def _headers(file: NumberFile) -> list[tuple[int, str]]:
@@ -93,5 +108,10 @@ def _camera_to_world(file: NumberFile, direction: Direction) -> CameraToWorld:
             check_rigid(matrix, f"{file.path}, line {row.line}: the matrix")
         except ValueError as error:
             raise UsageError(str(error)) from None
+        if np.abs(matrix[:3, 3]).max() > MAX_DISPLACEMENT:
+            raise UsageError(
+                f"{file.path}, line {row.line}: got a translation of {np.abs(matrix[:3, 3]).max():g}, "
+                f"expected at most {MAX_DISPLACEMENT:g}"
+            )
     poses = orthonormalised(matrices)
     return invert(poses) if direction == "world_to_camera" else poses

@@ -38,7 +38,7 @@ def read_number_file(path: Path) -> NumberFile:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file, expected a trajectory: {EXPECTED}; there are some in traj/") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a NUL in it
         raise UsageError(f"{path}: cannot be read as text ({error}), expected a trajectory: {EXPECTED}") from None
     content: list[tuple[int, str]] = []
     comments: list[tuple[int, str]] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from inspatio.errors import ClipError
 from inspatio.types import Intrinsics, ScaleKind, WorldToCamera
+
+_NUMBER = re.compile(r"\d{10,}(?:\.\d+)?|\d+")
+_LEAST_TIME = 10**9
+"""File names with numbers from here on name times: as seconds since 1970 this is the year 2001."""
 
 
 class Maps(NamedTuple):
@@ -54,16 +60,22 @@ def half_pixel_shifted(intrinsics: Intrinsics) -> Intrinsics:
 def in_frame_order(names: Sequence[str], folder: Path, frame_count: int) -> list[str]:
     """Sort file names into frame order by the last number in each, or by name if one has none or numbers repeat.
 
+    Numbers of ten digits or more before the decimal point are times, in nanoseconds, microseconds or seconds, and may
+    be any distance apart; others are frame numbers, which follow each other.
+
     Raises:
-        ClipError: their count is not the frame count, or the numbers have gaps (named).
+        ClipError: their count is not the frame count, or the frame numbers have gaps (named).
     """
-    found = [re.findall(r"\d+", Path(name).stem) for name in names]
-    numbers = [int(groups[-1]) for groups in found if groups]
+    found = [_NUMBER.findall(Path(name).stem) for name in names]
+    numbers = [Decimal(groups[-1]) for groups in found if groups]
+    gaps: list[int] = []
     if len(numbers) < len(names) or len(set(numbers)) < len(numbers):
-        ordered, gaps = sorted(names), []
+        ordered = sorted(names)
     else:
         ordered = [name for _, name in sorted(zip(numbers, names, strict=True))]
-        gaps = sorted(set(range(min(numbers, default=0), max(numbers, default=-1) + 1)) - set(numbers))
+        if all(number < _LEAST_TIME for number in numbers):
+            steps = pairwise(sorted(map(int, numbers)))
+            gaps = list(islice(chain.from_iterable(range(low + 1, high) for low, high in steps), 4))
     if len(names) != frame_count or gaps:
         missing = f"; nothing for number {', '.join(map(str, gaps[:3]))}{' ...' * (len(gaps) > 3)}" if gaps else ""
         raise ClipError(
