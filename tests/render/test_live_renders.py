@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from support.scenes import hills, scene_of, sideways, targets, wall
+from support.scenes import hills, room, scene_of, sideways, targets, wall
 
 from inspatio.cameras.cameras import target_intrinsics
 from inspatio.cameras.poses import centred_intrinsics
@@ -81,3 +81,15 @@ def test_files_rendered_for_other_cameras_are_refused(tmp_path: Path) -> None:
         for start, wrong in ((1, cameras[:3]), (0, targets(scene, moved)), (0, wider), (4, cameras[:4])):
             with pytest.raises(ClipError, match="other cameras"):
                 files.read(start, wrong)
+
+
+def test_files_give_the_network_what_live_renders_give(tmp_path: Path) -> None:
+    """Coverage is the same bit for bit; colour, -1..1 as a network sees it, differs by what the video codec loses."""
+    scene = room()
+    live, files = stored(tmp_path, scene, 9)
+    with files:
+        read = files.read(0, files.targets)
+    assert_array_equal(read.masks, live.masks)
+    difference = np.abs(read.frames.astype(float) - live.frames) / 127.5
+    assert difference.mean() < 0.02
+    assert np.quantile(difference, 0.999) < 0.15
