@@ -19,8 +19,8 @@ from typing import Protocol
 import torch
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.controls import Controls
 from inspatio.cameras.trajectory import Trajectory
+from inspatio.config import Controls
 from inspatio.scene import Scene, adapt
 from inspatio.types import DepthMaps, Masks
 

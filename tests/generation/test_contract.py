@@ -11,9 +11,9 @@ from support.networks import make_generator
 from support.scenes import ArraySource, frames_of, noise_scene, sideways, targets
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.controls import Controls
 from inspatio.cameras.timeline import Timeline
 from inspatio.cameras.trajectory import OrbitTrajectory
+from inspatio.config import Controls
 from inspatio.errors import ClipError
 from inspatio.generation.base import Generator, Session, generate
 from inspatio.generation.preview.session import PreviewGenerator
