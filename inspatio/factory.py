@@ -16,7 +16,7 @@ from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, Rend
 from inspatio.errors import UsageError
 from inspatio.generation.base import Generator
 from inspatio.geometry.backend import GeometryBackend
-from inspatio.render.live import Renderer
+from inspatio.render.renderer import Renderer
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -103,9 +103,9 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
     """What a generator's results depend on besides scene, render, prompt and seed."""
     match config.backend:
         case "preview":
-            from inspatio.generation.preview.session import PreviewGenerator
+            from inspatio.generation.preview.session import describe_preview
 
-            return PreviewGenerator(size).fingerprint()
+            return describe_preview(size)
         case "causal":
             from inspatio.generation.inspatio_world.loading import describe_causal
 
@@ -145,13 +145,18 @@ def make_generator(
     device: str,
     prompt_folder: Path,
     group: ProcessGroup | None = None,
+    *,
+    renderer: Renderer,
 ) -> Generator:
-    """The generator of a profile for frames of ``size`` (height, width); ``group`` shares each clip."""
+    """The generator of a profile for frames of ``size`` (height, width).
+
+    ``renderer`` is the profile's and draws live; ``group`` shares each clip.
+    """
     match config.backend:
         case "preview":
             from inspatio.generation.preview.session import PreviewGenerator
 
-            return PreviewGenerator(size)
+            return PreviewGenerator(size, renderer)
         case "causal":
             import torch
 
@@ -162,7 +167,7 @@ def make_generator(
                 size,
                 torch.device(device),
                 prompts=_prompts(config, prompt_folder, device),
-                renderer=make_renderer(RenderConfig(), device),
+                renderer=renderer,
                 group=group,
             )
     raise _unknown("generator", config.backend, "causal, preview")

@@ -7,18 +7,21 @@ with the clip. World coordinates are the first camera's (OpenCV axes); poses say
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 
+from inspatio.cameras.cameras import Cameras, target_intrinsics
+from inspatio.cameras.controls import clip_order
 from inspatio.cameras.poses import invert
+from inspatio.cameras.timeline import Timeline, bounced
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.config import Controls
 from inspatio.errors import ClipError
-from inspatio.types import DepthMaps, Frames, Intrinsics, ScaleKind, WorldToCamera
+from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, ScaleKind, WorldToCamera
 
 FOREGROUND_PERCENTILE = 5.0
 """The foreground depth, which scales every displacement, is this percentile of the first frame's valid depths."""
@@ -44,12 +47,39 @@ class DepthSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Render:
+    """The target view of ``t`` frames as far as the source shows it.
+
+    ``frames`` are ``t h w c`` uint8, black where nothing landed; ``masks`` ``t h w`` uint8, 255 where a source pixel
+    landed, else 0; ``depth`` ``t h w`` float32 z-depth of the target view in the scene's unit, 0 unknown, or None
+    where it was not asked for or not kept.
+    """
+
+    frames: Frames
+    masks: Masks
+    depth: DepthMaps | None
+
+
+class RenderSource(Protocol):
+    """Renders that were made before, by place."""
+
+    def read(self, start: int, cameras: Cameras) -> Render:
+        """The renders of places ``start`` .. ``start + len(cameras) - 1``.
+
+        Raises:
+            ClipError: they were rendered for other cameras than these.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Scene:
     """One clip, ready to be seen from elsewhere.
 
-    ``intrinsics`` (``n 3 3``, pixels) are for frames of ``size`` (height, width); ``world_to_camera`` is
-    ``n 4 4`` with the first camera at the origin. ``scale`` says what a depth of 1 means.
+    ``intrinsics`` (``n 3 3``, pixels) and ``world_to_camera`` (``n 4 4``, first camera at the origin) belong to the
+    ``n`` source frames and are for frames of ``size`` (height, width); ``scale`` says what a depth of 1 means. The
+    methods take *places* of the clip instead, which the timeline maps to source frames.
     """
 
     clip_id: str
@@ -63,34 +93,43 @@ class Scene:
     prompt: str = ""
     foreground_ratio: float = 1.0
     """Multiplies the foreground depth (the public clip list's ``radius_ratio``)."""
-    order: tuple[int, ...] | None = field(default=None)
-    """Which frame of the sources stands at each place of this scene's clip; None: as they come."""
+    timeline: Timeline | None = None
+    """Which source frame is shown at each place of the clip; None: all of them in order, then to and fro."""
+    renders: RenderSource | None = None
+    """The render stage's files; None: generators render live. Only generators that need no depth of the target view
+    read them."""
 
     def __post_init__(self) -> None:
-        n = len(self)
+        n = len(self.frames)
         assert self.intrinsics.shape == (n, 3, 3), f"intrinsics {self.intrinsics.shape}, expected ({n}, 3, 3)"
         assert self.world_to_camera.shape == (n, 4, 4), f"poses {self.world_to_camera.shape}, expected ({n}, 4, 4)"
 
     def __len__(self) -> int:
-        return len(self.frames) if self.order is None else len(self.order)
+        """The clip's length: how many places are committed. Places beyond follow the timeline's end rule."""
+        return len(self.frames) if self.timeline is None else len(self.timeline)
 
     def select(self, order: Sequence[int]) -> Scene:
-        """The same scene with its clip played in another order: frames, depth and cameras alike."""
-        index = np.asarray(order, dtype=np.int64)
-        return replace(
-            self,
-            intrinsics=self.intrinsics[index],
-            world_to_camera=self.world_to_camera[index],
-            order=tuple(self._sources(index.tolist())),
-        )
+        """The same scene with its clip played in another order of its present places."""
+        return replace(self, timeline=Timeline(self.source_frames(order)))
 
-    def read_frames(self, indices: Sequence[int]) -> Frames:
+    def source_frames(self, places: Iterable[int]) -> list[int]:
+        """The source frames shown at these places, which may lie beyond the clip's end."""
+        if self.timeline is None:
+            n = len(self.frames)
+            return [bounced(place, n) for place in places]
+        return [self.timeline[place] for place in places]
+
+    def cameras(self, places: Iterable[int]) -> Cameras:
+        """The source cameras at these places."""
+        return Cameras(self.intrinsics, self.world_to_camera)[self.source_frames(places)]
+
+    def read_frames(self, places: Iterable[int]) -> Frames:
         """``t h w c`` uint8 RGB frames at these places of the clip."""
-        return self.frames.read(self._sources(indices))
+        return self.frames.read(self.source_frames(places))
 
-    def read_depth(self, indices: Sequence[int]) -> DepthMaps:
+    def read_depth(self, places: Iterable[int]) -> DepthMaps:
         """``t h w`` float32 depth at these places of the clip, 0 where not known."""
-        return self.depth.read(self._sources(indices))
+        return self.depth.read(self.source_frames(places))
 
     def foreground_depth(self) -> float:
         """The depth that scales displacements, in the scene's unit.
@@ -107,17 +146,27 @@ class Scene:
             )
         return float(np.percentile(valid, FOREGROUND_PERCENTILE)) * self.foreground_ratio
 
-    def _sources(self, indices: Sequence[int]) -> list[int]:
-        return list(indices) if self.order is None else [self.order[i] for i in indices]
 
+def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> Cameras:
+    """The new cameras, one for each place of a scene whose clip is adapted to the trajectory.
 
-def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> WorldToCamera:
-    """The new cameras, ``n 4 4``, for a scene that has been through ``scene.select(clip_order(...))``.
+    All have the intrinsics of the first source camera, centred (:func:`target_intrinsics`).
 
     Raises:
         ClipError: the scene has no depth to scale displacements by.
     """
+    sources = scene.cameras(range(len(scene)))
     poses = trajectory.camera_to_world(len(scene), scene.foreground_depth(), rotation_only=controls.rotation_only)
     if controls.relative_to_source:
-        poses = invert(scene.world_to_camera) @ poses
-    return invert(poses)
+        poses = invert(sources.world_to_camera) @ poses
+    return Cameras.from_poses(invert(poses), target_intrinsics(sources.intrinsics[0], scene.size))
+
+
+def adapt(scene: Scene, trajectory: Trajectory, controls: Controls) -> tuple[Scene, Cameras]:
+    """The scene with its clip adapted to a trajectory (length, frozen frame), and one target camera for each place.
+
+    Raises:
+        ClipError: the scene has no depth to scale displacements by, or not the frame to freeze.
+    """
+    adapted = scene.select(clip_order(len(scene), trajectory, controls))
+    return adapted, target_cameras(adapted, trajectory, controls)

@@ -29,7 +29,7 @@ from make_example import CLIP
 from tqdm import tqdm
 
 from inspatio import factory
-from inspatio.cameras.controls import clip_order
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.config import DEFAULT_PROFILE, Controls, GeometryConfig, find_profile, load_profile
@@ -38,15 +38,15 @@ from inspatio.evaluation.cameras import largest_pose_error
 from inspatio.evaluation.regions import View
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.evaluation.synthetic_room.measure import TrueViews, ViewErrors, geometry_errors, true_target_cameras
+from inspatio.generation.base import drive
 from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.geometry.scene import open_scene
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoReader, probe
-from inspatio.render import WarpRenderer
-from inspatio.render.files import CAMERAS_NAME, RenderedCameras, RenderFiles
-from inspatio.render.live import LiveRenders
-from inspatio.scene import Scene, target_cameras
-from inspatio.types import Frames, Image, Masks, WorldToCamera
+from inspatio.render import WarpRenderer, render_scene
+from inspatio.render.files import RenderFiles
+from inspatio.scene import Scene, adapt
+from inspatio.types import Frames, Image, Masks
 
 BACKENDS = ("files", "da3", "plane")
 TRAJECTORIES = ("x_y_circle_cycle", "zoom_out_in", "orbit_left", "truck")
@@ -91,14 +91,14 @@ def print_views(options: argparse.Namespace) -> int:
     with open_example(options.folder) as scene:
         for path in options.traj or [Path("traj") / f"{name}.txt" for name in TRAJECTORIES]:
             trajectory = load_trajectory(path)
-            adapted = scene.select(clip_order(len(scene), trajectory, Controls()))
-            cameras = target_cameras(adapted, trajectory, Controls())
+            adapted, cameras = adapt(scene, trajectory, Controls())
             wanted = range(0, len(adapted) - 1, options.stride)
             if options.run:
-                cameras = RenderedCameras.load(options.run / "render" / CLIP / CAMERAS_NAME).world_to_camera
+                with RenderFiles(options.run / "render" / CLIP) as files:
+                    cameras = files.targets
             made = from_run(options.run, cameras, wanted) if options.run else from_scene(adapted, cameras)
             rows: list[Image] = []
-            true_views = TrueViews(adapted, cameras, options.truth)
+            true_views = TrueViews(adapted, cameras.world_to_camera, options.truth)
             errors = ViewErrors.of(paired(made, wanted, true_views, rows if options.sheet else None))
             print(view_row(path.stem, errors, adapted, cameras, trajectory), flush=True)
             if options.sheet:
@@ -116,23 +116,21 @@ def open_example(folder: Path) -> Iterator[Scene]:
             yield scene
 
 
-def from_scene(adapted: Scene, cameras: WorldToCamera) -> Iterator[Made]:
+def from_scene(adapted: Scene, cameras: Cameras) -> Iterator[Made]:
     """Renders and previews of the clip, made here and now."""
-    renders = LiveRenders(adapted, WarpRenderer())
-    session = PreviewGenerator().start(adapted, seed=0, renders=renders)
-    done = 0
-    while needed := session.frames_needed:
-        poses = cameras[done : done + needed]
-        block = session.step(poses)
-        yield done, *renders.read(done, poses), block.frames.numpy()
-        done += needed
+    renderer = WarpRenderer()
+    for block in drive(PreviewGenerator(renderer=renderer).start(adapted, seed=0), cameras):
+        places = slice(block.start, block.start + len(block.frames))
+        render = render_scene(renderer, adapted, block.start, cameras[places])
+        yield block.start, render.frames, render.masks, block.frames.numpy()
 
 
-def from_run(folder: Path, cameras: WorldToCamera, wanted: range) -> Iterator[Made]:
+def from_run(folder: Path, cameras: Cameras, wanted: range) -> Iterator[Made]:
     """The wanted frames and their successors from the files of a finished run."""
     with RenderFiles(folder / "render" / CLIP) as files, VideoReader(folder / f"{CLIP}.mp4") as results:
         for place in wanted:
-            yield place, *files.read(place, cameras[place : place + 2]), results.read([place, place + 1])
+            render = files.read(place, cameras[place : place + 2])
+            yield place, render.frames, render.masks, results.read([place, place + 1])
 
 
 def paired(made: Iterable[Made], wanted: range, true_views: TrueViews, rows: list[Image] | None) -> Iterator[View]:
@@ -146,10 +144,13 @@ def paired(made: Iterable[Made], wanted: range, true_views: TrueViews, rows: lis
                 yield View(place, render, mask > 0, result, true, depth, true_views.cameras[place])
 
 
-def view_row(name: str, errors: ViewErrors, adapted: Scene, cameras: WorldToCamera, trajectory: Trajectory) -> str:
+def view_row(name: str, errors: ViewErrors, adapted: Scene, cameras: Cameras, trajectory: Trajectory) -> str:
     """A trajectory's row of the table."""
-    source = truth.source_world_to_camera()[list(adapted.order or range(len(adapted)))]
-    pairs = ((adapted.world_to_camera, source), (cameras, true_target_cameras(trajectory, len(adapted))))
+    places = range(len(adapted))
+    pairs = (
+        (adapted.cameras(places).world_to_camera, truth.source_world_to_camera()[adapted.source_frames(places)]),
+        (cameras.world_to_camera, true_target_cameras(trajectory, len(adapted))),
+    )
     poses = [
         f"{degrees:.3f} deg, {1e3 * metres:.1f} mm" for degrees, metres in (largest_pose_error(*pair) for pair in pairs)
     ]

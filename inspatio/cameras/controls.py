@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from inspatio.cameras.timeline import bounced
 from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME, MAX_FRAMES, MAX_TURN_DEGREES, Trajectory
 from inspatio.config import Controls
 from inspatio.errors import ClipError
@@ -58,8 +59,7 @@ def adapted_frame_count(frame_count: int, total_angle: float) -> int:
 
 def bounce(frame_count: int, target: int) -> list[int]:
     """``target`` frame indices that play a clip to and fro, no frame twice in a row: 0 1 .. n-1 .. 1 0 1 .."""
-    period = max(2 * (frame_count - 1), 1)
-    return [min(i % period, period - i % period) if frame_count > 1 else 0 for i in range(target)]
+    return [bounced(place, frame_count) for place in range(target)]
 
 
 def subsample(frame_count: int, target: int) -> Sequence[int]:

@@ -1,72 +1,175 @@
-"""What every generator looks like to the rest: start a session on a scene, then step it block by block.
+"""The contract of every generator: start a session on a scene, then step it with cameras, block by block.
 
-    generator = factory.make_generator(config)
-    session = generator.start(scene, seed=7)
-    while there are cameras:
-        block = session.step(world_to_camera)      # session.frames_needed cameras
+    generator = factory.make_generator(...)
+    for block in generate(generator, scene, trajectory, seed=7):
+        ...                                                   block.frames: t h w c uint8, on the host
 
-The offline stage, the viewer and the benchmarks differ only in where the cameras come from. A session owns all
-state of one clip (caches, memory in 3D, random generator) and its memory does not grow with the clip.
-Blocks have 9 frames first and 12 ever after (three latent frames; the first latent holds one frame).
+:func:`generate` is a scene, a trajectory and a loop; :func:`drive` is the loop, for cameras that are known beforehand.
+A viewer steps the session itself, with cameras as they come. A session owns all state of one clip (caches, 3D memory,
+random numbers), and its memory does not grow with the clip.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from inspatio.scene import Scene
-from inspatio.types import Frames, Masks, WorldToCamera
+import torch
 
-if TYPE_CHECKING:
-    import torch
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.trajectory import Trajectory
+from inspatio.config import Controls
+from inspatio.scene import Scene, adapt
+from inspatio.types import DepthMaps, Masks
 
-FIRST_BLOCK_FRAMES = 9
-BLOCK_FRAMES = 12
 
-
-@dataclass(frozen=True)
-class Block:
+@dataclass(frozen=True, eq=False)
+class FrameBlock:
     """``t`` new frames of the novel view.
 
-    ``frames`` is ``t h w c`` uint8 RGB (on any device); ``start`` is the index of the first one in the clip.
+    ``start`` is the place of the first one in the clip. ``frames`` is ``t h w c`` uint8 RGB on the generator's device.
+    ``depth`` (``t h w`` float32, z of the target view in the scene's unit, 0 unknown) and ``coverage`` (``t h w``
+    uint8, 255 where the source shows the target view, 0 where it was made up) are on the host, None where the
+    generator cannot know them.
     """
 
     start: int
     frames: torch.Tensor
+    depth: DepthMaps | None
+    coverage: Masks | None
 
 
-class RenderSource(Protocol):
-    """Renders and masks of the target view, in order: the render stage's files, or live from the scene."""
+class Session(ABC):
+    """The running generation of one clip.
 
-    def read(self, start: int, world_to_camera: WorldToCamera) -> tuple[Frames, Masks]:
-        """``t h w c`` uint8 renders and ``t h w`` uint8 masks for frames ``start`` .. ``start + t - 1``."""
-        ...
+    What generators have in common is here: which cameras a step takes and when a session closes. A generator
+    implements ``block_frames``, ``set_prompt`` and ``_generate``. The session never ends by itself: beyond the clip's
+    end the scene's timeline says what is shown, and the driver decides when to stop.
+    """
 
-
-class Session(Protocol):
-    """The running generation of one clip."""
+    def __init__(self) -> None:
+        self._start = 0
+        self._closed_by: str | None = None
 
     @property
-    def frames_needed(self) -> int:
-        """How many cameras the next ``step`` takes; 0 when the scene's clip has ended.
+    def closed(self) -> bool:
+        """Whether the session takes no more steps: after a block of fewer cameras, or after a step that failed."""
+        return self._closed_by is not None
 
-        The last block of a clip asks for no more frames than are left.
+    @property
+    @abstractmethod
+    def block_frames(self) -> int:
+        """How many cameras the next step takes; the generator's own number."""
+
+    @abstractmethod
+    def set_prompt(self, text: str) -> None:
+        """Describe the scene by another text from the next step on; ignored by generators that read none."""
+
+    def step(self, cameras: Cameras) -> FrameBlock:
+        """Generate the next block, seen from ``block_frames`` target cameras, or fewer once, which closes the session.
+
+        Raises:
+            ValueError: the cameras do not fit, or the session is closed. The session is untouched.
+            Exception: any other failure (a frame that cannot be read, no memory) closes the session, because its
+                state may be half advanced. Start a new one and replay its cameras.
         """
-        ...
+        needed = self.block_frames
+        check_cameras(cameras, needed, self._closed_by)
+        self._closed_by = f"the step from frame {self._start} on failed"  # unless it succeeds
+        block = self._generate(cameras)
+        self._start += len(cameras)
+        self._closed_by = None if len(cameras) == needed else "its last block had fewer cameras than block_frames"
+        return block
 
-    def step(self, world_to_camera: WorldToCamera) -> Block:
-        """The next block, seen from ``frames_needed`` target cameras (``t 4 4``)."""
-        ...
+    @abstractmethod
+    def _generate(self, cameras: Cameras) -> FrameBlock:
+        """The block from place ``self._start`` on; ``cameras`` have been checked."""
+
+
+def check_cameras(cameras: Cameras, block_frames: int, closed_by: str | None) -> None:
+    """Refuse what a step cannot take, in the same words for every generator.
+
+    Raises:
+        ValueError: not 1 to ``block_frames`` cameras, or the session was closed by what ``closed_by`` says.
+    """
+    if closed_by:
+        raise ValueError(f"the session is closed, because {closed_by}: got a step, expected none. Start a new session")
+    if not isinstance(cameras, Cameras):
+        raise ValueError(f"got {type(cameras).__name__} for a step, expected Cameras (poses with intrinsics)")
+    if not 0 < len(cameras) <= block_frames:
+        raise ValueError(
+            f"got {len(cameras)} cameras for a step, expected {block_frames} (session.block_frames), "
+            "or fewer once for the last block"
+        )
 
 
 class Generator(Protocol):
-    """A loaded model, or none, that turns scenes into novel views."""
+    """Turns scenes into novel views, with a loaded model or without one."""
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What its results depend on besides the scene: name, version, weights, options (JSON values)."""
+    def start(self, scene: Scene, *, seed: int) -> Session:
+        """Start a session on a scene; it renders live, or reads ``scene.renders`` where it needs no depth.
+
+        Raises:
+            ClipError: the scene's frames have another size than the generator's.
+        """
         ...
 
-    def start(self, scene: Scene, *, seed: int, renders: RenderSource | None = None) -> Session:
-        """A fresh session; ``renders`` are the render stage's files, None renders live from the scene."""
-        ...
+
+def generate(
+    generator: Generator, scene: Scene, trajectory: Trajectory, seed: int = 0, controls: Controls | None = None
+) -> Iterator[FrameBlock]:
+    """Generate a scene's clip along a trajectory: blocks in order, their frames on the host.
+
+    Raises:
+        ClipError: the scene has no depth to scale the trajectory by, or does not fit the generator.
+    """
+    adapted, cameras = adapt(scene, trajectory, controls or Controls())
+    yield from drive(generator.start(adapted, seed=seed), cameras)
+
+
+def drive(session: Session, cameras: Cameras) -> Iterator[FrameBlock]:
+    """Step a session through cameras that are known beforehand: blocks in order, their frames on the host.
+
+    On a GPU a block's frames travel to the host while the next block is made, so blocks come one step late there.
+    """
+    done, pending = 0, None
+    while done < len(cameras):
+        block = session.step(cameras[done : done + session.block_frames])
+        done += len(block.frames)
+        coming = _Download(block)
+        if pending is not None:
+            yield pending.wait()
+        pending = coming
+        if block.frames.device.type == "cpu":
+            yield pending.wait()
+            pending = None
+    if pending is not None:
+        yield pending.wait()
+
+
+class _Download:
+    """A block on its way to the host: started at once, waited for when it is needed.
+
+    Started before more work is enqueued, the copy does not wait for that work.
+    """
+
+    def __init__(self, block: FrameBlock) -> None:
+        """``block.frames`` are ready on the current stream."""
+        frames = block.frames
+        self._copied: torch.cuda.Event | None = None
+        if frames.device.type == "cuda":
+            host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
+            host.copy_(frames, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record(torch.cuda.current_stream(frames.device))
+        else:
+            host = frames.cpu()
+        self._block = replace(block, frames=host)
+
+    def wait(self) -> FrameBlock:
+        """The block, once all of its frames are on the host."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._block

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,7 @@ import numpy as np
 
 from inspatio import factory
 from inspatio.errors import ClipError
-from inspatio.generation.base import BLOCK_FRAMES, Generator, Session
-from inspatio.generation.inspatio_world.frames import Download
+from inspatio.generation.base import Generator, drive
 from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import weights_in_use
@@ -23,12 +23,14 @@ from inspatio.pipeline.scenes import open_clip
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
-from inspatio.types import FitMode, Frames, Progress, WorldToCamera
+from inspatio.types import FitMode, Progress
 
 if TYPE_CHECKING:
     from torch import distributed
 
 VERSION = 1
+COMPARED_AT_ONCE = 16
+"""Frames put side by side at a time."""
 
 
 class GenerateStage(Stage):
@@ -115,15 +117,14 @@ class GenerateStage(Stage):
     def _generate(self, state: ClipState, renders: RenderFiles, path: Path, progress: Progress) -> list[str]:
         """Write the novel view; returns what the user should know of it."""
         cameras, info = renders.cameras, self.workspace.info(state)
-        as_filmed = cameras.order == tuple(range(state.video.frame_count))
+        keeps_timing = cameras.order == tuple(range(state.video.frame_count))
         fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
         with open_clip(state, self.workspace) as scene:
-            session = self._load().start(
-                scene.select(cameras.order), seed=clip_seed(self.job.seed, state.id), renders=renders
-            )
-            results = _frames(session, cameras.world_to_camera, progress)
+            adapted = replace(scene.select(cameras.order), renders=renders)
+            session = self._load().start(adapted, seed=clip_seed(self.job.seed, state.id))
+            blocks = drive(session, renders.targets)
             if not self._group.is_main:
-                for _ in results:
+                for _ in blocks:
                     pass
                 return []
             with VideoWriter(
@@ -131,18 +132,20 @@ class GenerateStage(Stage):
                 fit.natural_size,
                 cameras.frame_rate,
                 quality="view",
-                audio_from=info if as_filmed and info.has_audio else None,
-                times=info.timestamps() if as_filmed and info.variable_frame_rate else None,
+                audio_from=info if keeps_timing and info.has_audio else None,
+                times=info.timestamps() if keeps_timing and info.variable_frame_rate else None,
             ) as writer:
-                for frames in results:
-                    writer.write(fit.natural(frames))
-        return [] if as_filmed or not info.has_audio else ["without sound, since the clip's timing was changed"]
+                for block in blocks:
+                    writer.write(fit.natural(block.frames.numpy()))
+                    progress(block.start + len(block.frames), len(renders.targets))
+        return [] if keeps_timing or not info.has_audio else ["without sound, since the clip's timing was changed"]
 
     def _load(self) -> Generator:
         if self._generator is None:
             device = self.job.device(self.name)
+            renderer = factory.make_renderer(self.job.profile.render, device)
             self._generator = factory.make_generator(
-                self._config, self.job.profile.size, device, self._prompt_folder, self._torch_group
+                self._config, self.job.profile.size, device, self._prompt_folder, self._torch_group, renderer=renderer
             )
         return self._generator
 
@@ -160,21 +163,6 @@ class GenerateStage(Stage):
         return self.workspace.run.folder
 
 
-def _frames(session: Session, world_to_camera: WorldToCamera, progress: Progress) -> Iterator[Frames]:
-    """The frames of a clip, block by block, each on its way from the device while the next one is made."""
-    done, pending = 0, None
-    while needed := session.frames_needed:
-        block = session.step(world_to_camera[done : done + needed])
-        coming = Download(block.frames)
-        if pending is not None:
-            yield pending.wait()
-        pending = coming
-        done += needed
-        progress(done, len(world_to_camera))
-    if pending is not None:
-        yield pending.wait()
-
-
 def clip_seed(seed: int, clip_id: str) -> int:
     """A clip's own seed: it depends on the global seed and the clip's name, not on who runs it, or when."""
     return (seed * 0x9E3779B1 + zlib.crc32(clip_id.encode())) % (1 << 63)
@@ -187,9 +175,9 @@ def _compare(video: VideoInfo, renders: RenderFiles, result: Path, path: Path, m
         fit = Fit.make(video.size, cameras.size, mode)
         height, width = generated.info.size
         with VideoWriter(path, (height, 3 * width), cameras.frame_rate, quality="view") as writer:
-            for start in range(0, len(cameras.order), BLOCK_FRAMES):
-                indices = range(start, min(start + BLOCK_FRAMES, len(cameras.order)))
-                filmed = source.read([cameras.order[i] for i in indices])
-                rendered, _ = renders.read(start, cameras.world_to_camera[indices.start : indices.stop])
-                panels = [fit.natural(filmed), fit.natural(rendered), generated.read(indices)]
+            for start in range(0, len(cameras.order), COMPARED_AT_ONCE):
+                places = range(start, min(start + COMPARED_AT_ONCE, len(cameras.order)))
+                filmed = source.read([cameras.order[place] for place in places])
+                rendered = renders.read(start, renders.targets[places.start : places.stop]).frames
+                panels = [fit.natural(filmed), fit.natural(rendered), generated.read(places)]
                 writer.write(np.concatenate(panels, axis=2))

@@ -9,17 +9,18 @@ from typing import Any
 from inspatio import factory
 from inspatio.errors import ClipError
 from inspatio.pipeline.manifest import RenderResult, StageResult, fingerprint
-from inspatio.pipeline.scenes import adapt, open_clip, trajectory_inputs
+from inspatio.pipeline.scenes import open_clip, trajectory_inputs
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
-from inspatio.render.live import LiveRenders
+from inspatio.render.renderer import render_scene
+from inspatio.scene import adapt
 from inspatio.storage import atomic_folder
 from inspatio.types import Progress
 
 VERSION = 1
-CHUNK = 12
-"""Frames rendered at a time: enough to use every core, little enough to hold."""
+CHUNK = 16
+"""Frames rendered at a time: enough for every core, few enough to hold. It changes no result."""
 
 
 class RenderStage(Stage):
@@ -51,23 +52,23 @@ class RenderStage(Stage):
         (state,) = states
         relative = f"render/{state.id}"
         with open_clip(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
-            adapted, world_to_camera = adapt(scene, self.job)
-            renders = LiveRenders(adapted, self._renderer)
+            assert self.job.trajectory is not None, "a stage of the run without a trajectory"
+            adapted, cameras = adapt(scene, self.job.trajectory, self.job.controls)
             n = len(adapted)
             covered = 0
             with RenderWriter(folder, adapted.size, adapted.frame_rate) as writer:
                 for start in range(0, n, CHUNK):
-                    frames, masks = renders.read(start, world_to_camera[start : start + CHUNK])
-                    writer.write(frames, masks)
-                    covered += int((masks > 0).sum())
+                    render = render_scene(self._renderer, adapted, start, cameras[start : start + CHUNK])
+                    writer.write(render.frames, render.masks)
+                    covered += int((render.masks > 0).sum())
                     progress(min(start + CHUNK, n), n)
             RenderedCameras(
                 size=adapted.size,
                 frame_rate=adapted.frame_rate,
                 scale=adapted.scale,
-                order=adapted.order or tuple(range(n)),
-                intrinsics=renders.intrinsics,
-                world_to_camera=world_to_camera,
+                order=tuple(adapted.source_frames(range(n))),
+                intrinsics=cameras.intrinsics[0],
+                world_to_camera=cameras.world_to_camera,
             ).save(folder / CAMERAS_NAME)
         height, width = adapted.size
         return [

@@ -1,19 +1,17 @@
-"""From a clip's geometry folder and the job's options to the scene that is rendered, and its target cameras."""
+"""What the render and generate stages share: opening a clip as a scene, and what its target cameras depend on."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import Any
 
-from inspatio.cameras.controls import clip_order
 from inspatio.errors import ClipError
 from inspatio.geometry.scene import open_scene
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import file_fingerprint
 from inspatio.pipeline.workspace import ClipState, Workspace
-from inspatio.scene import Scene, target_cameras
+from inspatio.scene import Scene
 from inspatio.settings import result_settings
-from inspatio.types import WorldToCamera
 
 
 def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[Scene]:
@@ -33,13 +31,6 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
         prompt=state.caption.text if state.caption else "",
         foreground_ratio=state.public.radius_ratio if state.public else 1.0,
     )
-
-
-def adapt(scene: Scene, job: Job) -> tuple[Scene, WorldToCamera]:
-    """The scene with its clip adapted to the trajectory, and the target cameras of the adapted clip."""
-    assert job.trajectory is not None, "a stage of the run without a trajectory"
-    adapted = scene.select(clip_order(len(scene), job.trajectory, job.controls))
-    return adapted, target_cameras(adapted, job.trajectory, job.controls)
 
 
 def trajectory_inputs(job: Job) -> dict[str, Any]:

@@ -8,6 +8,7 @@ cameras.json   the very cameras that were rendered, and the source frame that ea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +17,15 @@ from typing import Any
 import numpy as np
 
 from inspatio.cameras.camera_file import CameraFile
+from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
 from inspatio.media import VideoReader, VideoWriter
+from inspatio.scene import Render
 from inspatio.types import Frames, Intrinsics, Masks, ScaleKind, WorldToCamera
 
 RENDER_NAME, MASK_NAME, CAMERAS_NAME = "render.mp4", "mask.mp4", "cameras.json"
+CAMERA_TOLERANCE = 1e-6
+"""Poses and intrinsics that differ by more from the stored ones, which are exact, are other cameras."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,10 @@ class RenderWriter:
         self._mask = VideoWriter(folder / MASK_NAME, size, frame_rate, quality="lossless")
 
     def __enter__(self) -> RenderWriter:
-        self._render.__enter__()
-        self._mask.__enter__()
+        with ExitStack() as opened:
+            opened.enter_context(self._render)
+            opened.enter_context(self._mask)  # where this fails, the first one is closed again
+            opened.pop_all()
         return self
 
     def write(self, frames: Frames, masks: Masks) -> None:
@@ -93,14 +100,18 @@ class RenderWriter:
 
 
 class RenderFiles:
-    """The render folder as a generator reads it (``generation.base.RenderSource``); a context manager.
+    """The render folder as a generator reads it (``scene.RenderSource``); a context manager.
+
+    ``cameras`` is the whole of ``cameras.json``, ``targets`` its cameras.
 
     Raises:
         ClipError: the videos are missing, of another length than the cameras, or of another size.
     """
 
     def __init__(self, folder: Path):
+        self._folder = folder
         self.cameras = RenderedCameras.load(folder / CAMERAS_NAME)
+        self.targets = Cameras.from_poses(self.cameras.world_to_camera, self.cameras.intrinsics)
         self._render = VideoReader(folder / RENDER_NAME)
         self._mask = VideoReader(folder / MASK_NAME)
         expected = len(self.cameras.order)
@@ -117,10 +128,24 @@ class RenderFiles:
         self._render.close()
         self._mask.close()
 
-    def read(self, start: int, world_to_camera: WorldToCamera) -> tuple[Frames, Masks]:
-        """Frames ``start`` onwards, one for each camera, as stored: they were rendered from those very cameras."""
-        indices: Sequence[int] = range(start, start + len(world_to_camera))
-        return self._render.read(indices), self._mask.read_masks(indices)
+    def read(self, start: int, cameras: Cameras) -> Render:
+        """Frames and masks from place ``start`` on, one for each camera, as stored (depth is not kept).
+
+        Raises:
+            ClipError: they were rendered for other cameras than these.
+        """
+        places: Sequence[int] = range(start, start + len(cameras))
+        stored = self.targets[start : start + len(cameras)]
+        for what, got, expected in (
+            ("pose", cameras.world_to_camera, stored.world_to_camera),
+            ("intrinsics", cameras.intrinsics, stored.intrinsics),
+        ):
+            if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=CAMERA_TOLERANCE):
+                raise ClipError(
+                    f"{self._folder}: rendered for other cameras: got another {what} in frames {start} to "
+                    f"{places.stop - 1}, expected those of {CAMERAS_NAME}. Run the render stage again with --force"
+                )
+        return Render(self._render.read(places), self._mask.read_masks(places), None)
 
 
 def _spell(size: tuple[int, int]) -> str:

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.render import point_loops
 from inspatio.render.jit import on_threads
 from inspatio.render.points_torch import draw_in_chunks
-from inspatio.render.renderer import CameraPairs, Renderer
-from inspatio.types import DepthMaps, Frames, Image, Intrinsics, Masks, WorldToCamera
+from inspatio.render.renderer import Renderer, source_to_target
+from inspatio.scene import Render
+from inspatio.types import DepthMaps, Frames, Image, Intrinsics, WorldToCamera
 
 SUPERSAMPLING = 2
 MIN_POINTS_PER_THREAD = 50_000
@@ -32,15 +34,14 @@ MIN_POINTS_PER_THREAD = 50_000
 class PointRenderer(Renderer):
     """Draws frames with depth from other cameras as square points with a z-buffer."""
 
-    def _draw(
-        self, frames: Frames, depth: DepthMaps, cameras: CameraPairs, *, keep_depth: bool
-    ) -> tuple[Frames, Masks, DepthMaps | None]:
+    def _draw(self, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, *, with_depth: bool) -> Render:
         t, h, w, _ = frames.shape
         frames = np.ascontiguousarray(frames)
         depth = np.ascontiguousarray(depth, np.float32)
-        source, rotation, translation, canvas_intrinsics = canvas_maps(cameras)
+        maps = canvas_maps(source, target)
         if self.device.type != "cpu":
-            return draw_in_chunks(frames, depth, source, rotation, translation, canvas_intrinsics, self.device)
+            rendered, masks, target_depth = draw_in_chunks(frames, depth, *maps, device=self.device)
+            return Render(rendered, masks, target_depth if with_depth else None)
         rendered = np.empty((t, h, w, 3), np.uint8)
         masks = np.empty((t, h, w), np.uint8)
         target_depth = np.empty((t, h, w), np.float32)
@@ -51,27 +52,25 @@ class PointRenderer(Renderer):
             canvas = np.empty((SUPERSAMPLING * h, SUPERSAMPLING * w), np.uint32)
             nearest = np.empty(canvas.shape, np.float32)
             for i in range(worker, t, workers):
-                point_loops.project_pixels(
-                    depth[i], source[i], rotation[i], translation[i], canvas_intrinsics[i], columns, rows, depths
-                )
+                point_loops.project_pixels(depth[i], *(each[i] for each in maps), columns, rows, depths)
                 point_loops.draw_squares(frames[i], columns, rows, depths, nearest, canvas)
                 point_loops.shrink(canvas, nearest, rendered[i], masks[i], target_depth[i])
 
         on_threads(work, range(workers))
-        return rendered, masks, target_depth
+        return Render(rendered, masks, target_depth if with_depth else None)
 
 
-def canvas_maps(cameras: CameraPairs) -> tuple[NDArray[np.float32], ...]:
+def canvas_maps(source: Cameras, target: Cameras) -> tuple[NDArray[np.float32], ...]:
     """How pixels get to the canvas: source intrinsics, rotation, translation, and intrinsics of the canvas.
 
     ``t 3 3`` but for the translation (``t 3``); the canvas is ``SUPERSAMPLING`` times the frame.
     """
-    source_to_target = cameras.source_to_target
+    between = source_to_target(source, target)
     maps = (
-        cameras.source_intrinsics,
-        source_to_target[:, :3, :3],
-        source_to_target[:, :3, 3],
-        cameras.target_intrinsics * [[SUPERSAMPLING], [SUPERSAMPLING], [1]],
+        source.intrinsics,
+        between[:, :3, :3],
+        between[:, :3, 3],
+        target.intrinsics * [[SUPERSAMPLING], [SUPERSAMPLING], [1]],
     )
     return tuple(np.ascontiguousarray(each, np.float32) for each in maps)
 

@@ -23,35 +23,35 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.render import splat_loops
 from inspatio.render.jit import on_threads
-from inspatio.render.renderer import CameraPairs, Renderer
+from inspatio.render.renderer import Renderer, source_to_target
 from inspatio.render.splat_torch import draw_in_chunks
-from inspatio.types import DepthMaps, Frames, Masks
+from inspatio.scene import Render
+from inspatio.types import DepthMaps, Frames
 
 
 class WarpRenderer(Renderer):
     """Draws frames with depth from other cameras by a bilinear forward splat."""
 
-    def _draw(
-        self, frames: Frames, depth: DepthMaps, cameras: CameraPairs, *, keep_depth: bool
-    ) -> tuple[Frames, Masks, DepthMaps | None]:
-        rotation, translation = pixel_maps(cameras)
+    def _draw(self, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, *, with_depth: bool) -> Render:
+        rotation, translation = pixel_maps(source, target)
         if self.device.type != "cpu":
             rendered, masks, target_depth = draw_in_chunks(frames, depth, rotation, translation, self.device)
-            return rendered, masks, target_depth if keep_depth else None
+            return Render(rendered, masks, target_depth if with_depth else None)
         t, h, w, _ = frames.shape
         frames = np.ascontiguousarray(frames)
         depth = np.ascontiguousarray(depth, np.float32)
         rendered = np.empty((t, h, w, 3), np.uint8)
         masks = np.empty((t, h, w), np.uint8)
-        target_depth = np.empty((t, h, w), np.float32) if keep_depth else None
+        target_depth = np.empty((t, h, w), np.float32) if with_depth else None
         workers = min(self.threads, t)
 
         def work(worker: int) -> None:
             bordered = (h + 2) * (w + 2)
             sums = np.empty(bordered * splat_loops.CHANNELS, np.float32)
-            depth_sums = np.empty(bordered if keep_depth else 0, np.float32)
+            depth_sums = np.empty(bordered if with_depth else 0, np.float32)
             for i in range(worker, t, workers):
                 splat_loops.splat(frames[i], depth[i], rotation[i], translation[i], sums, depth_sums)
                 splat_loops.resolve(sums, rendered[i], masks[i])
@@ -59,13 +59,12 @@ class WarpRenderer(Renderer):
                     splat_loops.resolve_depth(sums, depth_sums, target_depth[i])
 
         on_threads(work, range(workers))
-        return rendered, masks, target_depth
+        return Render(rendered, masks, target_depth)
 
 
-def pixel_maps(cameras: CameraPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def pixel_maps(source: Cameras, target: Cameras) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """``rotation`` (``t 3 3``) and ``translation`` (``t 3``) of the module's formula, worked out in float64."""
-    source_to_target = cameras.source_to_target
-    target = cameras.target_intrinsics
-    rotation = target @ source_to_target[:, :3, :3] @ np.linalg.inv(cameras.source_intrinsics)
-    translation = (target @ source_to_target[:, :3, 3:])[..., 0]
+    between = source_to_target(source, target)
+    rotation = target.intrinsics @ between[:, :3, :3] @ np.linalg.inv(source.intrinsics)
+    translation = (target.intrinsics @ between[:, :3, 3:])[..., 0]
     return rotation.astype(np.float32), translation.astype(np.float32)

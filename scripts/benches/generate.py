@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import numpy as np
 import torch
@@ -32,11 +33,13 @@ from torch import nn
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
 from benches.render import YAW_DEG, made_up_scene
 from inspatio.cameras import poses as cameras
+from inspatio.cameras.cameras import Cameras, target_intrinsics
 from inspatio.config import AutoencoderName, GeneratorConfig, load_profile
+from inspatio.generation.base import drive
+from inspatio.generation.inspatio_world import session as session_module
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
-from inspatio.generation.inspatio_world.frames import Download
 from inspatio.generation.inspatio_world.loading import PRECISIONS, assemble, load_causal, precision_dtype
-from inspatio.generation.inspatio_world.session import PARTS, CausalGenerator
+from inspatio.generation.inspatio_world.session import CausalGenerator
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.wan.checkpoint import PUBLISHED
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
@@ -50,6 +53,7 @@ MODELS = {
     "14b": PUBLISHED[5120],
     "tiny": DiTConfig(dim=96, ffn_dim=160, num_heads=4, num_layers=3, freq_dim=32, text_dim=48, text_len=16),
 }
+PARTS = ("render", "encode", "prefill", "denoise", "decode")
 WARM_UP_BLOCKS = 3
 PART_BLOCKS = 6
 
@@ -129,7 +133,6 @@ def make_generator(
         decoder,
         prompts=lambda prompt: random_prompt(prompt, length, width),
         renderer=renderer,
-        fingerprint={"weights": "random"},
     )
 
 
@@ -153,28 +156,19 @@ def clip_length(blocks: int) -> int:
     return FIRST_BLOCK_FRAMES + (blocks - 1) * BLOCK_FRAMES
 
 
-def clip(generator: CausalGenerator, blocks: int) -> tuple[Scene, np.ndarray]:
-    """A made-up scene of so many blocks, and ``n 4 4`` target cameras."""
+def clip(generator: CausalGenerator, blocks: int) -> tuple[Scene, Cameras]:
+    """A made-up scene of so many blocks, and its target cameras."""
     count = clip_length(blocks)
     scene = made_up_scene(count, generator.options.size)
     orbit = cameras.orbit(0.0, np.linspace(0, YAW_DEG, count), scene.foreground_depth())
-    return scene, cameras.invert(orbit)
+    return scene, Cameras.from_poses(cameras.invert(orbit), target_intrinsics(scene.intrinsics[0], scene.size))
 
 
 def play(generator: CausalGenerator, blocks: int) -> None:
-    """A whole session, its frames fetched to the host one block behind, as the generate stage does."""
-    scene, world_to_camera = clip(generator, blocks)
-    session = generator.start(scene, seed=0)
-    pending: Download | None = None
-    done = 0
-    while needed := session.frames_needed:
-        block = session.step(world_to_camera[done : done + needed])
-        done += needed
-        if pending is not None:
-            pending.wait()
-        pending = Download(block.frames)
-    assert pending is not None, "a session has at least one block"
-    pending.wait()
+    """A whole session, its frames fetched to the host, as the generate stage does."""
+    scene, targets = clip(generator, blocks)
+    for _ in drive(generator.start(scene, seed=0), targets):
+        pass
 
 
 def time_parts(generator: CausalGenerator, device: torch.device) -> dict[str, float]:
@@ -182,25 +176,27 @@ def time_parts(generator: CausalGenerator, device: torch.device) -> dict[str, fl
     spent: dict[str, float] = {}
 
     @contextmanager
-    def watch(part: str) -> Iterator[None]:
+    def timed(part: str) -> Iterator[None]:
         synchronise(device)
         start = time.perf_counter()
         yield
         synchronise(device)
         spent[part] = spent.get(part, 0.0) + time.perf_counter() - start
 
-    scene, world_to_camera = clip(generator, PART_BLOCKS)
-    session = generator.start(scene, seed=0, watch=watch)
+    scene, targets = clip(generator, PART_BLOCKS)
+    session = generator.start(scene, seed=0)
     samples: dict[str, list[float]] = {part: [] for part in PARTS}
     done = block = 0
-    while needed := session.frames_needed:
-        spent.clear()
-        session.step(world_to_camera[done : done + needed])
-        done, block = done + needed, block + 1
-        # The first block has a shorter context; the last one encodes no source ahead.
-        if block > 1 and session.frames_needed:
-            for part in PARTS:
-                samples[part].append(spent[part])
+    # The session marks its parts for torch's profiler; here they are timed instead.
+    with mock.patch.object(session_module, "record_function", timed):
+        while done < len(targets):
+            spent.clear()
+            done += len(session.step(targets[done : done + session.block_frames]).frames)
+            block += 1
+            # The first block has a shorter context; the last one encodes no source ahead.
+            if block > 1 and done < len(targets):
+                for part in PARTS:
+                    samples[part].append(spent[part])
     return {part: statistics.median(values) for part, values in samples.items()}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benches.measure import Bench, peak_memory, seconds_of
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import bounce
 from inspatio.cameras.formats import load_trajectory
 from inspatio.config import Controls
@@ -54,11 +55,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             scale=geometry.scale,
         ).select(bounce(video.frame_count, options.frames))
         cameras = target_cameras(scene, load_trajectory(options.traj), Controls())
-        _drive(PreviewGenerator().start(scene.select(range(9)), seed=0), cameras)  # compiles
+        _drive(PreviewGenerator().start(scene.select(range(9)), seed=0), cameras[:9])  # compiles
         return _measure(scene, cameras)
 
 
-def _measure(scene: Scene, cameras: Any) -> dict[str, Any]:
+def _measure(scene: Scene, cameras: Cameras) -> dict[str, Any]:
     cpu = torch.device("cpu")
     sessions: list[PreviewSession] = []
     start = seconds_of(lambda: sessions.append(PreviewGenerator().start(scene, seed=0)), cpu)
@@ -68,18 +69,18 @@ def _measure(scene: Scene, cameras: Any) -> dict[str, Any]:
         "median_block_frames_per_second": round(1 / statistics.median(seconds / n for seconds, n in blocks), 2),
         "slowest_block_frames_per_second": round(1 / max(seconds / n for seconds, n in blocks), 2),
         "start_seconds": round(start, 2),
-        "views_remembered": len(sessions[0].memory.views),
+        "views_remembered": len(sessions[0].memory.keyframes),
         **peak_memory(cpu),
     }
 
 
-def _drive(session: PreviewSession, cameras: Any) -> list[tuple[float, int]]:
+def _drive(session: PreviewSession, cameras: Cameras) -> list[tuple[float, int]]:
     """(seconds, frames) of every block."""
     blocks, done = [], 0
-    while needed := session.frames_needed:
-        poses = cameras[done : done + needed]
-        blocks.append((seconds_of(lambda poses=poses: session.step(poses), torch.device("cpu")), needed))
-        done += needed
+    while done < len(cameras):
+        block = cameras[done : done + session.block_frames]
+        blocks.append((seconds_of(lambda block=block: session.step(block), torch.device("cpu")), len(block)))
+        done += len(block)
     return blocks
 
 

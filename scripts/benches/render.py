@@ -18,8 +18,8 @@ import torch
 
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
 from inspatio.cameras import poses as cameras
-from inspatio.render import PointRenderer, WarpRenderer
-from inspatio.render.live import LiveRenders
+from inspatio.cameras.cameras import Cameras, target_intrinsics
+from inspatio.render import PointRenderer, WarpRenderer, render_scene
 from inspatio.scene import Scene
 
 RENDERERS = {"warper": WarpRenderer, "ply": PointRenderer}
@@ -73,13 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(options.device)
     scene = made_up_scene(options.frames, options.size)
-    live = LiveRenders(scene, RENDERERS[options.backend](device))
+    renderer = RENDERERS[options.backend](device)
     yaw = np.linspace(0, YAW_DEG, options.frames)
     world_to_camera = cameras.invert(cameras.orbit(0.0, yaw, scene.foreground_depth()))
-    chunks = [(start, world_to_camera[start : start + CHUNK]) for start in range(0, options.frames, CHUNK)]
+    targets = Cameras.from_poses(world_to_camera, target_intrinsics(scene.intrinsics[0], scene.size))
+    chunks = [(start, targets[start : start + CHUNK]) for start in range(0, options.frames, CHUNK)]
 
-    warm_up = seconds_of(lambda: live.read(*chunks[0]), device)
-    seconds_per_frame = [seconds_of(lambda c=chunk: live.read(*c), device) / len(chunk[1]) for chunk in chunks]
+    warm_up = seconds_of(lambda: render_scene(renderer, scene, *chunks[0]), device)
+    seconds_per_frame = [
+        seconds_of(lambda c=chunk: render_scene(renderer, scene, *c), device) / len(chunk[1]) for chunk in chunks
+    ]
     return {
         "frames_per_second": round(1 / statistics.median(seconds_per_frame), 1),
         "slowest_chunk_frames_per_second": round(1 / max(seconds_per_frame), 1),

@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 
 from inspatio.cameras import poses as cameras
+from inspatio.cameras.cameras import Cameras
 from inspatio.render import PointRenderer, Renderer, WarpRenderer
 from parity_cases.golden import EXACT_TOLERANCE, GoldenCase, Measured, Outputs, compare
 
@@ -36,10 +37,9 @@ def drawn(case: GoldenCase, renderer: Renderer) -> tuple[np.ndarray, np.ndarray]
     image, depth, intrinsics = (case.stored_input(name).numpy() for name in ("image", "depth", "K"))
     source, target = (case.stored_input(name).double().numpy() for name in ("source_c2w", "target_c2w"))
     frames = np.rint((rearrange(image, "t c h w -> t h w c") + 1) * 127.5).astype(np.uint8)
-    rendered, masks = renderer.render(
-        frames, depth[:, 0], intrinsics, cameras.invert(source), intrinsics, cameras.invert(target)
-    )
-    return rendered, masks > 0
+    from_here, to_there = (Cameras.from_poses(cameras.invert(poses), intrinsics) for poses in (source, target))
+    drawn = renderer.render(frames, depth[:, 0], from_here, to_there)
+    return drawn.frames, drawn.masks > 0
 
 
 def render(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:

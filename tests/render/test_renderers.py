@@ -14,7 +14,6 @@ from support.scenes import Clip, hills, turned, wall
 
 from inspatio.render import PointRenderer, Renderer, WarpRenderer, points_torch, splat_torch
 from inspatio.render.points import canvas_maps
-from inspatio.render.renderer import CameraPairs
 from inspatio.render.splat import pixel_maps
 
 BOTH = pytest.mark.parametrize("kind", [WarpRenderer, PointRenderer])
@@ -54,9 +53,10 @@ def test_one_renderer_in_several_threads(kind: type[Renderer]) -> None:
 def test_render_is_render_with_depth(kind: type[Renderer]) -> None:
     clip = hills(3)
     frames, masks, depth = clip.render(kind())
-    again = kind().render(*vars(clip).values())
-    assert_array_equal(again[0], frames)
-    assert_array_equal(again[1], masks)
+    again = kind().render(clip.frames, clip.depth, *clip.cameras())
+    assert again.depth is None
+    assert_array_equal(again.frames, frames)
+    assert_array_equal(again.masks, masks)
     assert frames.dtype == masks.dtype == np.uint8
     assert depth.dtype == np.float32
     assert set(np.unique(masks)) == {0, 255}
@@ -188,11 +188,10 @@ def test_no_colour_is_invented(kind: type[Renderer]) -> None:
 
 def with_torch(clip: Clip, kind: type[Renderer]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the renderer does on any device but the CPU, on the CPU."""
-    cameras = CameraPairs(clip.source_intrinsics, clip.source, clip.target_intrinsics, clip.target)
     cpu = torch.device("cpu")
     if kind is WarpRenderer:
-        return splat_torch.draw_in_chunks(clip.frames, clip.depth, *pixel_maps(cameras), device=cpu)
-    return points_torch.draw_in_chunks(clip.frames, clip.depth, *canvas_maps(cameras), device=cpu)
+        return splat_torch.draw_in_chunks(clip.frames, clip.depth, *pixel_maps(*clip.cameras()), device=cpu)
+    return points_torch.draw_in_chunks(clip.frames, clip.depth, *canvas_maps(*clip.cameras()), device=cpu)
 
 
 def assert_nearly_equal(got: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:

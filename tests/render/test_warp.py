@@ -13,7 +13,6 @@ from numpy.testing import assert_array_equal
 from support.scenes import hills, turned, wall
 
 from inspatio.render import WarpRenderer, splat_loops, splat_torch
-from inspatio.render.renderer import CameraPairs
 from inspatio.render.splat import pixel_maps
 
 
@@ -61,7 +60,7 @@ def test_zero_motion_is_the_identity_at_full_size() -> None:
 
 def test_torch_zero_motion_is_the_identity() -> None:
     clip = hills(2, unknown=0).still()
-    maps = pixel_maps(CameraPairs(clip.source_intrinsics, clip.source, clip.target_intrinsics, clip.target))
+    maps = pixel_maps(*clip.cameras())
     frames, masks, _ = splat_torch.draw_in_chunks(clip.frames, clip.depth, *maps, device=torch.device("cpu"))
     assert_array_equal(frames, clip.frames)
     assert (masks == 255).all()
@@ -101,9 +100,7 @@ def test_nearer_splats_outweigh_by_the_published_law() -> None:
 def test_splats_just_beyond_the_edge_stay_inside_the_sums(sign: int, off: float) -> None:
     """Moved by a pixel and next to nothing; around the sums lies -0.0, which even adding nothing would make 0.0."""
     clip = wall(depth=4.0, focal=16.0, target=turned(0, 0, [sign * (1 + off) / 4] * 2 + [0]))
-    rotation, translation = pixel_maps(
-        CameraPairs(clip.source_intrinsics, clip.source, clip.target_intrinsics, clip.target)
-    )
+    rotation, translation = pixel_maps(*clip.cameras())
     h, w = clip.depth.shape[1:]
     sizes = (h + 2) * (w + 2) * splat_loops.CHANNELS, (h + 2) * (w + 2)
     around = [np.full(size + 2000, -0.0, np.float32) for size in sizes]

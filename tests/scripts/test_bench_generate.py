@@ -17,4 +17,4 @@ def test_generate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert set(results["runs"]) == {"2", "3"}
     assert all(run["frames_per_second"] > 0 for run in results["runs"].values())
     assert results["first_block_seconds"] > 0
-    assert set(results["part_seconds_per_block"]) == {"render", "encode", "context", "denoise", "decode"}
+    assert set(results["part_seconds_per_block"]) == {"render", "encode", "prefill", "denoise", "decode"}

@@ -13,7 +13,7 @@ from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOp
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
-from inspatio.render.splat import WarpRenderer
+from inspatio.render import Renderer, WarpRenderer
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -39,8 +39,12 @@ def embed(prompt: str) -> torch.Tensor:
 
 
 def make_generator(
-    size: tuple[int, int] = NOISE_SIZE, dit: CausalDiT | None = None, encoder: WanEncoder | TaeEncoder | None = None
+    size: tuple[int, int] = NOISE_SIZE,
+    dit: CausalDiT | None = None,
+    encoder: WanEncoder | TaeEncoder | None = None,
+    renderer: Renderer | None = None,
 ) -> CausalGenerator:
     """The neural generator with tiny networks for frames of ``size``."""
     encoder, decoder = seeded(encoder or WanEncoder(8)), seeded(WanDecoder(8))
-    return CausalGenerator(dit or make_dit(), encoder, decoder, embed, WarpRenderer(), CausalOptions(size=size))
+    options = CausalOptions(size=size)
+    return CausalGenerator(dit or make_dit(), encoder, decoder, embed, renderer or WarpRenderer(), options)

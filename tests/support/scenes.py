@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from inspatio.cameras import poses as cameras
+from inspatio.cameras.cameras import Cameras, target_intrinsics
 from inspatio.evaluation.synthetic_room import scene as truth
+from inspatio.generation.base import Session, drive
 from inspatio.render import Renderer
 from inspatio.scene import Scene
 
@@ -69,8 +71,16 @@ class Clip:
         return Clip(**{name: value[places] for name, value in vars(self).items()})
 
     def render(self, renderer: Renderer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return renderer.render_with_depth(
-            self.frames, self.depth, self.source_intrinsics, self.source, self.target_intrinsics, self.target
+        """Frames, masks and depth of the target view."""
+        render = renderer.render(self.frames, self.depth, *self.cameras(), with_depth=True)
+        assert render.depth is not None
+        return render.frames, render.masks, render.depth
+
+    def cameras(self) -> tuple[Cameras, Cameras]:
+        """Source and target cameras."""
+        return (
+            Cameras.from_poses(self.source, self.source_intrinsics),
+            Cameras.from_poses(self.target, self.target_intrinsics),
         )
 
     def still(self) -> Clip:
@@ -149,6 +159,19 @@ def sideways(count: int) -> np.ndarray:
     poses = np.tile(np.eye(4), (count, 1, 1))
     poses[:, 0, 3] = -0.02 * np.arange(count)
     return poses
+
+
+def targets(scene: Scene, poses: np.ndarray) -> Cameras:
+    """Target cameras at ``n 4 4`` poses, with the intrinsics that every target camera of a scene has."""
+    return Cameras.from_poses(poses, target_intrinsics(scene.cameras([0]).intrinsics[0], scene.size))
+
+
+def frames_of(session: Session, cameras: Cameras) -> np.ndarray:
+    """All frames of a session along cameras, ``n h w 3``; checks that blocks follow one another."""
+    blocks = list(drive(session, cameras))
+    lengths = [len(block.frames) for block in blocks]
+    assert [block.start for block in blocks] == np.cumsum([0, *lengths[:-1]]).tolist()
+    return np.concatenate([block.frames.numpy() for block in blocks])
 
 
 def room_intrinsics() -> np.ndarray:

@@ -34,7 +34,7 @@ class TrueViews:
     """What the target cameras (``n 4 4``) of an adapted clip truly see, ray-cast once and kept as PNG in a folder."""
 
     def __init__(self, adapted: Scene, cameras: WorldToCamera, folder: Path) -> None:
-        self._order = adapted.order or tuple(range(len(adapted)))
+        self._order = adapted.source_frames(range(len(adapted)))
         self.cameras = cameras
         self._folder = folder
 

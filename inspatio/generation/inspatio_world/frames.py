@@ -33,30 +33,6 @@ def extended(frames: np.ndarray, count: int) -> np.ndarray:
     return frames if missing == 0 else np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0)))
 
 
-class Download:
-    """Frames on their way to the host: started at once, waited for when they are needed.
-
-    On a GPU the copy goes on while the caller enqueues more work; started before that work, it does not wait for it.
-    """
-
-    def __init__(self, frames: torch.Tensor) -> None:
-        """``frames`` is ``t h w 3`` uint8, ready on the current stream."""
-        self._copied: torch.cuda.Event | None = None
-        if frames.device.type == "cuda":
-            self._host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
-            self._host.copy_(frames, non_blocking=True)
-            self._copied = torch.cuda.Event()
-            self._copied.record(torch.cuda.current_stream(frames.device))
-        else:
-            self._host = frames
-
-    def wait(self) -> Frames:
-        """The frames, once they are all there."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        return self._host.numpy()
-
-
 def _upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
     host = torch.from_numpy(np.ascontiguousarray(array))
     # Only a copy from pinned memory lets the host go on at once.

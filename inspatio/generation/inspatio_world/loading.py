@@ -26,7 +26,7 @@ from inspatio.models.wan.offload import offload_blocks
 from inspatio.models.wan.optimize import compile_blocks, quantize_fp8
 from inspatio.models.wan.parallel import parallelize
 from inspatio.models.weights import weights_fingerprint
-from inspatio.render.live import Renderer
+from inspatio.render.renderer import Renderer
 from inspatio.settings import result_settings
 
 if TYPE_CHECKING:
@@ -101,7 +101,6 @@ def assemble(
     prompts: Prompts,
     renderer: Renderer,
     group: ProcessGroup | None = None,
-    fingerprint: dict[str, Any] | None = None,
 ) -> CausalGenerator:
     """Make a generator of loaded networks; offload, 8-bit products, sharing and compilation are applied here."""
     if config.offload:
@@ -117,7 +116,6 @@ def assemble(
         steps=config.steps,
         shift=config.shift,
         offload=config.offload,
-        fingerprint=describe_causal(config) if fingerprint is None else fingerprint,
     )
     return CausalGenerator(dit, encoder, decoder, prompts, renderer, options)
 

@@ -1,11 +1,12 @@
 """The neural generator: InSpatio-World's causal diffusion transformer between two streaming video autoencoders.
 
-    generator = CausalGenerator(dit, encoder, decoder, prompts, options)
-    session = generator.start(scene, seed=7)              renders live; or renders=RenderFiles(...)
-    while session.frames_needed:
-        block = session.step(world_to_camera)
+    generator = CausalGenerator(dit, encoder, decoder, prompts, renderer, options)
+    session = generator.start(scene, seed=7)              renders live, or reads scene.renders
+    block = session.step(cameras[: session.block_frames])
 
-``loading.py`` makes one from a profile. A step goes through five parts, each bounded by a block's size:
+``loading.py`` makes one from a profile. A block is three latent frames: 9 frames first (the first latent holds one
+frame), then 12. A step goes through five parts, each bounded by a block's size and each a
+``torch.profiler.record_function`` of that name:
 
     render    the source as the target cameras see it, with its coverage mask          (host or device)
     encode    source and render to latents, each in a stream of its own through the clip
@@ -15,48 +16,45 @@
 
 On a GPU encoding, denoising and decoding have CUDA streams of their own: the source of the next block is read and
 encoded, and the block before is decoded, while this one is denoised. A block's frames are ready on the caller's stream;
-a caller that starts their way to the host (``frames.Download``) and waits for them only after its next ``step`` keeps
-the GPU busy. The same code runs in plain order on a CPU, with the same results.
+a caller that waits for them only after its next ``step`` (``base.drive``) keeps the GPU busy. The same code runs in
+plain order on a CPU, with the same results.
 
-Noise is drawn on the CPU from a generator of the clip's own, so results depend neither on the device's random numbers
-nor on how many workers ran. Latents are float32 between the steps. Whether they are finite is known without waiting for
-the device only later: a block that holds NaN stops the session in the step after it, the last one in its own step.
+A last block of fewer cameras is filled up: with the clip's following frames where it has them, then with its last one,
+and the last render. Noise is drawn on the CPU from a generator of the clip's own, so results depend neither on the
+device's random numbers nor on how many workers ran. Latents are float32 between the steps. Whether they are finite is
+known without waiting for the device only later: a block that holds NaN stops the session in the step after it, from the
+clip's end on in its own step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch.profiler import record_function
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError, UserError
-from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, Block, RenderSource
-from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.generation.base import FrameBlock, Session
+from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, to_video
 from inspatio.generation.inspatio_world.streams import CudaStream
+from inspatio.models.memory import free_memory, is_out_of_memory
 from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
+from inspatio.models.wan.cache import TextCache
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import release_unused, resident
-from inspatio.render.live import LiveRenders, Renderer
-from inspatio.scene import Scene
-from inspatio.types import Frames, LatentTensor, WorldToCamera
-
-PARTS = ("render", "encode", "context", "denoise", "decode")
-
-Watch: TypeAlias = Callable[[str], AbstractContextManager[Any]]
-"""Called with the name of a part; the part runs inside what it returns. For measuring."""
+from inspatio.render.renderer import Renderer, render_scene
+from inspatio.scene import Render, Scene
+from inspatio.types import Frames, LatentTensor
 
 Prompts: TypeAlias = Callable[[str], torch.Tensor]
 """A prompt's embeddings ``1 m c``."""
-
-
-def _unwatched(part: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,13 @@ class CausalOptions:
 
     ``size`` is the working frame (height, width), multiples of 16; ``offload`` saves memory at the cost of time: what a
     part of a block does not need is not on the device meanwhile, and the parts have no CUDA streams of their own, each
-    of which keeps memory of its own. ``fingerprint`` says where the weights come from (JSON values).
+    of which keeps memory of its own.
     """
 
     size: tuple[int, int] = (480, 832)
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
     offload: bool = False
-    fingerprint: dict[str, Any] = field(default_factory=dict)
 
 
 class CausalGenerator:
@@ -96,43 +93,27 @@ class CausalGenerator:
         self.options = options
         self.schedule = Schedule.make(dit, options.steps, options.shift)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What results depend on besides the scene; see :class:`base.Generator`."""
-        return dict(self.options.fingerprint)
-
-    def start(
-        self, scene: Scene, *, seed: int, renders: RenderSource | None = None, watch: Watch = _unwatched
-    ) -> CausalSession:
-        """A fresh session; see :class:`base.Generator`.
-
-        Raises:
-            ClipError: the scene's frames have another size than the generator.
-        """
+    def start(self, scene: Scene, *, seed: int) -> CausalSession:
+        """Start a session; see :class:`base.Generator`."""
         if scene.size != self.options.size:
             raise ClipError(
                 f"{scene.clip_id}: frames of {_by(scene.size)}, the generator works at {_by(self.options.size)}; "
                 "open the scene at the profile's height and width"
             )
-        return CausalSession(self, scene, seed, renders or LiveRenders(scene, self.renderer), watch)
+        return CausalSession(self, scene, seed)
 
 
-class CausalSession:
+class CausalSession(Session):
     """The running generation of one clip; see the module's docstring."""
 
-    def __init__(
-        self, generator: CausalGenerator, scene: Scene, seed: int, renders: RenderSource, watch: Watch
-    ) -> None:
+    def __init__(self, generator: CausalGenerator, scene: Scene, seed: int) -> None:
+        super().__init__()
         self._generator = generator
         self._scene = scene
-        self._renders = renders
-        self._watch = watch
         self._device, self._dtype = generator.dit.device, generator.dit.dtype
         self._random = torch.Generator().manual_seed(seed)
-        self._start = 0
         self._block = 0
-        with self._errors(), torch.inference_mode():
-            text = generator.dit.encode_text(generator.prompts(scene.prompt))
-        self._loop = BlockLoop(generator.dit, generator.schedule, text, self._noise)
+        self._loop = BlockLoop(generator.dit, generator.schedule, self._text(scene.prompt), self._noise)
         self._source_state = generator.encoder.start()
         self._render_state = generator.encoder.start()
         self._decoder_state = generator.decoder.start()
@@ -143,29 +124,34 @@ class CausalSession:
         self._finite: torch.Tensor | None = None
 
     @property
-    def frames_needed(self) -> int:
-        """How many cameras the next ``step`` takes; 0 when the clip has ended."""
-        return min(self._block_frames, len(self._scene) - self._start)
+    def block_frames(self) -> int:
+        """9 cameras for the first block, 12 for every later one: three latent frames each."""
+        return FIRST_BLOCK_FRAMES if self._start == 0 else BLOCK_FRAMES
+
+    def set_prompt(self, text: str) -> None:
+        """Describe the scene by another text from the next step on."""
+        self._loop.text = self._text(text)
 
     @torch.inference_mode()
-    def step(self, world_to_camera: WorldToCamera) -> Block:
-        """The next block, seen from ``frames_needed`` target cameras; see :class:`base.Session`.
+    def _generate(self, cameras: Cameras) -> FrameBlock:
+        """The next block.
 
         Raises:
             ClipError: the renders do not fit the clip, or the network gave values that are not finite.
             UserError: the device has too little memory.
         """
-        needed = self.frames_needed
-        if needed == 0 or world_to_camera.shape != (needed, 4, 4):
-            raise ValueError(f"got cameras {world_to_camera.shape}, expected ({needed}, 4, 4) for block {self._block}")
+        after, clip_end = self._start + len(cameras), len(self._scene)
         with self._errors():
-            source = self._encode_source() if self._next_source is None else self._next_source
-            condition = self._encode_condition(world_to_camera)
+            source = self._next_source
+            if source is None:
+                source = self._encode_source(self._start, self.block_frames, len(cameras))
+            render = self._render(cameras)
+            condition = self._encode_condition(render)
             self._check_last_block()
             with self._denoising.run_after(self._encoding, reads=(source, condition)):
-                with self._watch("context"):
+                with record_function("prefill"):
                     self._loop.prefill(source)
-                with self._watch("denoise"):
+                with record_function("denoise"):
                     latents = self._loop.denoise(condition, source.shape)
                 if self._generator.options.offload:
                     self._loop.free_cache()
@@ -173,54 +159,68 @@ class CausalSession:
                 self._finite = latents.isfinite().all()
             with (
                 self._decoding.run_after(self._denoising, reads=(latents,)),
-                self._watch("decode"),
+                record_function("decode"),
                 self._resident(self._decoder_state),
             ):
                 frames = to_frames(self._generator.decoder.decode(latents.to(self._dtype), self._decoder_state))
-            block = Block(self._start, self._decoding.to_current(frames)[:needed])
-            self._start += needed
+            frames = self._decoding.to_current(frames)[: len(cameras)]
             self._block += 1
             self._next_source = None
-            if self.frames_needed == 0:
+            if after >= clip_end or len(cameras) < self.block_frames:
                 self._check_last_block()
-            elif self._device.type == "cuda" and not self._generator.options.offload:
-                self._next_source = self._encode_source()
-        return block
+            elif self._encodes_ahead and clip_end - after >= BLOCK_FRAMES:
+                self._next_source = self._encode_source(after, BLOCK_FRAMES, BLOCK_FRAMES)
+        return FrameBlock(self._start, frames, render.depth, render.masks)
 
     @property
-    def _block_frames(self) -> int:
-        return FIRST_BLOCK_FRAMES if self._block == 0 else BLOCK_FRAMES
+    def _encodes_ahead(self) -> bool:
+        return self._device.type == "cuda" and not self._generator.options.offload
 
-    def _encode_source(self) -> LatentTensor:
-        """The source's latents of the block that comes next; the clip's last frame stands for those after it."""
-        encoder, needed = self._generator.encoder, self.frames_needed
-        known = self._start + len(self._read_ahead)
-        places = range(known, min(self._start + needed + encoder.lookahead, len(self._scene)))
+    def _encode_source(self, start: int, block_frames: int, cameras: int) -> LatentTensor:
+        """The source's latents of the block from ``start`` on, ``cameras`` of whose ``block_frames`` are wanted."""
+        encoder, clip_end = self._generator.encoder, len(self._scene)
+        shown = max(cameras, min(block_frames, clip_end - start))
+        # Only the clip itself is looked ahead at: a live timeline may still decide what comes after it.
+        known, wanted = start + len(self._read_ahead), start + shown
+        places = range(known, max(wanted, min(wanted + encoder.lookahead, clip_end)))
         read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
         # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
-        self._read_ahead = read[needed:]
-        with self._encoding.run_after(), self._watch("encode"), self._resident(self._source_state):
-            video = to_video(extended(read[:needed], self._block_frames), self._device, self._dtype)
+        self._read_ahead = read[shown:]
+        with self._encoding.run_after(), record_function("encode"), self._resident(self._source_state):
+            video = to_video(extended(read[:shown], block_frames), self._device, self._dtype)
             ahead = to_video(self._read_ahead, self._device, self._dtype) if len(self._read_ahead) else None
             return encoder.encode(video, self._source_state, ahead)
 
-    def _encode_condition(self, world_to_camera: WorldToCamera) -> LatentTensor:
-        """Mask and render latents of the target view."""
+    def _render(self, cameras: Cameras) -> Render:
+        """The target view: from the scene's files, or live with its depth."""
+        scene, start = self._scene, self._start
         # Not on the caller's stream: a renderer waits for its own work, and that stream is behind the last decoding.
-        with self._encoding.run_after(), self._watch("render"):
-            frames, masks = self._renders.read(self._start, world_to_camera)
-        expected = (len(world_to_camera), *self._generator.options.size)
-        if frames.shape[:3] != expected or masks.shape != expected:
+        with self._encoding.run_after(), record_function("render"):
+            if scene.renders is not None:
+                render = scene.renders.read(start, cameras)
+            else:
+                render = render_scene(self._generator.renderer, scene, start, cameras, with_depth=True)
+        expected = (len(cameras), *self._generator.options.size)
+        if render.frames.shape[:3] != expected or render.masks.shape != expected:
             raise ClipError(
-                f"{self._scene.clip_id}: render {_by(frames.shape[:3])} and mask {_by(masks.shape)} from frame "
-                f"{self._start} on, expected {_by(expected)} (frames, height, width); run the render stage again"
+                f"{scene.clip_id}: got render {_by(render.frames.shape[:3])} and mask {_by(render.masks.shape)} from "
+                f"frame {start} on, expected {_by(expected)} (frames, height, width). Run the render stage again"
             )
-        frames, masks = extended(frames, self._block_frames), extended(masks, self._block_frames)
-        with self._encoding.run_after(), self._watch("encode"), self._resident(self._render_state):
+        return render
+
+    def _encode_condition(self, render: Render) -> LatentTensor:
+        """Mask and render latents of the target view."""
+        frames, masks = (extended(each, self.block_frames) for each in (render.frames, render.masks))
+        with self._encoding.run_after(), record_function("encode"), self._resident(self._render_state):
             video = to_video(frames, self._device, self._dtype)
-            render = self._generator.encoder.encode(video, self._render_state)
-            mask = pack_mask(to_mask(masks, self._device), first=self._block == 0)
-            return condition_channels(mask, render)
+            latents = self._generator.encoder.encode(video, self._render_state)
+            mask = pack_mask(to_mask(masks, self._device), first=self._start == 0)
+            return condition_channels(mask, latents)
+
+    @torch.inference_mode()
+    def _text(self, prompt: str) -> TextCache:
+        with self._errors():
+            return self._generator.dit.encode_text(self._generator.prompts(prompt))
 
     def _resident(self, state: AutoencoderState) -> AbstractContextManager[None]:
         return resident(state, self._device) if self._generator.options.offload else nullcontext()
@@ -243,14 +243,17 @@ class CausalSession:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        """Turn running out of memory, on whatever device, into an error that says what to change."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
-            free, total = (x / 2**30 for x in torch.cuda.mem_get_info(self._device))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             height, width = self._generator.options.size
             raise UserError(
-                f"{self._scene.clip_id}: out of GPU memory in block {self._block} ({free:.1f} of {total:.1f} GiB free) "
-                f"at {width}x{height}: use --offload, --use_tae, a smaller height and width, or a GPU with more memory"
+                f"{self._scene.clip_id}: out of memory on {self._device} in block {self._block} "
+                f"({free_memory(self._device) / 2**30:.1f} GiB free) at {width}x{height}. Use --offload (on a GPU), "
+                "--use_tae, a smaller height and width, or a device with more memory"
             ) from error
 
 

@@ -1,28 +1,43 @@
 """What a preview session knows of the scene besides the frame at hand: points in the world, and their pictures.
 
-The memory is a bounded list of views. A view is a picture with a camera (a source frame, or a picture that the session
-completed itself) and the points that this picture showed first. Seen from a new camera, the points give the depth of
-each pixel (nearest point wins), and the pixel's colour is looked up in the picture of the point that won: the place is
-known to a point's precision, the colour to a fraction of a pixel.
+The memory is a bounded list of keyframes. A keyframe is a picture with a camera (a source frame, or a picture that the
+session completed itself) and the points that this picture showed first. Rendered from a new camera, the points give the
+depth of each pixel (nearest point wins), and the pixel's colour is looked up in the picture of the point that won: the
+place is known to a point's precision, the colour to a fraction of a pixel.
 
-A view that was completed by the session may hold points that nobody saw. They yield to whatever was seen: where a
-later frame looks through a point, the point is not shown (see ``preview.py``).
+:func:`init_memory` gives the keyframes that a session starts from: the still parts of source frames all over the clip,
+held against each other. A place that another frame looks through has moved, and is left out, so that nothing that moves
+leaves a ghost; a place that an earlier one of them shows is not remembered twice; colours are the median of all frames
+that see the place, which removes what passes before a still camera.
+
+A keyframe that the session completed may hold points that nobody saw. They yield to whatever was seen: where a later
+frame looks through a point, the point is not shown (``fill.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.poses import unproject
-from inspatio.generation.preview import memory_loops as loops
 from inspatio.render import splat_points
+from inspatio.render.jit import compiled, on_threads
+from inspatio.scene import Scene
 from inspatio.types import Image, Intrinsics, WorldToCamera
 
+MAX_KEYFRAMES = 256
+"""The number of a point's keyframe is stored as a byte."""
 POINT_SIZE = 1.6
 """Side of a point in target pixels: closes the gaps of a view enlarged by up to that."""
+AGREEMENT = 0.06
+"""Depths that differ by this share are one place seen twice."""
+
+EDGE = 0.06
+"""Where depth changes by this share within EDGE_REACH pixels, colours are a mixture of two surfaces: not remembered."""
+EDGE_REACH = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class View:
+class Keyframe:
     """A picture (``h w 3`` uint8), its camera, and the world points (``v 3`` float32) that it is remembered for."""
 
     image: Image
@@ -60,52 +75,57 @@ class View:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What the memory knows of a view: ``h w 3`` uint8, and z-depth ``h w`` float32, 0 where it knows nothing."""
+class View:
+    """The memory as a camera sees it: ``h w 3`` uint8, and z-depth ``h w`` float32, 0 where it knows nothing."""
 
     image: Image
     depth: NDArray[np.float32]
 
 
 class SceneMemory:
-    """At most ``capacity`` views; beyond it the oldest one that is not pinned is forgotten."""
+    """At most ``capacity`` keyframes; beyond it the oldest one that is not pinned is forgotten."""
 
     def __init__(self, capacity: int) -> None:
+        if not 0 < capacity <= MAX_KEYFRAMES:
+            raise ValueError(f"scene memory: got a capacity of {capacity} keyframes, expected 1 to {MAX_KEYFRAMES}")
         self._capacity = capacity
-        self._views: list[tuple[View, bool]] = []
+        self._pinned: list[Keyframe] = []
+        self._others: list[Keyframe] = []
         self._points = np.zeros((0, 3), np.float32)
         self._owners = np.zeros((0, 3), np.uint8)
 
     @property
-    def views(self) -> list[View]:
-        return [view for view, _ in self._views]
+    def keyframes(self) -> list[Keyframe]:
+        """All that is remembered, the pinned ones first, each kind in the order it came."""
+        return self._pinned + self._others
 
-    @property
-    def point_count(self) -> int:
-        return len(self._points)
+    def add(self, keyframe: Keyframe, *, pinned: bool = False) -> None:
+        """Remember a keyframe; ``pinned`` ones are never forgotten.
 
-    def add(self, view: View, *, pinned: bool = False) -> None:
-        """Remember a view; ``pinned`` ones are never forgotten."""
-        if len(self._views) == self._capacity:
-            oldest = next(i for i, (_, kept) in enumerate(self._views) if not kept)
-            del self._views[oldest]
-        self._views.append((view, pinned))
-        self._points = np.concatenate([view.points for view in self.views])
-        counts = [len(view.points) for view in self.views]
-        self._owners = np.repeat(np.arange(len(counts), dtype=np.uint8)[:, None], 3, axis=1).repeat(counts, axis=0)
+        Raises:
+            ValueError: all places are taken by pinned keyframes.
+        """
+        if len(self._pinned) == self._capacity:
+            raise ValueError(f"scene memory: all {self._capacity} keyframes are pinned, expected one to forget")
+        if len(self.keyframes) == self._capacity:
+            del self._others[0]
+        (self._pinned if pinned else self._others).append(keyframe)
+        points = [each.points for each in self.keyframes]
+        self._points = np.concatenate(points)
+        # One owner to a point; the renderer of points wants three channels.
+        owners = np.repeat(np.arange(len(points), dtype=np.uint8), [len(each) for each in points])
+        self._owners = np.tile(owners[:, None], 3)
 
-    def look(
+    def render_view(
         self, camera: Camera, where: NDArray[np.uint8], *, beyond: NDArray[np.float32] | None = None, threads: int = 1
-    ) -> Sight:
-        """What is known of the pixels where ``where`` (``h w``) is not zero, seen from ``camera``.
+    ) -> View:
+        """Render what is known of the pixels where ``where`` (``h w``) is not zero, seen from ``camera``.
 
         ``beyond`` (``h w``): points nearer than that depth do not count.
         """
         points, owners = self._points, self._owners
         if beyond is not None:
-            kept = loops.points_beyond(
-                points, camera.intrinsics @ camera.world_to_camera[:3], np.ascontiguousarray(beyond)
-            )
+            kept = points_beyond(points, camera.intrinsics @ camera.world_to_camera[:3], np.ascontiguousarray(beyond))
             points, owners = points[kept], owners[kept]
         winners, depth, _ = splat_points(
             points,
@@ -118,10 +138,10 @@ class SceneMemory:
         )
         image = np.zeros((*camera.size, 3), np.uint8)
         depth[where == 0] = 0
-        for number, view in enumerate(self.views):
-            matrix, vector = camera.pixels_to(view.camera)
-            loops.look_up(depth, winners, number, matrix, vector, view.image, image)
-        return Sight(image, depth)
+        for number, keyframe in enumerate(self.keyframes):
+            matrix, vector = camera.pixels_to(keyframe.camera)
+            look_up(depth, winners, number, matrix, vector, keyframe.image, image)
+        return View(image, depth)
 
 
 def lift(camera: Camera, depth: NDArray[np.float32], where: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -129,3 +149,153 @@ def lift(camera: Camera, depth: NDArray[np.float32], where: NDArray[np.uint8]) -
     rows, columns = np.nonzero(where)
     known = depth[rows, columns].astype(np.float64)
     return unproject(columns, rows, known, camera.intrinsics, camera.world_to_camera).astype(np.float32)
+
+
+def init_memory(scene: Scene, count: int, threads: int) -> list[Keyframe]:
+    """Make at most ``count`` keyframes of the scene's still parts, spread over the clip; see the module."""
+    places = _spread(scene, count)
+    frames = scene.read_frames(places)
+    depths = scene.read_depth(places)
+    sources = scene.cameras(places)
+    poses = zip(sources.intrinsics, sources.world_to_camera, strict=True)
+    cameras = [Camera(intrinsics, pose, scene.size) for intrinsics, pose in poses]
+    keyframes: list[Keyframe | None] = [None] * len(places)
+
+    def work(a: int) -> None:
+        maps = [cameras[a].pixels_to(camera) for camera in cameras]
+        picture, kept = np.empty_like(frames[a]), np.empty(scene.size, np.uint8)
+        matrices, vectors = np.stack([m for m, _ in maps]), np.stack([v for _, v in maps])
+        steady(frames, depths, matrices, vectors, a, np.float32(AGREEMENT), picture, kept)
+        kept[mixed(depths[a])] = 0
+        keyframes[a] = Keyframe(picture, cameras[a], lift(cameras[a], depths[a], kept))
+
+    for start in range(0, len(places), threads):
+        on_threads(work, range(start, min(start + threads, len(places))))
+    return [each for each in keyframes if each is not None]
+
+
+def mixed(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """``h w``: pixels at an edge of the depth map (0 there is not known, and no edge)."""
+    side = 2 * EDGE_REACH + 1
+    kernel = np.ones((side, side), np.uint8)
+    farthest = cv2.dilate(depth, kernel)
+    nearest = cv2.erode(np.where(depth > 0, depth, np.float32(np.inf)), kernel)
+    return farthest / (1 + 2 * EDGE) > nearest  # not the other way round: beyond the borders nearest is huge
+
+
+def _spread(scene: Scene, count: int) -> list[int]:
+    """Places of the clip that show ``count`` different source frames, evenly spaced over those that it plays."""
+    first_place: dict[int, int] = {}
+    for place, source in enumerate(scene.source_frames(range(len(scene)))):
+        first_place.setdefault(source, place)
+    sources = sorted(first_place)
+    picked = np.unique(np.rint(np.linspace(0, len(sources) - 1, min(count, len(sources)))).astype(int))
+    return [first_place[sources[i]] for i in picked]
+
+
+@compiled
+def points_beyond(points, to_pixels, beyond):
+    """Which world points (``v 3``) do not lie before the surface ``beyond`` (``h w`` z-depth) as a camera sees them."""
+    height, width = beyond.shape
+    kept = np.ones(len(points), np.bool_)
+    for i in range(len(points)):
+        x, y, z = points[i]
+        w = to_pixels[2, 0] * x + to_pixels[2, 1] * y + to_pixels[2, 2] * z + to_pixels[2, 3]
+        if w <= 0:
+            continue
+        column = np.int64(
+            np.rint((to_pixels[0, 0] * x + to_pixels[0, 1] * y + to_pixels[0, 2] * z + to_pixels[0, 3]) / w)
+        )
+        row = np.int64(np.rint((to_pixels[1, 0] * x + to_pixels[1, 1] * y + to_pixels[1, 2] * z + to_pixels[1, 3]) / w))
+        if 0 <= column < width and 0 <= row < height and w < beyond[row, column]:
+            kept[i] = False
+    return kept
+
+
+@compiled
+def look_up(depth, winners, number, matrix, vector, picture, image):
+    """Colour the pixels (depth not 0) whose winning point belongs to view ``number`` from its picture, bilinearly."""
+    height, width, _ = picture.shape
+    for row in range(depth.shape[0]):
+        for column in range(depth.shape[1]):
+            d = depth[row, column]
+            if d == 0 or winners[row, column, 0] != number:
+                continue
+            w = (matrix[2, 0] * column + matrix[2, 1] * row + matrix[2, 2]) * d + vector[2]
+            x = ((matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]) * d + vector[0]) / w
+            y = ((matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]) * d + vector[1]) / w
+            x = min(max(x, np.float32(0)), np.float32(width - 1))
+            y = min(max(y, np.float32(0)), np.float32(height - 1))
+            left, top = min(int(x), width - 2), min(int(y), height - 2)
+            u, v = x - left, y - top
+            for c in range(3):
+                upper = picture[top, left, c] * (1 - u) + picture[top, left + 1, c] * u
+                lower = picture[top + 1, left, c] * (1 - u) + picture[top + 1, left + 1, c] * u
+                image[row, column, c] = np.uint8(upper * (1 - v) + lower * v + np.float32(0.5))
+
+
+@compiled
+def steady(frames, depths, matrices, vectors, a, tolerance, picture, kept):
+    """What frame ``a`` of several (``m h w 3``, ``m h w``) shows that the others do not contradict.
+
+    ``matrices[b]``, ``vectors[b]`` take a pixel of ``a`` to frame ``b``. ``picture`` gets the median colour of all
+    frames that see the same place, ``kept`` (``h w``) 1 where no frame looks through it and no earlier frame shows it.
+    """
+    count, height, width = depths.shape
+    colours = np.empty((3, count), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            d = depths[a, row, column]
+            agreeing = 1
+            looked_through, seen_before = False, False
+            for c in range(3):
+                colours[c, 0] = frames[a, row, column, c]
+            if d > 0:
+                for b in range(count):
+                    if b == a:
+                        continue
+                    w = (matrices[b, 2, 0] * column + matrices[b, 2, 1] * row + matrices[b, 2, 2]) * d + vectors[b, 2]
+                    if w <= 0:
+                        continue
+                    u = (
+                        (matrices[b, 0, 0] * column + matrices[b, 0, 1] * row + matrices[b, 0, 2]) * d + vectors[b, 0]
+                    ) / w
+                    v = (
+                        (matrices[b, 1, 0] * column + matrices[b, 1, 1] * row + matrices[b, 1, 2]) * d + vectors[b, 1]
+                    ) / w
+                    x, y = int(np.rint(u)), int(np.rint(v))
+                    if not (1 <= x < width - 1 and 1 <= y < height - 1):
+                        continue
+                    nearest = np.float32(np.inf)
+                    for i in range(-1, 2):
+                        for j in range(-1, 2):
+                            nearest = min(nearest, depths[b, y + i, x + j])
+                    if nearest > w * (1 + tolerance):
+                        looked_through = True
+                        break
+                    there = depths[b, y, x]
+                    if abs(there - w) <= tolerance * w:
+                        if b < a:
+                            seen_before = True
+                        for c in range(3):
+                            colours[c, agreeing] = frames[b, y, x, c]
+                        agreeing += 1
+            kept[row, column] = 1 if d > 0 and not looked_through and not seen_before else 0
+            for c in range(3):
+                if agreeing > 2 and not looked_through:
+                    picture[row, column, c] = median(colours[c], agreeing)
+                else:
+                    picture[row, column, c] = colours[c, 0]
+
+
+@compiled
+def median(values, count):
+    """The middle one of the first ``count`` values, which are sorted on the way."""
+    for i in range(1, count):
+        value = values[i]
+        j = i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+    return values[count // 2]

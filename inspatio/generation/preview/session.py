@@ -1,13 +1,14 @@
-"""The generator without a network: the render stays, and its holes are filled from a memory of the scene.
+"""The generator without a network: the render stays, and its holes are filled from a 3D memory of the scene.
 
-For every block: what the render covers is kept as it is. Holes show what the session's memory in 3D has of the
-place: source frames of other times (``observe.py``), and views that the session completed itself (``complete.py``,
-made when a block's cameras see something that nobody saw). A place that the current source frame looks through is
-not taken from memory. Small gaps that remain are diffused from the farther side. Where a fill meets the render on
-the same surface, their difference is spread into the fill, so that no seam shows.
+For every block: what the render covers is kept as it is. Holes show what the session's memory has of the place: source
+frames of other times, and views that the session completed itself, made when a block's cameras see something that
+nobody saw (``memory.py``, ``fill.py``). A place that the current source frame looks through is not taken from memory.
+Small gaps that remain are filled from the farther side. Where a fill meets the render on the same surface, their
+difference is spread into the fill, so that no seam shows.
 
-The memory changes only between blocks, so the frames of a block are filled side by side. There is no random number:
-the seed changes nothing. Runs on the CPU, on as many threads as torch uses.
+It needs the depth of the target view, so it always renders for itself, with the profile's renderer; render files are
+not read. The memory changes only between blocks, so the frames of a block are filled side by side. There is no random
+number: the seed changes nothing. Fills run on the CPU, on as many threads as torch uses.
 """
 
 from __future__ import annotations
@@ -15,37 +16,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from inspatio.generation.base import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, Block, RenderSource
-from inspatio.generation.preview import memory_loops as loops
-from inspatio.generation.preview.complete import complete
-from inspatio.generation.preview.inpaint import diffuse
-from inspatio.generation.preview.memory import Camera, SceneMemory, Sight
-from inspatio.generation.preview.observe import AGREEMENT, observe
-from inspatio.render import WarpRenderer
-from inspatio.render.live import target_intrinsics
+from inspatio.cameras.cameras import Cameras
+from inspatio.errors import ClipError
+from inspatio.generation.base import FrameBlock, Session
+from inspatio.generation.preview.fill import TargetView, complete_view
+from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, SceneMemory, View, init_memory
+from inspatio.render import Renderer, WarpRenderer
 from inspatio.scene import Scene
-from inspatio.types import Image, WorldToCamera
 
 Result = TypeVar("Result")
 
-VERSION = 1
-RING = 2
-"""Width in pixels of the covered border along which a fill is compared with the render."""
-RING_SMOOTHING = 5
-LIGHT_CHANGE = 24.0
-"""Difference of colour (of 255) between memory and render up to which it is taken for a change of light."""
-BACKGROUND_POWER = 8
-"""How much more a far pixel counts than a near one when a gap between them is filled."""
-BACKGROUND_WINDOW = 31
-LEAST_WEIGHT = 1e-3
+VERSION = 2
+FIRST_BLOCK_FRAMES, BLOCK_FRAMES = 9, 12
+"""The neural generator's blocks, so that a preview shows what it will. Frames depend on them: views are completed
+between blocks."""
 
 
 @dataclass(frozen=True)
@@ -57,162 +46,105 @@ class PreviewOptions:
     completed: int = 8
     gap: float = 0.01
 
+    def __post_init__(self) -> None:
+        if self.observed < 0 or self.completed < 1 or self.observed + self.completed > MAX_KEYFRAMES:
+            raise ValueError(
+                f"preview: got observed {self.observed} and completed {self.completed}, "
+                f"expected at least 0 and 1, together at most {MAX_KEYFRAMES}"
+            )
+
+
+def describe_preview(size: tuple[int, int], options: PreviewOptions | None = None) -> dict[str, Any]:
+    """What a preview depends on besides scene and renderer, as JSON values: version, (height, width), options.
+
+    The seed and the number of threads change nothing.
+    """
+    return {"name": "preview", "version": VERSION, "size": list(size), **asdict(options or PreviewOptions())}
+
 
 class PreviewGenerator:
     """See the module. ``size`` is (height, width) of the frames, and must be the scene's."""
 
     def __init__(
-        self, size: tuple[int, int] = (480, 832), options: PreviewOptions | None = None, threads: int | None = None
+        self,
+        size: tuple[int, int] = (480, 832),
+        renderer: Renderer | None = None,
+        options: PreviewOptions | None = None,
+        threads: int | None = None,
     ) -> None:
+        """``renderer``: the profile's [forward splat on the CPU]; ``threads``: for filling [as many as torch uses]."""
         self.size = size
         self.options = options or PreviewOptions()
-        self._threads = threads or torch.get_num_threads()
+        self.threads = threads or torch.get_num_threads()
+        self.renderer = renderer or WarpRenderer(threads=self.threads)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What its results depend on besides the scene; the seed and the number of threads do not count."""
-        return {"name": "preview", "version": VERSION, "size": list(self.size), **asdict(self.options)}
+    def start(self, scene: Scene, *, seed: int) -> PreviewSession:
+        """Start a session (``base.Generator``); reads a few frames from all over the clip."""
+        if scene.size != self.size:
+            raise ClipError(
+                f"{scene.clip_id}: frames of {scene.size} (height, width), the generator works at {self.size}; "
+                "open the scene at the profile's height and width"
+            )
+        return PreviewSession(self, scene)
 
-    def start(self, scene: Scene, *, seed: int, renders: RenderSource | None = None) -> PreviewSession:
-        """A fresh session; reads a few frames from all over the clip."""
-        assert scene.size == self.size, f"a scene of {scene.size}, expected {self.size}"
-        return PreviewSession(scene, self.options, renders, self._threads)
 
+class PreviewSession(Session):
+    """The running preview of one clip (``base.Session``)."""
 
-class PreviewSession:
-    """The running preview of one clip (``generation.base.Session``)."""
-
-    def __init__(self, scene: Scene, options: PreviewOptions, renders: RenderSource | None, threads: int) -> None:
+    def __init__(self, generator: PreviewGenerator, scene: Scene) -> None:
+        super().__init__()
         self._scene = scene
-        self._options = options
-        self._renders = renders
-        self._threads = threads
-        self._renderer = WarpRenderer(threads=threads)
-        self._intrinsics = target_intrinsics(scene.intrinsics[0], scene.size)
-        self._next = 0
-        self.memory = SceneMemory(options.observed + options.completed)
-        for view in observe(scene, options.observed, threads):
-            self.memory.add(view, pinned=True)
+        self._options, self._threads, self._renderer = generator.options, generator.threads, generator.renderer
+        self.memory = SceneMemory(self._options.observed + self._options.completed)
+        for keyframe in init_memory(scene, self._options.observed, self._threads):
+            self.memory.add(keyframe, pinned=True)
 
     @property
-    def frames_needed(self) -> int:
-        block = BLOCK_FRAMES if self._next else FIRST_BLOCK_FRAMES
-        return min(block, len(self._scene) - self._next)
+    def block_frames(self) -> int:
+        """9 cameras for the first block, 12 for every later one."""
+        return BLOCK_FRAMES if self._start else FIRST_BLOCK_FRAMES
 
-    def step(self, world_to_camera: WorldToCamera) -> Block:
-        count, most = len(world_to_camera), self.frames_needed
-        assert 0 < count <= most, f"{count} cameras, expected 1 to {most}"
-        start = self._next
-        views = self._render(start, world_to_camera)
-        self._next += len(views)
-        sights = self._look(views)
-        gaps = [view.gap(sight) for view, sight in zip(views, sights, strict=True)]
+    def set_prompt(self, text: str) -> None:
+        """Accepted without effect: the preview reads no text."""
+
+    def _generate(self, cameras: Cameras) -> FrameBlock:
+        targets, masks = self._render(cameras)
+        views = self._remembered(targets)
+        gaps = [target.gap(view) for target, view in zip(targets, views, strict=True)]
         worst = int(np.argmax(gaps))
         if gaps[worst] > self._options.gap:
-            self.memory.add(complete(self.memory, views[worst].camera, self._threads))
-            sights = self._look(views)
-        results = self._side_by_side(lambda i: views[i].filled(sights[i]), len(views))
-        return Block(start, torch.from_numpy(np.stack(results)))
+            self.memory.add(complete_view(self.memory, targets[worst].camera, self._threads))
+            views = self._remembered(targets)
+        filled = self._side_by_side(lambda i: targets[i].filled(views[i]), len(targets))
+        frames, depths = (np.stack(each) for each in zip(*filled, strict=True))
+        return FrameBlock(self._start, torch.from_numpy(frames), depths, masks)
 
-    def _look(self, views: list[_TargetView]) -> list[Sight]:
+    def _render(self, cameras: Cameras) -> tuple[list[TargetView], np.ndarray]:
+        """The block's target views with the source depth that they came from, and their masks."""
+        places = range(self._start, self._start + len(cameras))
+        depth, source, size = self._scene.read_depth(places), self._scene.cameras(places), self._scene.size
+        render = self._renderer.render(self._scene.read_frames(places), depth, source, cameras, with_depth=True)
+        assert render.depth is not None, "depth was asked for"
+        targets = [
+            TargetView(
+                Camera(cameras.intrinsics[i], cameras.world_to_camera[i], size),
+                render.frames[i],
+                render.masks[i] == 0,
+                render.depth[i],
+                Camera(source.intrinsics[i], source.world_to_camera[i], size),
+                depth[i],
+            )
+            for i in range(len(cameras))
+        ]
+        return targets, render.masks
+
+    def _remembered(self, targets: list[TargetView]) -> list[View]:
         """What the memory has for the holes of the views and their borders."""
-        return self._side_by_side(lambda i: self.memory.look(views[i].camera, views[i].holes_and_ring), len(views))
+        return self._side_by_side(
+            lambda i: self.memory.render_view(targets[i].camera, targets[i].holes_and_ring), len(targets)
+        )
 
     def _side_by_side(self, work: Callable[[int], Result], count: int) -> list[Result]:
         """The results of ``work(0)`` .. ``work(count - 1)``, on as many threads as there are."""
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(work, range(count)))
-
-    def _render(self, start: int, world_to_camera: WorldToCamera) -> list[_TargetView]:
-        """Render, mask and depth of the block's views, and the source depth that they came from."""
-        places = list(range(start, start + len(world_to_camera)))
-        depth = self._scene.read_depth(places)
-        intrinsics, poses = self._scene.intrinsics[places], self._scene.world_to_camera[places]
-        frames, masks, target_depth = self._renderer.render_with_depth(
-            self._scene.read_frames(places), depth, intrinsics, poses, self._intrinsics, world_to_camera
-        )
-        if self._renders is not None:
-            frames, masks = self._renders.read(start, world_to_camera)
-        return [
-            _TargetView(
-                Camera(self._intrinsics, world_to_camera[i], self._scene.size),
-                frames[i],
-                masks[i] == 0,
-                target_depth[i],
-                Camera(intrinsics[i], poses[i], self._scene.size),
-                depth[i],
-            )
-            for i in range(len(places))
-        ]
-
-
-@dataclass(frozen=True)
-class _TargetView:
-    """One frame to be made: its camera, what the render has of it, and the source frame it shows."""
-
-    camera: Camera
-    render: Image
-    holes: NDArray[np.bool_]
-    depth: NDArray[np.float32]
-    """``h w`` z-depth of the render, 0 in the holes."""
-    source_camera: Camera
-    source_depth: NDArray[np.float32]
-
-    @cached_property
-    def holes_and_ring(self) -> NDArray[np.uint8]:
-        """``h w``: 1 in the holes and in the border around them where fills are compared with the render."""
-        kernel = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
-        return np.asarray(cv2.dilate(self.holes.astype(np.uint8), kernel), np.uint8)
-
-    def gap(self, sight: Sight) -> float:
-        """The share of the frame that neither render nor memory knows."""
-        return float((self.holes & ~self._cracks & (sight.depth == 0)).mean())
-
-    def filled(self, sight: Sight) -> Image:
-        """The render with its holes filled from what the memory has for them, and the rest from around."""
-        if not self.holes.any():
-            return self.render
-        holes = self.holes.astype(np.uint8)
-        ring = (self.holes_and_ring > 0) & ~self.holes
-        matrix, vector = self.camera.pixels_to(self.source_camera)
-        loops.looks_through(sight.depth, holes, matrix, vector, self.source_depth, np.float32(AGREEMENT))
-        known = self.holes & ~self._cracks & (sight.depth > 0)
-        fill = np.where(known[..., None], sight.image + self._seam(sight, ring), self.render).astype(np.float32)
-        rest = self.holes & ~known
-        if rest.any():
-            depth = np.where(known, sight.depth, self.depth)
-            farthest = cv2.dilate(depth, np.ones((BACKGROUND_WINDOW, BACKGROUND_WINDOW), np.uint8))
-            weights = np.maximum((depth / np.maximum(farthest, 1e-6)) ** BACKGROUND_POWER, LEAST_WEIGHT)
-            weights = np.where(rest, 0, weights).astype(np.float32)
-            # A crack in a surface is mended from that surface, whatever lies beyond it.
-            even = cv2.blur((~rest).astype(np.float32), (5, 5))
-            mended = cv2.blur(fill * ~rest[..., None], (5, 5)) / np.maximum(even, 1e-6)[..., None]
-            spread = diffuse(fill, weights)
-            fill = np.where(rest[..., None], np.where((self._cracks & (even > 0))[..., None], mended, spread), fill)
-        result = self.render.copy()
-        result[self.holes] = np.clip(fill[self.holes] + 0.5, 0, 255).astype(np.uint8)
-        return result
-
-    @cached_property
-    def _cracks(self) -> NDArray[np.bool_]:
-        """Holes no wider than two pixels: a surface that came apart as it was enlarged."""
-        closed = cv2.morphologyEx((~self.holes).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        return self.holes & (closed > 0)
-
-    def _seam(self, sight: Sight, ring: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """``h w 3``: what the fill must change by to meet the render where both show the same surface."""
-        height, width = ring.shape
-        same = ring & (np.abs(sight.depth - self.depth) < AGREEMENT * self.depth)
-        if not same.any():
-            return np.zeros((height, width, 3), np.float32)
-        difference = self.render.astype(np.float32) - sight.image
-        # Light changes a little; a large difference is a mixture with what stands before, and must not spread.
-        distance = np.abs(difference).max(axis=-1)
-        weights = np.where(same, np.exp(-((distance / LIGHT_CHANGE) ** 2)), 0).astype(np.float32)
-        difference *= weights[..., None]
-        # Half the resolution is enough for what is smooth, and takes a quarter of the time.
-        half = (max(width // 2, 1), max(height // 2, 1))
-        weights, difference = (cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (weights, difference))
-        amount, total = (cv2.blur(image, (RING_SMOOTHING, RING_SMOOTHING)) for image in (weights, difference))
-        mean = total / np.maximum(amount, np.float32(1e-6))[..., None]
-        spread = diffuse(mean.astype(np.float32), weights)
-        return np.asarray(cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

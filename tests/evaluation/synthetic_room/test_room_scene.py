@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.scenes import psnr
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.render import WarpRenderer
 
@@ -35,9 +36,10 @@ def test_depth_carries_one_true_view_to_another(frame: int):
     """What both cameras see has the same colour from both, at the place that depth says."""
     camera, here, there = small_intrinsics(), truth.source_world_to_camera()[0], truth.source_world_to_camera()[-1]
     view, depth = (f(frame, here, camera, SMALL) for f in (truth.true_view, truth.true_depth))
-    carried, mask, carried_depth = WarpRenderer().render_with_depth(
-        view[None], depth[None], camera[None], here[None], camera, there[None]
-    )
+    source, target = (Cameras.from_poses(pose[None], camera) for pose in (here, there))
+    render = WarpRenderer().render(view[None], depth[None], source, target, with_depth=True)
+    carried, mask, carried_depth = render.frames, render.masks, render.depth
+    assert carried_depth is not None
     true, true_depth = (f(frame, there, camera, SMALL) for f in (truth.true_view, truth.true_depth))
     both = (mask[0] > 0) & (np.abs(carried_depth[0] - true_depth) < 0.02 * true_depth)
     assert both.mean() > 0.8

@@ -16,6 +16,7 @@ from support.networks import TINY, embed, make_dit, seeded
 from support.scenes import NOISE_SIZE as SIZE
 from support.scenes import noise_scene as make_scene
 from support.scenes import sideways as cameras
+from support.scenes import targets
 from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
@@ -62,8 +63,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GeneratorConfig:
 
 def first_block(config: GeneratorConfig) -> np.ndarray:
     generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
-    json.dumps(generator.fingerprint())
-    return generator.start(make_scene(9), seed=1).step(cameras(9)).frames.numpy()
+    json.dumps(describe_causal(config))
+    return generator.start(make_scene(9), seed=1).step(targets(make_scene(9), cameras(9))).frames.numpy()
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), [("wan", "wan"), ("wan", "taehv"), ("taehv", "taehv")])
@@ -80,7 +81,9 @@ def test_offload_changes_nothing(config: GeneratorConfig, name: str) -> None:
     def frames(config: GeneratorConfig) -> np.ndarray:
         generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
         session = generator.start(make_scene(33), seed=1)
-        return np.concatenate([session.step(cameras(count)).frames.numpy() for count in (9, 12, 12)])
+        return np.concatenate(
+            [session.step(targets(make_scene(33), cameras(count))).frames.numpy() for count in (9, 12, 12)]
+        )
 
     config = replace(config, encoder=name, decoder=name)
     assert np.array_equal(frames(replace(config, offload=True)), frames(config))

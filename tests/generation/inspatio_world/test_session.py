@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from support.networks import make_generator
 from support.scenes import NOISE_SIZE as SIZE
-from support.scenes import ArraySource
+from support.scenes import ArraySource, frames_of, sideways, targets
 from support.scenes import noise_scene as make_scene
-from support.scenes import sideways as cameras
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError, UserError
-from inspatio.generation.inspatio_world.frames import Download, extended, to_frames, to_video
+from inspatio.generation.inspatio_world.frames import extended, to_frames, to_video
 from inspatio.generation.inspatio_world.session import CausalGenerator
 from inspatio.models.wan.taehv import TaeEncoder
-from inspatio.scene import Scene
-from inspatio.types import Frames, Masks, WorldToCamera
+from inspatio.scene import Render, Scene
+from inspatio.types import Frames
 
 CPU = torch.device("cpu")
 
@@ -28,24 +30,19 @@ def generator() -> CausalGenerator:
     return make_generator()
 
 
-def run(generator: CausalGenerator, scene: Scene, seed: int = 7, blocks: int | None = None) -> Frames:
-    session = generator.start(scene, seed=seed)
-    target = cameras(len(scene))
-    made: list[Frames] = []
-    done = 0
-    while (needed := session.frames_needed) and (blocks is None or len(made) < blocks):
-        block = session.step(target[done : done + needed])
-        assert block.start == done
-        made.append(Download(block.frames).wait())
-        assert made[-1].shape == (needed, *scene.size, 3)
-        done += needed
-    return np.concatenate(made)
+def path(scene: Scene, count: int | None = None) -> Cameras:
+    """A slow move over a scene's clip."""
+    return targets(scene, sideways(count or len(scene)))
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 10, 21, 22])
+def run(generator: CausalGenerator, scene: Scene, seed: int = 7) -> Frames:
+    return frames_of(generator.start(scene, seed=seed), path(scene))
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 22])
 def test_every_frame_of_any_clip_comes_out(generator: CausalGenerator, count: int) -> None:
     frames = run(generator, make_scene(count))
-    assert frames.shape[0] == count
+    assert frames.shape == (count, *SIZE, 3)
     assert frames.dtype == np.uint8
     assert frames.std() > 1
 
@@ -54,10 +51,17 @@ def test_cut_back_equals_the_clip_extended_by_its_last_frame(generator: CausalGe
     """The frames that fill the last block up leave no trace but there."""
     scene = make_scene(13)
     order = [*range(13), *[12] * 8]
-    target = cameras(13)[order]
-    session = generator.start(scene.select(order), seed=7)
-    whole = np.concatenate([session.step(target[:9]).frames.numpy(), session.step(target[9:]).frames.numpy()])
+    whole = frames_of(generator.start(scene.select(order), seed=7), path(scene)[order])
     assert np.array_equal(run(generator, scene), whole[:13])
+
+
+def test_a_short_block_before_the_end_sees_the_frames_that_follow(generator: CausalGenerator) -> None:
+    """Its source is that of the whole block, as it is where it was encoded ahead; only renders are filled up."""
+    scene, other = make_scene(21), make_scene(21)
+    other.frames.values[16:] = 255 - other.frames.values[16:]  # pyright: ignore[reportAttributeAccessIssue]
+    made = [frames_of(generator.start(each, seed=7), path(each)[:13]) for each in (scene, other)]
+    assert np.array_equal(made[0][:9], made[1][:9])
+    assert not np.array_equal(made[0][9:], made[1][9:])
 
 
 def test_the_past_does_not_depend_on_the_future(generator: CausalGenerator) -> None:
@@ -80,17 +84,29 @@ def test_a_run_depends_on_its_seed_and_on_nothing_before_it(generator: CausalGen
     assert not np.array_equal(run(generator, scene, seed=8), first)
 
 
-def test_the_prompt_and_the_render_matter(generator: CausalGenerator) -> None:
+def test_the_prompt_matters(generator: CausalGenerator) -> None:
     scene = make_scene(9)
-    other = make_scene(9)
-    object.__setattr__(other, "prompt", "another room, brightly lit")
-    assert not np.array_equal(run(generator, scene), run(generator, other))
+    assert not np.array_equal(
+        run(generator, scene), run(generator, replace(scene, prompt="another room, brightly lit"))
+    )
+
+
+class RecordingEncoder(TaeEncoder):
+    """Keeps the latents of every call: in a step, those of the source come before those of the render."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.made: list[torch.Tensor] = []
+
+    def encode(self, *given, **named) -> torch.Tensor:
+        latents = super().encode(*given, **named)
+        self.made.append(latents)
+        return latents
 
 
 def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
-    encoder = TaeEncoder(8)
+    encoder = RecordingEncoder()
     generator = make_generator(encoder=encoder)
-    scene = make_scene(35)
     reads: list[int] = []
 
     class Watched(ArraySource):
@@ -98,22 +114,15 @@ def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
             reads.extend(indices)
             return super().read(indices)
 
-    object.__setattr__(scene, "frames", Watched(scene.read_frames(range(35))))
-    session = generator.start(scene, seed=0, renders=StoredRenders(9, SIZE))
-    for needed in (9, 12, 12, 2):
-        session._renders = StoredRenders(needed, SIZE)
-        session.step(cameras(needed))
+    whole = make_scene(35).read_frames(range(35))
+    scene = replace(make_scene(35), frames=Watched(whole), renders=BlackRenders(SIZE))
+    frames_of(generator.start(scene, seed=0), path(scene))
     assert reads == list(range(35))
 
     # Latents of the whole clip at once, whose last block is filled up with its last frame.
-    whole = encoder.encode(to_video(extended(scene.read_frames(range(35)), 45), CPU, torch.float32), encoder.start())
-    blocks = []
-    session = generator.start(scene, seed=0)
-    for needed in (9, 12, 12, 2):
-        blocks.append(session._encode_source())
-        session._start += needed
-        session._block += 1
-    torch.testing.assert_close(torch.cat(blocks, dim=1), whole)
+    sources = torch.cat(encoder.made[::2], dim=1)
+    expected = encoder.encode(to_video(extended(whole, 45), CPU, torch.float32), encoder.start())
+    torch.testing.assert_close(sources, expected)
 
 
 def test_any_size_of_whole_patches() -> None:
@@ -122,79 +131,65 @@ def test_any_size_of_whole_patches() -> None:
 
 
 def test_memory_does_not_grow_with_the_clip(generator: CausalGenerator) -> None:
-    session = generator.start(make_scene(57), seed=0)
-    target, done = cameras(57), 0
-    held: list[int] = []
-    while needed := session.frames_needed:
-        session.step(target[done : done + needed])
-        done += needed
-        cache = session._loop.cache
-        assert cache is not None
-        states = (session._source_state, session._render_state, session._decoder_state)
-        held.append(sum(t.nbytes for t in (*cache.keys, *cache.values)) + sum(state.bytes for state in states))
-    assert len(held) == 5
-    assert held[0] > 0
+    scene = make_scene(57)
+    session, cameras, held = generator.start(scene, seed=0), path(scene), []
+    for _ in range(5):
+        done = session.step(cameras[: session.block_frames])
+        cameras = cameras[len(done.frames) :]
+        del done
+        gc.collect()
+        held.append(sum(each.nbytes for each in gc.get_objects() if torch.is_tensor(each)))
     assert held[1:] == held[1:2] * 4
 
 
-class StoredRenders:
-    """Renders that do not fit."""
+class BlackRenders:
+    """Renders of any cameras: as many as are asked for, and ``more``."""
 
-    def __init__(self, frames: int, size: tuple[int, int]) -> None:
-        self.shape = (frames, *size)
+    def __init__(self, size: tuple[int, int], more: int = 0) -> None:
+        self.size, self.more = size, more
 
-    def read(self, start: int, world_to_camera: WorldToCamera) -> tuple[Frames, Masks]:
-        return np.zeros((*self.shape, 3), np.uint8), np.zeros(self.shape, np.uint8)
+    def read(self, start: int, cameras: Cameras) -> Render:
+        shape = (len(cameras) + self.more, *self.size)
+        return Render(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), None)
 
 
-@pytest.mark.parametrize("renders", [StoredRenders(8, (32, 48)), StoredRenders(9, (32, 32))])
-def test_renders_that_do_not_fit(generator: CausalGenerator, renders: StoredRenders) -> None:
-    session = generator.start(make_scene(9), seed=0, renders=renders)
+@pytest.mark.parametrize("renders", [BlackRenders(SIZE, more=-1), BlackRenders((32, 32))])
+def test_renders_that_do_not_fit(generator: CausalGenerator, renders: BlackRenders) -> None:
+    scene = replace(make_scene(9), renders=renders)
     with pytest.raises(ClipError, match="render"):
-        session.step(cameras(9))
-
-
-def test_scene_of_another_size(generator: CausalGenerator) -> None:
-    with pytest.raises(ClipError, match="16x16"):
-        generator.start(make_scene(9, size=(16, 16)), seed=0)
-
-
-@pytest.mark.parametrize("count", [8, 10])
-def test_wrong_number_of_cameras(generator: CausalGenerator, count: int) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        generator.start(make_scene(21), seed=0).step(cameras(count))
+        frames_of(generator.start(scene, seed=0), path(scene))
 
 
 @pytest.mark.parametrize("bad_block", [0, 1, 2])
 def test_nan_stops_with_the_number_of_the_block(bad_block: int) -> None:
-    generator = make_generator()
-    session = generator.start(make_scene(33), seed=0)
+    """In the step after, or in the clip's last one, whether that is a whole block or not."""
+    generator, scene = make_generator(), make_scene(33)
+    session, cameras = generator.start(scene, seed=0), path(scene)
     bias = generator.dit.head.head.bias
-    target = cameras(33)
 
     def everything() -> None:
         done = block = 0
-        while needed := session.frames_needed:
+        while done < len(cameras):
             bias[0] = float("nan") if block == bad_block else 0.0
-            session.step(target[done : done + needed])
-            done, block = done + needed, block + 1
+            done += len(session.step(cameras[done : done + session.block_frames]).frames)
+            block += 1
 
     with pytest.raises(ClipError, match=f"block {bad_block} has NaN"):
         everything()
 
 
-def test_out_of_memory_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = make_generator()
-    session = generator.start(make_scene(9), seed=0)
-
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 30, 8 << 30))
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_says_what_to_change(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    generator, scene = make_generator(), make_scene(9)
 
     def refuse(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
-    monkeypatch.setattr(generator.dit, "prefill", refuse)
-    with pytest.raises(UserError, match="--offload"):
-        session.step(cameras(9))
+    monkeypatch.setattr(generator.decoder, "decode", refuse)
+    with pytest.raises(UserError, match="--use_tae"):
+        frames_of(generator.start(scene, seed=0), path(scene))
 
 
 def test_frames_survive_the_way_to_the_network_and_back() -> None:
@@ -203,4 +198,4 @@ def test_frames_survive_the_way_to_the_network_and_back() -> None:
     assert float(video.min()) == -1
     assert float(video.max()) == 1
     assert np.array_equal(to_frames(video).numpy(), frames)
-    assert np.array_equal(extended(ArraySource(frames).read([0]), 3), frames.repeat(3, axis=0))
+    assert np.array_equal(extended(frames[[0]], 3), frames.repeat(3, axis=0))

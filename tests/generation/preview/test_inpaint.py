@@ -6,9 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspatio.generation.preview.inpaint import diffuse
-from inspatio.generation.preview.patch_loops import IGNORED, KNOWN, WANTED
-from inspatio.generation.preview.patches import complete_picture
+from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, complete_picture, diffuse
 
 
 @settings(max_examples=40, deadline=None)

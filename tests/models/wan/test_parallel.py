@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.networks import embed, make_dit, make_generator
 from support.scenes import noise_scene as make_scene
 from support.scenes import sideways as cameras
+from support.scenes import targets
 from torch.multiprocessing.spawn import spawn
 
 from inspatio.errors import UsageError
@@ -44,7 +45,7 @@ def latents(dit: CausalDiT) -> torch.Tensor:
 
 def frames(dit: CausalDiT) -> np.ndarray:
     session = make_generator(dit=dit).start(make_scene(9), seed=1)
-    return session.step(cameras(9)).frames.numpy()
+    return session.step(targets(make_scene(9), cameras(9))).frames.numpy()
 
 
 def work(rank: int, folder: str) -> None:

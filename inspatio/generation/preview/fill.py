@@ -1,0 +1,212 @@
+"""Fill the holes of a rendered view from the session's memory.
+
+:class:`TargetView` fills one frame: with what the memory shows of its holes, adjusted along their borders to the
+render, and what remains smoothly from the farther side. :func:`complete_view` makes up what even the memory does not
+know: in a larger frame than needed, and also behind the edges of near things, so that what the next camera positions
+uncover is there already and stays put as the camera moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, complete_picture, diffuse
+from inspatio.generation.preview.memory import AGREEMENT, Camera, Keyframe, SceneMemory, View, lift
+from inspatio.render.jit import compiled
+from inspatio.types import Image
+
+RING = 2
+"""Width in pixels of the covered border along which a fill is compared with the render."""
+RING_SMOOTHING = 5
+LIGHT_CHANGE = 24.0
+"""Difference of colour (of 255) between memory and render up to which it is taken for a change of light."""
+BACKGROUND_POWER = 8
+"""How much more a far pixel counts than a near one when a gap between them is filled."""
+BACKGROUND_WINDOW = 31
+LEAST_WEIGHT = 1e-3
+MARGIN = 0.25
+"""How much wider the view is made, on each side, as a share of its height and width."""
+REACH = 8
+"""How far behind the edge of a near thing the background is continued, in pixels."""
+JUMP = 0.10
+"""A depth that rises by this share from a pixel to the next is the edge of a near thing."""
+STEP = 0.04
+"""Depths that differ by less from a pixel to the next are one surface."""
+
+
+@dataclass(frozen=True)
+class TargetView:
+    """One frame to be made: its camera, what the render has of it, and the source frame it shows."""
+
+    camera: Camera
+    render: Image
+    holes: NDArray[np.bool_]
+    depth: NDArray[np.float32]
+    """``h w`` z-depth of the render, 0 in the holes."""
+    source_camera: Camera
+    source_depth: NDArray[np.float32]
+
+    @cached_property
+    def holes_and_ring(self) -> NDArray[np.uint8]:
+        """``h w``: 1 in the holes and in the border around them where fills are compared with the render."""
+        kernel = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
+        return np.asarray(cv2.dilate(self.holes.astype(np.uint8), kernel), np.uint8)
+
+    def gap(self, view: View) -> float:
+        """The share of the frame that neither render nor memory knows."""
+        return float((self.holes & ~self._cracks & (view.depth == 0)).mean())
+
+    def filled(self, view: View) -> tuple[Image, NDArray[np.float32]]:
+        """Fill the holes from what the memory has for them, and the rest from around: image, and ``h w`` z-depth.
+
+        ``view`` is changed: it loses what the current source frame looks through.
+        """
+        if not self.holes.any():
+            return self.render, self.depth
+        holes = self.holes.astype(np.uint8)
+        ring = (self.holes_and_ring > 0) & ~self.holes
+        matrix, vector = self.camera.pixels_to(self.source_camera)
+        looks_through(view.depth, holes, matrix, vector, self.source_depth, np.float32(AGREEMENT))
+        known = self.holes & ~self._cracks & (view.depth > 0)
+        fill = np.where(known[..., None], view.image + self._seam(view, ring), self.render).astype(np.float32)
+        rest = self.holes & ~known
+        depth = np.where(known, view.depth, self.depth)
+        if rest.any():
+            farthest = cv2.dilate(depth, np.ones((BACKGROUND_WINDOW, BACKGROUND_WINDOW), np.uint8))
+            weights = np.maximum((depth / np.maximum(farthest, 1e-6)) ** BACKGROUND_POWER, LEAST_WEIGHT)
+            weights = np.where(rest, 0, weights).astype(np.float32)
+            # A crack in a surface is filled from that surface, whatever lies behind it.
+            even = cv2.blur((~rest).astype(np.float32), (5, 5))
+            surface = cv2.blur(fill * ~rest[..., None], (5, 5)) / np.maximum(even, 1e-6)[..., None]
+            spread = diffuse(fill, weights)
+            fill = np.where(rest[..., None], np.where((self._cracks & (even > 0))[..., None], surface, spread), fill)
+        result = self.render.copy()
+        result[self.holes] = np.clip(fill[self.holes] + 0.5, 0, 255).astype(np.uint8)
+        return result, depth
+
+    @cached_property
+    def _cracks(self) -> NDArray[np.bool_]:
+        """Holes no wider than two pixels: a surface that came apart as it was enlarged."""
+        closed = cv2.morphologyEx((~self.holes).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        return self.holes & (closed > 0)
+
+    def _seam(self, view: View, ring: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """``h w 3``: what the fill must change by to meet the render where both show the same surface."""
+        height, width = ring.shape
+        same = ring & (np.abs(view.depth - self.depth) < AGREEMENT * self.depth)
+        if not same.any():
+            return np.zeros((height, width, 3), np.float32)
+        difference = self.render.astype(np.float32) - view.image
+        # Light changes a little; a large difference is a mixture with what stands before, and must not spread.
+        distance = np.abs(difference).max(axis=-1)
+        weights = np.where(same, np.exp(-((distance / LIGHT_CHANGE) ** 2)), 0).astype(np.float32)
+        difference *= weights[..., None]
+        # Half the resolution is enough for what is smooth, and takes a quarter of the time.
+        half = (max(width // 2, 1), max(height // 2, 1))
+        weights, difference = (cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (weights, difference))
+        amount, total = (cv2.blur(image, (RING_SMOOTHING, RING_SMOOTHING)) for image in (weights, difference))
+        mean = total / np.maximum(amount, np.float32(1e-6))[..., None]
+        spread = diffuse(mean.astype(np.float32), weights)
+        return np.asarray(cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def complete_view(memory: SceneMemory, camera: Camera, threads: int) -> Keyframe:
+    """Render a view with a margin, make up its unknown parts once, and return them as a keyframe to remember.
+
+    Its points are those that the memory does not have yet.
+    """
+    height, width = camera.size
+    wide = camera.padded(round(MARGIN * height), round(MARGIN * width))
+    everywhere = np.ones(wide.size, np.uint8)
+    front = _without_pinholes(memory.render_view(wide, everywhere, threads=threads).depth)
+    label = np.empty(wide.size, np.uint8)
+    near_edges(front, np.float32(JUMP), np.float32(STEP), REACH, label)
+    # What lies behind the near things: the same view, past their surfaces.
+    beyond = np.where(label > 0, front * np.float32(1 + JUMP / 2), np.float32(0))
+    view = memory.render_view(wide, everywhere, beyond=beyond, threads=threads)
+    known = (view.depth > 0).astype(np.float32)
+    if not known.any():
+        return Keyframe(view.image, wide, np.zeros((0, 3), np.float32))
+    inverse = diffuse(np.divide(1, view.depth, out=np.zeros_like(view.depth), where=view.depth > 0), known)
+    made_up = ((known == 0) & (label != 2)).astype(np.uint8)
+    depth = np.where(known > 0, view.depth, 1 / np.maximum(inverse, np.float32(1e-6)))
+    state = np.where(known > 0, KNOWN, np.where(made_up > 0, WANTED, IGNORED))
+    picture = complete_picture(view.image, inverse, state.astype(np.uint8))
+    return Keyframe(picture, wide, lift(wide, depth, made_up))
+
+
+def _without_pinholes(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unknown pixels that have known ones around them get the farthest of those depths."""
+    around = cv2.morphologyEx(depth, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    return np.where(depth > 0, depth, around)
+
+
+@compiled
+def near_edges(depth, jump, step, reach, label):
+    """Mark what stands before something farther: 1 within ``reach`` pixels of the edge, 2 within twice that, else 0.
+
+    An edge is where depth rises by the factor ``1 + jump`` from a pixel to its neighbour; the mark then spreads over
+    the near surface, from pixel to pixel whose depths differ by less than ``step``. Unknown depth (0) is neither.
+    """
+    height, width = depth.shape
+    queue = np.empty((height * width, 2), np.int32)
+    distance = np.full((height, width), -1, np.int32)
+    head, tail = 0, 0
+    for y in range(height):
+        for x in range(width):
+            label[y, x] = 0
+            d = depth[y, x]
+            if d == 0:
+                continue
+            far = np.float32(0)
+            for k in range(4):
+                i, j = y + (k == 0) - (k == 1), x + (k == 2) - (k == 3)
+                if 0 <= i < height and 0 <= j < width:
+                    far = max(far, depth[i, j])
+            if far > d * (1 + jump):
+                queue[tail, 0], queue[tail, 1] = y, x
+                tail += 1
+                distance[y, x] = 0
+    while head < tail:
+        y, x = queue[head]
+        head += 1
+        label[y, x] = 1 if distance[y, x] < reach else 2
+        if distance[y, x] >= 2 * reach:
+            continue
+        for k in range(4):
+            i, j = y + (k == 0) - (k == 1), x + (k == 2) - (k == 3)
+            if not (0 <= i < height and 0 <= j < width) or distance[i, j] >= 0 or depth[i, j] == 0:
+                continue
+            if abs(depth[i, j] - depth[y, x]) < step * depth[y, x]:
+                distance[i, j] = distance[y, x] + 1
+                queue[tail, 0], queue[tail, 1] = i, j
+                tail += 1
+
+
+@compiled
+def looks_through(view_depth, where, matrix, vector, source_depth, tolerance):
+    """Drop (depth 0) what the current source frame looks through: it has moved away, or never was there."""
+    height, width = source_depth.shape
+    for row in range(view_depth.shape[0]):
+        for column in range(view_depth.shape[1]):
+            d = view_depth[row, column]
+            if d == 0 or where[row, column] == 0:
+                continue
+            w = (matrix[2, 0] * column + matrix[2, 1] * row + matrix[2, 2]) * d + vector[2]
+            if w <= 0:
+                continue
+            x = int(np.rint(((matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]) * d + vector[0]) / w))
+            y = int(np.rint(((matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]) * d + vector[1]) / w))
+            if not (1 <= x < width - 1 and 1 <= y < height - 1):
+                continue
+            nearest = np.float32(np.inf)
+            for i in range(-1, 2):
+                for j in range(-1, 2):
+                    nearest = min(nearest, source_depth[y + i, x + j])
+            if nearest > w * (1 + tolerance):
+                view_depth[row, column] = 0
