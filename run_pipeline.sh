@@ -5,4 +5,6 @@
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+# This checkout's code, whatever the environment (INSPATIO_PYTHON) or the current folder offers under the same name.
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 exec "$PYTHON" -m inspatio run "$@"

@@ -6,7 +6,7 @@
 #   INSPATIO_PYTHON=/path/to/python                use that environment as it is (it must have the dependencies)
 set -euo pipefail
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 EXTRAS=${EXTRAS:-}
 
 setup_fail() { echo "setup: $1" >&2; exit 1; }
@@ -48,7 +48,8 @@ setup() {
     fi
     PYTHON=$ROOT/.venv/bin/python
     local stamp=$ROOT/.venv/.inspatio-setup wanted
-    wanted=$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" "$ROOT/scripts/setup.sh" | cksum)
+    # The place counts: in a moved or copied checkout the editable install still names the old folder.
+    wanted=$({ echo "$ROOT"; cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" "$ROOT/scripts/setup.sh"; } | cksum)
     # Extras only ever add up: a run with fewer of them changes nothing.
     local had=""
     if [ -f "$stamp" ]; then

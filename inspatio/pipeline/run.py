@@ -13,7 +13,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
+import inspatio
 from inspatio.errors import UserError
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.caption import CaptionStage
@@ -151,6 +153,7 @@ def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> 
         command += [f"--master_port={job.master_port}", "-m", "inspatio", *command_line, "--worker", name]
         # One thread a worker is torchrun's own default, which it would explain on standard error.
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        environment |= _same_code(os.environ.get("PYTHONPATH"))
         code = subprocess.run(command, env=environment, check=False).returncode
         workspace.reload()
         if code != 0:
@@ -158,6 +161,12 @@ def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> 
                 f"{name}: a worker ended with exit code {code} (see above). Finished clips are kept; run again."
             )
     _end(stage)
+
+
+def _same_code(search_path: str | None) -> dict[str, str]:
+    """The variables that let workers import this process's package, even where the current folder has another."""
+    here = str(Path(inspatio.__file__).resolve().parents[1])
+    return {"PYTHONPATH": os.pathsep.join([here, *([search_path] if search_path else [])]), "PYTHONSAFEPATH": "1"}
 
 
 def _end(stage: Stage) -> None:
