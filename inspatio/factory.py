@@ -1,7 +1,8 @@
-"""The only place that turns a name into an implementation.
+"""Turn the names of a profile into implementations; the only place that does.
 
 ``describe_*`` say what a result depends on (JSON values for fingerprints) without loading anything; ``make_*`` build
 the thing. Heavy modules are imported when they are asked for, so that a preview never waits for a network library.
+The names are the Literals of ``config.py``: the type checker (``assert_never``) and a test hold the two to each other.
 """
 
 from __future__ import annotations
@@ -9,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
-from inspatio.captioning.captions import Captioner
 from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, RenderConfig
-from inspatio.errors import UsageError
-from inspatio.generation.base import Generator
-from inspatio.geometry.backend import GeometryBackend
-from inspatio.render.renderer import Renderer
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+    from inspatio.captioning.captions import Captioner
+    from inspatio.generation.base import Generator
     from inspatio.generation.inspatio_world.prompts import PromptCache
+    from inspatio.geometry.backend import GeometryBackend
+    from inspatio.render.renderer import Renderer
 
 TEXT_ENCODER_ROOM = 13 * 2**30
 """Bytes: the umT5-xxl encoder's 11.4 GB of weights in bfloat16 and some to work in."""
@@ -29,27 +29,20 @@ TEXT_ENCODER_ROOM = 13 * 2**30
 
 def describe_captioner(config: CaptionConfig) -> dict[str, Any]:
     """What a captioner's answers depend on besides the image."""
-    match config.backend:
-        case "florence":
-            from inspatio.captioning.florence import describe
+    from inspatio.captioning.florence import describe
 
-            return describe(Path(config.model_path), config.max_new_tokens)
-    raise _unknown("caption", config.backend, "florence, sidecar")
+    assert config.backend == "florence", f"backend {config.backend} has no captioner to describe"
+    return describe(Path(config.model_path), config.max_new_tokens)
 
 
 def make_captioner(config: CaptionConfig, device: str) -> Captioner:
-    """The captioner of a profile (with backend ``sidecar`` there is none, and nobody asks)."""
-    match config.backend:
-        case "florence":
-            from inspatio.captioning.florence import Florence2Captioner
+    """Load the captioner of a profile; with backend ``sidecar`` there is none to ask for."""
+    from inspatio.captioning.florence import Florence2Captioner
 
-            return Florence2Captioner.load(
-                Path(config.model_path),
-                device=device,
-                batch_size=config.batch_size,
-                max_new_tokens=config.max_new_tokens,
-            )
-    raise _unknown("caption", config.backend, "florence, sidecar")
+    assert config.backend == "florence", f"backend {config.backend} has no captioner to load"
+    return Florence2Captioner.load(
+        Path(config.model_path), device=device, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens
+    )
 
 
 def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:
@@ -84,7 +77,8 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
                 compile=config.compile,
                 attend=attend_from_environment(),
             )
-    raise _unknown("geometry", config.backend, "auto, da3, files, plane")
+        case _:
+            assert_never(config.backend)
 
 
 def make_renderer(config: RenderConfig, device: str) -> Renderer:
@@ -96,7 +90,8 @@ def make_renderer(config: RenderConfig, device: str) -> Renderer:
             return WarpRenderer(device=device)
         case "ply":
             return PointRenderer(device=device)
-    raise _unknown("render", config.backend, "warper, ply")
+        case _:
+            assert_never(config.backend)
 
 
 def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[str, Any]:
@@ -110,7 +105,8 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
             from inspatio.generation.inspatio_world.loading import describe_causal
 
             return describe_causal(config)
-    raise _unknown("generator", config.backend, "causal, preview")
+        case _:
+            assert_never(config.backend)
 
 
 def prepare_prompts(config: GeneratorConfig, texts: Sequence[str], folder: Path, device: str) -> None:
@@ -170,7 +166,8 @@ def make_generator(
                 renderer=renderer,
                 group=group,
             )
-    raise _unknown("generator", config.backend, "causal, preview")
+        case _:
+            assert_never(config.backend)
 
 
 def _prompts(config: GeneratorConfig, folder: Path, device: str) -> PromptCache:
@@ -183,7 +180,3 @@ def _prompts(config: GeneratorConfig, folder: Path, device: str) -> PromptCache:
     if on.type == "cuda" and free_memory(on) < TEXT_ENCODER_ROOM:
         on = torch.device("cpu")  # where it runs from its file and takes no memory of its own
     return PromptCache(Path(config.wan_path), folder, device=on)
-
-
-def _unknown(what: str, name: str, known: str) -> UsageError:
-    return UsageError(f"{what} backend {name!r} is not known; expected one of {known}")

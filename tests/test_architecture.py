@@ -22,6 +22,7 @@ LEVELS = [
     {"captioning", "geometry", "render"},
     {"generation"},
     {"factory"},
+    {"api"},
     {"pipeline", "evaluation", "export"},
 ]
 """Every module and folder of the package from the bottom up. A level imports only from those below it, and its folders

@@ -45,6 +45,7 @@ def test_it_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
         print(locations.home())
         print(inspatio.config.find_profile("preview"))
         print(locations.find_trajectory("orbit_left"))
+        print(len(inspatio.load_trajectory("traj/orbit_left.txt").camera_to_world(9, 1.0)))
         print(locations.download_command("taehv"))"""
     environment = {key: value for key, value in os.environ.items() if key != "INSPATIO_HOME"}
     environment |= {"PYTHONPATH": str(installed), "XDG_DATA_HOME": str(tmp_path / "data")}
@@ -53,11 +54,12 @@ def test_it_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     package = installed / "inspatio"
-    assert done.stdout.split("\n")[:5] == [
+    assert done.stdout.split("\n")[:6] == [
         str(package / "__init__.py"),
         str(tmp_path / "data/inspatio"),
         str(package / "configs/preview.yaml"),
         str(package / "traj/orbit_left.txt"),
+        "9",
         "inspatio download taehv",
     ]
     help_text = subprocess.run(

@@ -1,0 +1,106 @@
+"""Open a scene and load a generator from a few names: the part of the public API that assembles other modules.
+
+    scene = inspatio.open_scene("examples/living_room.mp4")
+    generator = inspatio.load_generator("preview")
+    for block in inspatio.generate(generator, scene, inspatio.load_trajectory("orbit_left")):
+        print(block.start, block.frames.shape)
+
+``inspatio/__init__.py`` re-exports what is meant for others. The batch runner does not use this module: it keeps
+geometry and prompts in its work folder, where these functions use temporary ones.
+"""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from inspatio import factory
+from inspatio.cameras import formats
+from inspatio.cameras.trajectory import Trajectory
+from inspatio.captioning.captions import read_sidecar
+from inspatio.config import GeometryConfig, find_profile, load_profile
+from inspatio.generation.base import Generator
+from inspatio.geometry.scene import read_scene
+from inspatio.geometry.store import DEPTH_FILE
+from inspatio.locations import find_trajectory
+from inspatio.media import probe
+from inspatio.scene import Scene
+from inspatio.types import FitMode
+
+
+def open_scene(
+    video: str | Path,
+    geometry: str | Path | None = None,
+    *,
+    size: tuple[int, int] = (480, 832),
+    fit: FitMode = "crop",
+    prompt: str | None = None,
+) -> Scene:
+    """Open a clip as a scene: its frames, depth and cameras, streamed from files.
+
+    Args:
+        video: the clip.
+        geometry: a folder with its geometry in any known format. None takes the one beside the clip
+            (``<clip>.geometry/``) or, where there is none, makes a plane prior, whose scale means nothing.
+        size: (height, width) of the working frame in pixels; the generator's must be the same.
+        fit: how the source's frame becomes the working one.
+        prompt: what generators that read one are told. None takes ``<clip>.txt`` beside the clip, or nothing.
+
+    Raises:
+        ClipError: the video or the geometry cannot be read, or they do not belong together.
+    """
+    path = Path(video)
+    info = probe(path)
+    if prompt is None:
+        caption = read_sidecar(path)
+        prompt = caption.text if caption else ""
+    if geometry is not None and (Path(geometry) / DEPTH_FILE).exists():
+        return read_scene(info, Path(geometry), size, fit, prompt=prompt)
+    backend = factory.make_geometry(GeometryConfig(backend="auto"), "cpu", None if geometry is None else str(geometry))
+    converted = TemporaryDirectory(prefix="inspatio-geometry-")
+    backend.estimate(info, Path(converted.name), lambda done, total: None)
+    scene = read_scene(info, Path(converted.name), size, fit, prompt=prompt)
+    # The folder goes when nothing reads its depth any more: not this scene, and none that was made from it.
+    weakref.finalize(scene.depth, converted.cleanup)
+    return scene
+
+
+def load_generator(profile: str | Path = "preview", *, device: str | None = None) -> Generator:
+    """Load the generator of a profile.
+
+    Args:
+        profile: the name of a profile (``preview``, ``inference_1.3b``), or the path of its YAML file.
+        device: a torch device. None takes the first GPU, or the CPU where there is none.
+
+    Raises:
+        UsageError: there is no such profile.
+        MissingWeightsError: its weights are not there; the message says how to get them.
+    """
+    import torch
+
+    from inspatio.models.checkpoints import require
+
+    is_file = isinstance(profile, Path) or profile.endswith((".yaml", ".yml"))
+    loaded = load_profile(Path(profile) if is_file else find_profile(str(profile)))
+    require(loaded, {"generate"})
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    prompts = TemporaryDirectory(prefix="inspatio-prompts-")
+    generator = factory.make_generator(
+        loaded.generator,
+        loaded.size,
+        device,
+        Path(prompts.name),
+        renderer=factory.make_renderer(loaded.render, device),
+    )
+    weakref.finalize(generator, prompts.cleanup)
+    return generator
+
+
+def load_trajectory(path: str | Path) -> Trajectory:
+    """Load a trajectory file, or a shipped one by its name (``orbit_left``).
+
+    Raises:
+        UsageError: there is no such file, or it is not a trajectory.
+    """
+    return formats.load_trajectory(find_trajectory(path))

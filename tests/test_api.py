@@ -1,0 +1,47 @@
+"""The public API: a scene, a generator and a trajectory in a few lines, by ``import inspatio`` alone."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+from support.paths import EXAMPLES
+
+import inspatio
+from inspatio.errors import MissingWeightsError, UsageError
+
+SMALL = (48, 80)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in inspatio.__all__:
+        assert getattr(inspatio, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense', expected one of"):
+        _ = inspatio.nonsense  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_few_lines_give_frames(tmp_path: Path) -> None:
+    profile = tmp_path / "small.yaml"
+    profile.write_text("{height: 48, width: 80, caption: {backend: sidecar}, generator: {backend: preview}}")
+    scene = inspatio.open_scene(EXAMPLES / "living_room.mp4", size=SMALL)
+    assert scene.scale == "metres"  # the example's own geometry, beside the clip
+    blocks = inspatio.generate(inspatio.load_generator(profile), scene, inspatio.load_trajectory("orbit_left"))
+    first, second = next(blocks), next(blocks)
+    assert first.frames.shape[1:] == second.frames.shape[1:] == (*SMALL, 3)
+    assert second.start == len(first.frames)
+
+
+def test_a_converted_geometry_lives_as_long_as_something_reads_it() -> None:
+    scene = inspatio.open_scene(EXAMPLES / "living_room.mp4", size=SMALL)
+    played = scene.select(range(3))
+    del scene
+    gc.collect()
+    assert played.read_depth([2]).max() > 0
+
+
+def test_a_generator_that_cannot_be_loaded_says_why() -> None:
+    with pytest.raises(UsageError, match="nonsense"):
+        inspatio.load_generator("nonsense")
+    with pytest.raises(MissingWeightsError, match=r"download\.sh"):
+        inspatio.load_generator("inference_1.3b")
