@@ -2,14 +2,17 @@
 
 Results are written under a temporary name in the same folder, synced to the disk and renamed, so a reader finds
 either the whole file or the old one. A run that is killed leaves temporary names only, which the next run removes
-(:func:`remove_temporary`). Locks and the syncing of folders are POSIX: Linux and macOS (on Windows use WSL 2).
+(:func:`remove_temporary`); they are unmistakable, since the folder may hold other people's files. Locks and the syncing
+of folders are POSIX: Linux and macOS (on Windows use WSL 2).
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,13 +28,34 @@ except ImportError as error:
         f"this system has no POSIX file locks: got {os.name}, expected Linux or macOS. On Windows run it in WSL 2."
     ) from error
 
-PART_SUFFIX = ".part"
+PART_SUFFIX = ".inspatio.part"
 LOCK_NAME = ".lock"
+LONGEST_NAME = 255
+"""Bytes that the name of a file may have on the usual file systems."""
+
+_OWN_PART = re.compile(r"\..+\.(\d+|old)" + re.escape(PART_SUFFIX), re.DOTALL)
 
 
 def part_path(path: Path) -> Path:
     """The temporary name under which this process writes ``path``: a hidden one in the same folder."""
-    return path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
+    return _hidden(path, str(os.getpid()))
+
+
+def _hidden(path: Path, mark: str) -> Path:
+    ending = f".{mark}{PART_SUFFIX}"
+    return path.with_name(f".{short_name(path.name, LONGEST_NAME - 1 - len(ending))}{ending}")
+
+
+def short_name(name: str, longest: int = LONGEST_NAME) -> str:
+    """A file name of at most ``longest`` bytes: the name itself, or its beginning and a hash of the whole.
+
+    A character of a name can take four bytes, so that 64 of them fill a file system's limit.
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) <= longest:
+        return name
+    mark = "~" + hashlib.blake2b(encoded, digest_size=4).hexdigest()
+    return encoded[: longest - len(mark)].decode(errors="ignore") + mark
 
 
 @contextmanager
@@ -85,14 +109,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def remove_temporary(folder: Path, *, recursive: bool = True) -> None:
-    """Remove the temporary files and folders that killed runs left in ``folder``.
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files and folders that killed runs left in ``folder`` itself, not in folders below it.
 
-    Hold the folder's lock when you call it: the files that a live run is writing have such names too.
+    Only names that :func:`part_path` makes are removed: other programs leave ``.part`` files too, and the folder may
+    be shared with them. Hold the folder's lock when you call it: the files that a live run is writing have such names.
     """
-    find = folder.rglob if recursive else folder.glob
-    for left in sorted(find(f".*{PART_SUFFIX}")) if folder.is_dir() else []:
-        if left.is_dir():
+    for left in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not _OWN_PART.fullmatch(left.name):
+            continue
+        if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         else:
             left.unlink(missing_ok=True)
@@ -127,7 +153,7 @@ def _replace_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = path.with_name(f".{path.name}.old{PART_SUFFIX}")
+    old = _hidden(path, "old")
     shutil.rmtree(old, ignore_errors=True)
     path.rename(old)
     new.rename(path)
@@ -158,11 +184,13 @@ def explain(error: OSError, path: Path) -> UserError:
 
 
 @contextmanager
-def folder_lock(folder: Path, *, wait: bool, notice: Callable[[str], None]) -> Iterator[None]:
-    """Allow one run at a time in a folder.
+def folder_lock(
+    folder: Path, *, wait: bool, notice: Callable[[str], None], name: str = LOCK_NAME, shared: bool = False
+) -> Iterator[None]:
+    """Hold a lock of a folder: alone, or with ``shared`` together with others who share it.
 
-    The lock is the operating system's (flock) on a hidden file, so it ends with the process that holds it, however
-    that ends; the file itself stays and means nothing. With ``wait`` a second run waits, after one line to
+    The lock is the operating system's (flock) on the hidden file ``name``, so it ends with the process that holds it,
+    however that ends; the file itself stays and means nothing. With ``wait`` a second run waits, after one line to
     ``notice``; otherwise it is refused.
 
     Raises:
@@ -170,12 +198,13 @@ def folder_lock(folder: Path, *, wait: bool, notice: Callable[[str], None]) -> I
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK_NAME).open("a+", encoding="utf-8")
+        file = (folder / name).open("a+", encoding="utf-8")
     except OSError as error:
         raise explain(error, folder) from error
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -184,8 +213,8 @@ def folder_lock(folder: Path, *, wait: bool, notice: Callable[[str], None]) -> I
                     f"{folder}: another run (process {holder}) is writing here. "
                     "Wait until it has ended, or choose another folder."
                 ) from None
-            notice(f"waiting for process {holder}, which is writing {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            notice(f"waiting for process {holder}, which is using {folder}")
+            fcntl.flock(file, kind)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from inspatio.errors import UserError
-from inspatio.storage import atomic_file, atomic_folder, explain, folder_lock, remove_temporary, write_json
+from inspatio.storage import atomic_file, atomic_folder, explain, folder_lock, part_path, remove_temporary, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -34,7 +34,8 @@ def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path):
+    """Every hidden name that ends in ``.part`` used to be removed, at any depth, folders included."""
     program = (
         "import os, sys; from pathlib import Path; from inspatio.storage import atomic_file, atomic_folder\n"
         "folder = Path(sys.argv[1])\n"
@@ -42,11 +43,28 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
         "    (x / 'file').write_text('1'); y.write_text('2'); os._exit(9)\n"
     )
     (tmp_path / ".keep").write_text("mine")
-    (tmp_path / "keep.part").write_text("mine")
+    (tmp_path / "sub").mkdir()
+    for name in ("keep.part", ".thesis.docx.part", ".download.2024.part", "sub/.x.part"):
+        (tmp_path / name).write_text("theirs")
+    (tmp_path / ".backup.part").mkdir()
+    before = sorted(tmp_path.rglob("*"))
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
-    assert len(list(tmp_path.rglob("*"))) > 4
+    assert len(list(tmp_path.rglob("*"))) == len(before) + 3
     remove_temporary(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == [".keep", "keep.part", "sub"]
+    assert len(list(tmp_path.rglob("*"))) == len(before) + 2, "folders below are left alone"
+    remove_temporary(tmp_path / "sub")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "猫" * 83 + ".mp4"])
+def test_the_longest_names_can_be_written(tmp_path, name):
+    """The temporary name was 12 bytes longer than the file's, which ended the run for a clip of 80 Japanese letters."""
+    write_json(tmp_path / name, 1)
+    with atomic_folder(tmp_path / "folder" / name) as part:
+        assert part.name != part_path(part.with_name(name[:-1])).name
+    assert [path.name for path in tmp_path.glob("*") if path.is_file()] == [name]
+    remove_temporary(tmp_path)
+    assert (tmp_path / name).is_file()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])

@@ -45,6 +45,9 @@ class GeometryStage(Stage):
         block = state.geometry
         return block if block and (self.workspace.work.folder / block.folder / "cameras.json").is_file() else None
 
+    def replaces(self, state: ClipState) -> bool:
+        return (self.workspace.work.folder / f"geometry/{state.id}").exists()
+
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
         relative = f"geometry/{state.id}"

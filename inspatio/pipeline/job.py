@@ -29,6 +29,10 @@ from inspatio.pipeline.public_manifest import PUBLIC_NAME
 from inspatio.settings import blocks
 
 OUTPUT_ROOT = Path("output")
+WORK_SUBFOLDERS = ("geometry", "sources", "prompts", "reports", "exports")
+"""The folders in which a run writes below the work folder."""
+RUN_SUBFOLDERS = ("render",)
+"""The same below the run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +123,15 @@ def resolve(arguments: argparse.Namespace) -> Job:
     for folder in (work_folder, run_folder):
         if folder is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{folder}: lies in the input folder, which is never written to; choose another")
+    own = [work_folder / folder for folder in WORK_SUBFOLDERS]
+    own += [run_folder / folder for folder in RUN_SUBFOLDERS] if run_folder is not None else []
+    inputs = (source if source.is_dir() else source.parent).resolve()
+    for folder in own:
+        if inputs.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"--input_dir {source}: lies in {folder}, where results are written. "
+                "Choose another --work_folder or --output_folder."
+            )
     if "caption" in options:
         options["caption"] = fixed_caption(options["caption"]).text
     return Job(

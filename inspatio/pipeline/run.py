@@ -10,7 +10,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +22,17 @@ from inspatio.pipeline.caption import CaptionStage
 from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
-from inspatio.pipeline.job import Job
+from inspatio.pipeline.job import RUN_SUBFOLDERS, WORK_SUBFOLDERS, Job
 from inspatio.pipeline.manifest import STAGES, StageName
 from inspatio.pipeline.render import RenderStage
-from inspatio.pipeline.stage import Stage, run_stage, status, statuses
-from inspatio.pipeline.workspace import PROBE, SOURCES_FOLDER, Workspace
+from inspatio.pipeline.stage import Stage, Status, run_stage, status, statuses
+from inspatio.pipeline.workspace import PROBE, Workspace
 from inspatio.storage import folder_lock, remove_temporary
 
 _log = logging.getLogger(__name__)
+
+READING = ".reading.lock"
+"""The lock of a work folder that runs share while they read it, and that is held alone to replace what they read."""
 
 
 def make_stage(name: StageName, workspace: Workspace) -> Stage:
@@ -75,6 +78,10 @@ def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> i
             workspace = _prepare_work_folder(job, work_lock)
             for name in in_work:
                 _run(name, workspace, command_line)
+            if in_run:
+                # Before the work folder's lock is dropped: from then on another run may want to replace geometry.
+                reading = folder_lock(job.work_folder, wait=True, notice=_log.info, name=READING, shared=True)
+                locks.enter_context(reading)
         if in_run:
             workspace.save("run")
             for name in in_run:
@@ -97,9 +104,13 @@ def _run_together(job: Job, stages: Sequence[StageName]) -> int:
             if workspace.run is not None:
                 workspace.save("run")
         for name in stages:
-            barrier()
-            _work(job, [name])
-            barrier()
+            with ExitStack() as writing:
+                if workspace is not None:
+                    stage = make_stage(name, workspace)
+                    _wait_for_readers(stage, statuses(stage), writing)
+                barrier()
+                _work(job, [name])
+                barrier()
             if workspace is not None:
                 workspace.reload()
                 _end(make_stage(name, workspace))
@@ -112,7 +123,19 @@ def _lock_run_folder(job: Job, stages: Sequence[StageName], locks: ExitStack) ->
     if stages:
         assert job.run_folder is not None, f"{stages} need a run folder"
         locks.enter_context(folder_lock(job.run_folder, wait=False, notice=_log.info))
-        remove_temporary(job.run_folder)
+        for folder in (job.run_folder, *(job.run_folder / name for name in RUN_SUBFOLDERS)):
+            remove_temporary(folder)
+
+
+def _wait_for_readers(stage: Stage, plan: Mapping[str, Status], writing: ExitStack) -> None:
+    """Wait until no other run reads the work folder, if the stage is going to replace geometry that is there.
+
+    A run keeps :data:`READING` while it renders and generates, when it has dropped the folder's lock, so that runs of
+    several trajectories go on side by side. It would otherwise record results of the new geometry as those of the old.
+    """
+    if any(plan[state.id] == "to do" and stage.replaces(state) for state in stage.workspace.clips):
+        work_folder = stage.job.work_folder
+        writing.enter_context(folder_lock(work_folder, wait=True, notice=_log.info, name=READING))
 
 
 def _prepare_work_folder(job: Job, locks: ExitStack) -> Workspace:
@@ -121,8 +144,7 @@ def _prepare_work_folder(job: Job, locks: ExitStack) -> Workspace:
     All trajectories share it: if another run is preparing it, waiting for that run saves doing the work twice.
     """
     locks.enter_context(folder_lock(job.work_folder, wait=True, notice=_log.info))
-    remove_temporary(job.work_folder, recursive=False)
-    for folder in ("geometry", SOURCES_FOLDER):
+    for folder in ("", *WORK_SUBFOLDERS):
         remove_temporary(job.work_folder / folder)
     workspace = Workspace.open(job)
     workspace.save("work")
@@ -139,12 +161,21 @@ def _work(job: Job, stages: Sequence[StageName]) -> None:
 
 
 def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> None:
-    """Run one stage, in this process or in workers."""
+    """Plan one stage, wait for what it needs, run it and what follows for all clips."""
     job = workspace.job
-    gpus = job.gpus[name]
-    processes = max(len(gpus), job.processes if name == "generate" else 1)
+    processes = max(len(job.gpus[name]), job.processes if name == "generate" else 1)
     stage = make_stage(name, workspace)
     plan = statuses(stage)
+    with ExitStack() as writing:
+        _wait_for_readers(stage, plan, writing)
+        _process(stage, plan, processes, command_line)
+    _end(stage)
+
+
+def _process(stage: Stage, plan: Mapping[str, Status], processes: int, command_line: Sequence[str]) -> None:
+    """Process the clips that a plan says to do, in this process or in workers."""
+    name, workspace = stage.name, stage.workspace
+    job, gpus = workspace.job, workspace.job.gpus[name]
     if processes == 1 or "to do" not in plan.values():
         run_stage(stage, plan)
     else:
@@ -160,7 +191,6 @@ def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> 
             raise UserError(
                 f"{name}: a worker ended with exit code {code} (see above). Finished clips are kept; run again."
             )
-    _end(stage)
 
 
 def _same_code(search_path: str | None) -> dict[str, str]:

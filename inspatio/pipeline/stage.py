@@ -53,6 +53,10 @@ class Stage(ABC):
     def conclude(self, states: Sequence[ClipState]) -> None:  # noqa: B027  most stages have nothing to add
         """Do what follows for all finished clips at the end, including those that an earlier run finished."""
 
+    def replaces(self, state: ClipState) -> bool:
+        """Whether processing the clip would replace files in the work folder that another run may be reading."""
+        return False
+
     def process_group(self, clips: int) -> ProcessGroup:
         """The processes that share one clip with this one; by default each clip has one process."""
         return self.job.worker.group()

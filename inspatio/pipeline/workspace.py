@@ -27,6 +27,9 @@ from inspatio.pipeline.public_manifest import PublicClip, read_public
 PROBE = "probe"
 """The stage, before the first, in which a video that cannot be opened fails."""
 
+RESULT_ENDINGS = (".mp4", ".cameras.json", ".comparison.mp4")
+"""Of the files that the generate stage writes for a clip, after its id."""
+
 SOURCES_FOLDER = "sources"
 """Where in the work folder the frame index of every video is kept."""
 
@@ -201,6 +204,11 @@ def _inputs(job: Job) -> list[tuple[str, Path, PublicClip | None]]:
     if not paths:
         raise UsageError(f"{job.input}: lists no clips")
     ids = clip_ids(paths)
+    if job.run_folder is not None:
+        results = {(job.run_folder / f"{clip_id}{end}").resolve() for clip_id in ids for end in RESULT_ENDINGS}
+        for path in paths:
+            if path.resolve() in results:
+                raise UsageError(f"{path}: a result would replace this input. Choose another --output_folder.")
     return [(clip_id, path, by_path.get(path.resolve())) for clip_id, path in zip(ids, paths, strict=True)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,23 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.clips import cut_short, write_clip, write_sound_only
-from support.paths import ROOT
+from support.runs import ORBIT, PROFILE, STILL, arguments, contents, run, times
 
 from inspatio.media import VideoReader, probe
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.manifest import Manifest
 from inspatio.pipeline.render import RenderStage
 from inspatio.render.files import RenderedCameras
-
-STILL, ORBIT = ROOT / "traj" / "still.txt", ROOT / "traj" / "orbit_left.txt"
-PROFILE = """\
-description: the preview at a size for tests
-height: 48
-width: 80
-caption: {backend: sidecar}
-geometry: {backend: auto}
-generator: {backend: preview}
-"""
 
 
 @pytest.fixture
@@ -42,33 +31,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "small.yaml").write_text(PROFILE)
     (tmp_path / "clips").mkdir()
     return tmp_path
-
-
-def arguments(*extra: object, trajectory: Path = STILL, command: str = "run") -> list[str]:
-    fixed = [command, "--config_path", "small.yaml", "--input_dir", "clips", "--traj_txt_path", trajectory]
-    return [str(argument) for argument in [*fixed, *extra]]
-
-
-def run(*extra: object, trajectory: Path = STILL, command: str = "run") -> int:
-    return main(arguments(*extra, trajectory=trajectory, command=command))
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder and what is in it."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-def times(folder: Path) -> dict[str, int]:
-    """When every file but manifests and locks was written."""
-    return {
-        str(path.relative_to(folder)): path.stat().st_mtime_ns
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (".lock", "manifest.json")
-    }
 
 
 def errors(here: Path, trajectory: str = "still") -> dict[str, str]:

@@ -1,0 +1,77 @@
+"""No wrong result without a word, and nobody else's file touched."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from support.clips import write_clip
+from support.runs import PROFILE, contents, run
+
+from inspatio.pipeline.cli import main
+from inspatio.pipeline.render import RenderStage
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the profile and one clip."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(PROFILE)
+    write_clip(tmp_path / "clips/one.mp4", count=4)
+    return tmp_path
+
+
+class TestRunsSideBySide:
+    def test_geometry_is_not_replaced_while_another_run_reads_it(self, here, monkeypatch):
+        """The other run used to replace it: results of the new geometry were recorded as those of the old."""
+        geometry = ["geometry", "--config_path", "small.yaml", "--input_dir", "clips", "--geometry", "plane"]
+        assert main(geometry) == 0
+        depth = here / "output/clips/geometry/one/depth.npy"
+        original, codes, made = RenderStage.process, [], depth.stat().st_ino
+        other = threading.Thread(target=lambda: codes.append(main([*geometry, "--force"])))
+
+        def process(stage, states, progress):
+            other.start()
+            other.join(1)
+            assert other.is_alive(), "the other run did not wait"
+            results = original(stage, states, progress)
+            assert depth.stat().st_ino == made
+            return results
+
+        monkeypatch.setattr(RenderStage, "process", process)
+        assert run("--skip_step2", "--skip_step3") == 0
+        other.join(30)
+        assert codes == [0]
+        assert depth.stat().st_ino != made
+
+
+class TestOtherPeoplesFiles:
+    def test_only_our_own_temporary_files_are_removed(self, here):
+        """Every ``.*.part`` below the output folder used to go, even in the input folder."""
+        theirs = ["clips/.download.mp4.part", "other/.thesis.docx.part", ".backup.part/file", ".report.2024.part"]
+        for name in theirs:
+            (here / name).parent.mkdir(exist_ok=True)
+            (here / name).write_text("theirs")
+        assert run("--output_folder", here, "--work_folder", here / "work") == 0
+        assert (here / "one.mp4").is_file()
+        assert all((here / name).is_file() for name in theirs)
+
+    @pytest.mark.parametrize("options", [["--work_folder", "."], ["--work_folder", "w", "--output_folder", "."]])
+    def test_an_input_where_results_are_written_is_refused(self, here, options, capsys):
+        """Clips in ``geometry/`` of the work folder were beside folders that a run replaces."""
+        inside = "geometry" if len(options) == 2 else "render"
+        (here / "clips").rename(here / inside)
+        before = contents(here)
+        assert run("--input_dir", inside, *options) == 2
+        assert inside in capsys.readouterr().err
+        assert contents(here) == before
+
+    def test_a_result_never_replaces_a_listed_input(self, here, capsys):
+        """A clip list may name videos anywhere, also in the output folder."""
+        (here / "clips/new.json").write_text(json.dumps([{"video_path": "one.mp4"}]))
+        before = contents(here / "clips")
+        assert run("--input_dir", "clips/new.json", "--work_folder", "w", "--output_folder", "clips") == 2
+        assert "one.mp4: a result would replace this input" in capsys.readouterr().err
+        assert contents(here / "clips") == before
