@@ -46,7 +46,9 @@ class CaptionConfig(Settings):
         changes="caption",
         by_content=True,
     )
-    batch_size: int = setting(4, "clips captioned at a time", option="--caption_batch_size", metavar="N", least=1)
+    batch_size: int = setting(
+        4, "clips captioned at a time", option="--caption_batch_size", metavar="N", least=1, most=1000
+    )
     max_new_tokens: int = setting(1024, "longest caption, in tokens", least=1, changes="caption")
     frame: FrameChoice = setting(
         "middle",
@@ -104,10 +106,15 @@ class GeometryConfig(Settings):
         option="--pose_smoothing",
         metavar="SIGMA",
         least=0,
+        most=10_000,
         changes="geometry",
     )
     longest: int = setting(
-        504, "longer side of the frames as Depth Anything 3 sees them, in pixels", least=14, changes="geometry"
+        504,
+        "longer side of the frames as Depth Anything 3 sees them, in pixels",
+        least=14,
+        most=8192,
+        changes="geometry",
     )
     compile: bool = setting(False, "compile the repeated block of Depth Anything 3, which delays the first clip")
 
@@ -214,6 +221,7 @@ class Controls(Settings):
         option="--freeze_repeat",
         metavar="N",
         least=0,
+        most=100_000,
         changes="render",
     )
     freeze_frame: FrameChoice = setting(
@@ -236,8 +244,12 @@ class Profile(Settings):
 
     name: str = setting("", "name of the profile", unset="name of the file")
     description: str = setting("", "one line for people")
-    height: int = setting(480, "height of the working frame in pixels, a multiple of 16", least=16, changes="render")
-    width: int = setting(832, "width of the working frame in pixels, a multiple of 16", least=16, changes="render")
+    height: int = setting(
+        480, "height of the working frame in pixels, a multiple of 16", least=16, most=8192, changes="render"
+    )
+    width: int = setting(
+        832, "width of the working frame in pixels, a multiple of 16", least=16, most=8192, changes="render"
+    )
     caption: CaptionConfig = field(default_factory=CaptionConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
@@ -265,11 +277,13 @@ def find_profile(name: str) -> Path:
     Raises:
         UsageError: there is none of that name; the message lists those there are.
     """
-    for folder in CONFIG_FOLDERS:
+    # Only names that are there become paths: one that is too long for a file would be an error of its own.
+    folders = CONFIG_FOLDERS if name in profile_names() else ()
+    for folder in folders:
         path = folder / f"{name}.yaml"
         if path.is_file():
             return path
-    raise UsageError(f"--profile {name}: no such profile; there are {', '.join(profile_names()) or 'none'}")
+    raise UsageError(f"--profile {name[:80]}: no such profile; there are {', '.join(profile_names()) or 'none'}")
 
 
 def load_profile(path: Path) -> Profile:

@@ -60,7 +60,10 @@ def find_trajectory(path: Path | str) -> Path:
     What is found nowhere is returned unchanged, for the reader to refuse.
     """
     path = Path(path)
-    if path.exists():
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError):  # a name that is too long or has a NUL, or a folder without permission
         return path
     if path.parent.name in ("", "traj"):
         for name in (path.name, f"{path.name}.txt"):

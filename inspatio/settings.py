@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -42,6 +43,7 @@ class Setting:
     metavar: str | None
     unset: str | None
     least: float | None
+    most: float | None
     required: bool
     changes: StageName | None
     by_content: bool
@@ -78,6 +80,7 @@ def setting(
     metavar: str | None = None,
     unset: str | None = None,
     least: float | None = None,
+    most: float | None = None,
     required: bool = False,
     changes: StageName | None = None,
     by_content: bool = False,
@@ -92,6 +95,7 @@ def setting(
         metavar: stands for the value in the help; choices need none.
         unset: what None means, in the place where the help shows defaults.
         least: the smallest number allowed.
+        most: the largest number allowed; beyond it a typing error is likelier than a wish.
         required: the command line must give it.
         changes: the stage whose results depend on it, directly. Its fingerprint must then depend on it too.
         by_content: it names files, and the fingerprint depends on their content, not on their path.
@@ -104,6 +108,7 @@ def setting(
         metavar=metavar,
         unset=unset,
         least=least,
+        most=most,
         required=required,
         changes=changes,
         by_content=by_content,
@@ -122,7 +127,7 @@ class Settings:
     def __post_init__(self) -> None:
         for each in declared(type(self)):
             try:
-                value = convert(getattr(self, each.name), each.kind, each.least)
+                value = convert(getattr(self, each.name), each.kind, each.least, each.most)
             except ValueError as error:
                 raise UsageError(f"{each.name}: {error}") from error
             object.__setattr__(self, each.name, value)
@@ -179,37 +184,39 @@ def result_settings(settings: Settings) -> dict[str, Any]:
     return {each.name: _as_json(getattr(settings, each.name)) for each in marked}
 
 
-def convert(value: object, kind: Any, least: float | None = None) -> Any:
+def convert(value: object, kind: Any, least: float | None = None, most: float | None = None) -> Any:
     """Convert a value to the type of its field. Text counts as the number, path or comma-separated list it spells.
 
     Args:
         value: from YAML, from the command line (then text), or from Python.
         kind: the field's type: bool, int, float, str, Path, a Literal, ``tuple[X, ...]``, or a union of those.
         least: the smallest number allowed.
+        most: the largest number allowed.
 
     Raises:
         ValueError: got another value than expected.
     """
     for alternative in _alternatives(kind):
         try:
-            return _as(alternative, value, least)
-        except (ValueError, TypeError):
+            return _as(alternative, value, least, most)
+        except (ValueError, TypeError, OverflowError):  # OverflowError: a whole number that no float can hold
             continue
-    raise ValueError(f"got {value!r}, expected {expected(kind, least)}")
+    raise ValueError(f"got {reprlib.repr(value)}, expected {expected(kind, least, most)}")
 
 
-def expected(kind: Any, least: float | None = None) -> str:
+def expected(kind: Any, least: float | None = None, most: float | None = None) -> str:
     """Describe the values of a type in words."""
     kinds = [each for each in _alternatives(kind) if each is not NoneType]
     if len(kinds) > 1:
-        return " or ".join(expected(each, least) for each in kinds)
+        return " or ".join(expected(each, least, most) for each in kinds)
     (kind,) = kinds
     if get_origin(kind) is Literal:
         *others, last = get_args(kind)
         return f"{', '.join(others)} or {last}" if others else last
-    bound = "" if least is None else f" of at least {least:g}"
+    bounds = [f"{word} {limit:.10g}" for word, limit in (("at least", least), ("at most", most)) if limit is not None]
+    bound = f" of {' and '.join(bounds)}" if bounds else ""
     if get_origin(kind) is tuple:
-        return f"a list, separated by commas, each {expected(get_args(kind)[0], least)}"
+        return f"a list, separated by commas, each {expected(get_args(kind)[0], least, most)}"
     names = {
         bool: "true or false",
         int: f"a whole number{bound}",
@@ -224,7 +231,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
-def _as(kind: Any, value: Any, least: float | None) -> Any:
+def _as(kind: Any, value: Any, least: float | None, most: float | None) -> Any:
     """Convert a value to one type that is no union, or raise ValueError or TypeError."""
     if get_origin(kind) is Literal:
         return get_args(kind)[get_args(kind).index(value)]
@@ -232,7 +239,7 @@ def _as(kind: Any, value: Any, least: float | None) -> Any:
         items = value.split(",") if isinstance(value, str) else value
         if not items:
             raise ValueError("an empty list")
-        return tuple(convert(item, get_args(kind)[0], least) for item in items)
+        return tuple(convert(item, get_args(kind)[0], least, most) for item in items)
     number_or_text: Any = kind
     if kind is NoneType or kind is bool:
         if not isinstance(value, kind):
@@ -247,6 +254,8 @@ def _as(kind: Any, value: Any, least: float | None) -> Any:
         raise ValueError("not finite")
     if kind in (int, float) and least is not None and converted < least:
         raise ValueError("too small")
+    if kind in (int, float) and most is not None and converted > most:
+        raise ValueError("too large")
     return converted
 
 

@@ -91,7 +91,7 @@ def fixed_caption(text: str) -> Caption:
     """The caption that ``--caption`` gives to every clip.
 
     Raises:
-        UsageError: the text is empty or has control characters.
+        UsageError: the text is empty, not UTF-8, or has control characters.
     """
     try:
         return Caption(_clean(text))
@@ -135,7 +135,7 @@ def _clean(text: str) -> str:
     """Collapse white space to single blanks.
 
     Raises:
-        ValueError: the text is empty or has control characters.
+        ValueError: the text is empty, or has control characters or bytes that are not text (as surrogates).
     """
     words = " ".join(text.split())
     control = next((character for character in words if ord(character) < 0x20 or ord(character) == 0x7F), None)
@@ -143,6 +143,8 @@ def _clean(text: str) -> str:
         raise ValueError(f"has the control character U+{ord(control):04X}")
     if not words:
         raise ValueError("empty")
+    if any("\ud800" <= character <= "\udfff" for character in words):
+        raise ValueError("has bytes that are not UTF-8")
     return words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from inspatio.captioning.captions import fixed_caption
 from inspatio.config import DEFAULT_PROFILE, Controls, Profile, find_profile, load_profile
 from inspatio.errors import UsageError
 from inspatio.locations import find_trajectory
+from inspatio.media.video_info import is_video_name
 from inspatio.pipeline.distributed import Worker
 from inspatio.pipeline.options import (
     CaptionOptions,
@@ -64,9 +66,9 @@ class Job(
     @property
     def public_list(self) -> Path | None:
         """The public clip list that goes with the input, where there is one."""
-        if self.input.is_file():
+        if self.input.suffix == ".json" and self.input.is_file():
             return self.input
-        path = self.input / PUBLIC_NAME
+        path = self.input_folder / PUBLIC_NAME
         return path if path.is_file() else None
 
     @property
@@ -100,14 +102,11 @@ def resolve(arguments: argparse.Namespace) -> Job:
     """The job that the parsed options ask for.
 
     Raises:
-        UsageError: no such input folder, profile or trajectory, or a value out of range.
+        UsageError: no such input, profile or trajectory, or a value out of range.
     """
     options: dict[str, Any] = given(Job, arguments) | given(InputOptions, arguments)
     source: Path = options["input"]
-    if not source.exists():
-        raise UsageError(f"--input_dir {source}: no such folder; expected a folder of videos")
-    if source.is_file() and source.suffix != ".json":
-        raise UsageError(f"--input_dir {source}: is a file; expected a folder of videos (or a new.json clip list)")
+    _check_input(source)
     name = (source if source.is_dir() else source.parent).resolve().name or "root"
     work_folder: Path = options.pop("work_folder", OUTPUT_ROOT / name)
 
@@ -143,6 +142,23 @@ def resolve(arguments: argparse.Namespace) -> Job:
         trajectory=None if path is None else load_trajectory(path, options.get("trajectory_direction")),
         worker=Worker.from_environment(),
     )
+
+
+def _check_input(source: Path) -> None:
+    """Raise UsageError unless the input is a folder that can be read, a video or a clip list."""
+    shown = f"--input_dir {str(source)[:200]}"
+    try:
+        mode = source.stat().st_mode
+        folder = source if stat.S_ISDIR(mode) else source.parent
+        next(folder.iterdir(), None)
+        (folder / PUBLIC_NAME).is_file()  # fails where names can be listed but nothing can be opened
+    except FileNotFoundError:
+        raise UsageError(f"{shown}: no such folder; expected a folder of videos") from None
+    except (OSError, ValueError) as error:
+        fault = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{shown}: cannot be read ({fault}); expected a folder of videos") from None
+    if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and (source.suffix == ".json" or is_video_name(source))):
+        raise UsageError(f"{shown}: is a file; expected a folder of videos, a video, or a new.json clip list")
 
 
 def _profile(arguments: argparse.Namespace) -> Profile:

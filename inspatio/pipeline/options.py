@@ -30,7 +30,14 @@ class InputOptions(Settings):
     """What is read, and where what does not depend on the trajectory is kept."""
 
     input: Path = setting(
-        Path(), "folder of videos (or a public new.json clip list)", option="--input_dir", metavar="DIR", required=True
+        Path(),
+        "folder of videos (or one video of it, or a public new.json clip list)",
+        option="--input_dir",
+        metavar="DIR",
+        required=True,
+    )
+    clips: tuple[str, ...] | None = setting(
+        None, "only these clips, by name, comma-separated", option="--clips", metavar="NAMES", unset="all"
     )
     work_folder: Path | None = setting(
         None,
@@ -64,7 +71,9 @@ class RunOptions(Settings):
     )
     keep_going: bool = setting(False, "record failures and continue, which is the default", option="--keep_going")
     fail_fast: bool = setting(False, "stop at the first failing clip", option="--fail_fast")
-    master_port: int = setting(29513, "port of torchrun's rendezvous", option="--master_port", metavar="PORT", least=1)
+    master_port: int = setting(
+        29513, "port of torchrun's rendezvous", option="--master_port", metavar="PORT", least=1, most=65535
+    )
     worker_stage: StageName | None = setting(None, None, option="--worker")
     """Set by a run that starts this process to do its share of one stage, in folders that the run has locked."""
 
@@ -278,7 +287,7 @@ def _add(section: argparse._ArgumentGroup, each: Setting) -> None:
 
         def value(text: str) -> Any:
             try:
-                return convert(text, each.kind, each.least)
+                return convert(text, each.kind, each.least, each.most)
             except ValueError as error:
                 raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -9,13 +9,24 @@ tried first.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from inspatio.errors import UsageError
 
 PUBLIC_NAME = "new.json"
+
+
+def _possible(path: str) -> str:
+    if "\0" in path or any(len(os.fsencode(part)) > 255 for part in Path(path).parts):
+        raise ValueError(f"got {path[:60]!r}, which has a NUL or a name of more than 255 bytes, expected a path")
+    return path
+
+
+_Path = Annotated[str, AfterValidator(_possible)]
 
 
 class PublicClip(BaseModel):
@@ -23,11 +34,12 @@ class PublicClip(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    video_path: str
+    video_path: _Path
     text: str = ""
-    vggt_depth_path: str | None = None
-    vggt_extrinsics_path: str | None = None
-    radius_ratio: float = 1.0
+    vggt_depth_path: _Path | None = None
+    vggt_extrinsics_path: _Path | None = None
+    radius_ratio: Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = 1.0
+    """Multiplies the foreground depth."""
 
 
 def read_public(path: Path) -> list[PublicClip]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import inspatio
 from inspatio.errors import UserError
+from inspatio.media.video_info import list_left_out
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.caption import CaptionStage
 from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
@@ -28,6 +29,9 @@ from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.stage import Stage, Status, run_stage, status, statuses
 from inspatio.pipeline.workspace import PROBE, Workspace
 from inspatio.storage import folder_lock, remove_temporary
+
+MAX_NAME = 40
+"""Characters of a name in tables and lists on the screen."""
 
 _log = logging.getLogger(__name__)
 
@@ -210,6 +214,9 @@ def _introduce(job: Job, workspace: Workspace) -> None:
     target = f" -> {job.run_folder}" if job.run_folder else ""
     clips = f"{job.input} ({len(workspace.clips)} clips)"
     _log.info("inspatio: profile %s at %dx%d, %s%s", job.profile.name, width, height, clips, target)
+    others = [path.name for path in list_left_out(job.input)] if job.input.is_dir() else []
+    if others:
+        _log.info("%8s: no videos, left out: %s", "note", _shortened(others))
     for state in workspace.clips:
         if state.error and state.error.stage == PROBE:
             _log.error("%8s: %s FAILED: %s", PROBE, state.id, state.error.message)
@@ -220,14 +227,16 @@ def _introduce(job: Job, workspace: Workspace) -> None:
 def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
     """Log results and notes of all clips; returns the exit code."""
     good = [state for state in workspace.clips if not state.error]
+    notes: dict[str, list[str]] = {}
     for state in good:
-        if "geometry" in stages or "render" in stages:
-            for note in state.geometry.notes if state.geometry else []:
-                _log.info("%8s: %s: %s", "note", state.id, note)
+        blocks = [state.geometry if "geometry" in stages or "render" in stages else None]
+        blocks += [state.output if "generate" in stages else None]
+        for note in [note for block in blocks if block for note in block.notes]:
+            notes.setdefault(note, []).append(state.id)
         if "generate" in stages and state.output and workspace.run:
             _log.info("%8s: %s", "result", workspace.run.folder / state.output.video)
-            for note in state.output.notes:
-                _log.info("%8s: %s: %s", "note", state.id, note)
+    for note, clip_ids in notes.items():
+        _log.info("%8s: %s: %s", "note", _shortened(clip_ids), note)
     for state in workspace.failed:
         if state.error:
             _log.error("%8s: %s (%s): %s", "failed", state.id, state.error.stage, state.error.message)
@@ -235,11 +244,23 @@ def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
     return 1 if workspace.failed else 0
 
 
+def _shortened(names: Sequence[str]) -> str:
+    """The first five of some names, and how many there are."""
+    more = f" ... ({len(names)} in all)" if len(names) > 5 else ""
+    return ", ".join(_fit(name, MAX_NAME) for name in names[:5]) + more
+
+
+def _fit(name: str, width: int) -> str:
+    """A name in at most so many characters, with its middle left out."""
+    half = (width - 3) // 2
+    return name if len(name) <= width else f"{name[: width - 3 - half]}...{name[-half:]}"
+
+
 def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
     """Log what each stage would do with every clip (--dry_run). Writes nothing."""
     workspace = Workspace.open(job)
     _introduce(job, workspace)
-    width = max(len(state.id) for state in workspace.clips)
+    width = min(max(len(state.id) for state in workspace.clips), MAX_NAME)
     _log.info("%s", "  ".join([f"{'clip':{width}}", *(f"{name:>8}" for name in stages)]))
     built: dict[StageName, Stage] = {name: make_stage(name, workspace) for name in stages}
     for state in workspace.clips:
@@ -251,5 +272,5 @@ def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
                 cell = "to do"
             stale = stale or (cell == "to do" and name != "caption")
             cells.append(f"{cell:>8}")
-        _log.info("%s", "  ".join([f"{state.id:{width}}", *cells]))
+        _log.info("%s", "  ".join([f"{_fit(state.id, width):{width}}", *cells]))
     return 1 if workspace.failed else 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from inspatio.errors import ClipError, UsageError
 from inspatio.media import FrameIndex, VideoInfo, list_videos, probe
+from inspatio.media.video_info import is_video_name
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import (
     STAGES,
@@ -54,8 +57,10 @@ class Workspace:
     only by those that hold the run folder's (render, generate).
     """
 
-    def __init__(self, job: Job, work: Manifest, run: Manifest | None):
+    def __init__(self, job: Job, work: Manifest, run: Manifest | None, known_ids: Sequence[str] = ()):
+        """``known_ids`` are the clips of the input, also those that the job leaves out; their records are kept."""
         self.job = job
+        self._known_ids = known_ids
         self.work = work
         self.run = run
         self._states: dict[str, ClipState] = {}
@@ -69,7 +74,7 @@ class Workspace:
         video, and the errors it finds are those of the job's earlier stages.
 
         Raises:
-            UsageError: no such folder, no video in it, two inputs of one name.
+            UsageError: no such folder, no video in it, two inputs of one name, or no clip of a name in --clips.
             UserError: a manifest cannot be read.
         """
         part = None if job.worker.is_alone else job.worker.rank
@@ -77,8 +82,9 @@ class Workspace:
         run = None
         if job.run_folder is not None:
             run = Manifest.open(job.run_folder, input=job.input_folder, work=job.work_folder, part=part)
-        workspace = cls(job, work, run)
-        for clip_id, path, public in _inputs(job):
+        inputs = _inputs(job)
+        workspace = cls(job, work, run, [clip_id for clip_id, _, _ in inputs])
+        for clip_id, path, public in _chosen(job, inputs):
             clip, known = work.get(clip_id), _known(clip_id, work, run)
             if job.worker.is_alone:
                 source, known["error"] = workspace._examine(clip_id, path, clip)
@@ -124,7 +130,7 @@ class Workspace:
             for clip_id, video in self._videos.items():
                 video.index.save(self._index_file(clip_id), self._states[clip_id].source.fingerprint)
         manifest.put(self._record(state, folder) for state in self.clips)
-        manifest.keep_only(self._states)
+        manifest.keep_only(self._known_ids)
 
     def finish(self, clip_id: str, stage: StageName, result: StageResult) -> None:
         """Record a stage's result for a clip."""
@@ -146,6 +152,8 @@ class Workspace:
         """The source record of a video, or why it cannot be read; probed only if its content is new."""
         folder = self.work.folder
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a device could be read for ever
+                raise OSError(errno.EINVAL, "not a regular file")
             size, content = path.stat().st_size, file_fingerprint(path)
         except OSError as error:
             broken = Source(fingerprint="", path=relative(path, folder), file_size=0)
@@ -196,11 +204,31 @@ def _folder_of(error: ClipFailure) -> FolderName:
     return folders.get(error.stage, "work")
 
 
-def _inputs(job: Job) -> list[tuple[str, Path, PublicClip | None]]:
-    """(clip id, video, its entry in a public clip list) of every input."""
+_Input: TypeAlias = tuple[str, Path, PublicClip | None]
+"""Clip id, video, and its entry in a public clip list."""
+
+
+def _chosen(job: Job, inputs: Sequence[_Input]) -> list[_Input]:
+    """The inputs that the job is about: all, those that --clips names, or the one video given as the input."""
+    if job.input.is_file() and is_video_name(job.input):
+        inputs = [each for each in inputs if each[1].name == job.input.name]
+        if not inputs:
+            raise UsageError(f"{job.input}: a hidden file, expected a video to be seen in its folder. Rename it.")
+    if job.clips is None:
+        return list(inputs)
+    for name in job.clips:
+        if not any(name in (clip_id, path.name) for clip_id, path, _ in inputs):
+            there = ", ".join(clip_id for clip_id, _, _ in inputs[:10]) + " ..." * (len(inputs) > 10)
+            raise UsageError(f"--clips: got {name!r}, expected names of clips: {there}")
+    return [each for each in inputs if each[0] in job.clips or each[1].name in job.clips]
+
+
+def _inputs(job: Job) -> list[_Input]:
+    """Every input, in the order of their names or of the public clip list."""
     listed = read_public(job.public_list) if job.public_list else []
     by_path = {Path(entry.video_path).resolve(): entry for entry in listed}
-    paths = [Path(entry.video_path) for entry in listed] if job.input.is_file() else list_videos(job.input)
+    is_list = job.input == job.public_list
+    paths = [Path(entry.video_path) for entry in listed] if is_list else list_videos(job.input_folder)
     if not paths:
         raise UsageError(f"{job.input}: lists no clips")
     ids = clip_ids(paths)

@@ -1,5 +1,6 @@
 """The command line: options follow from the declared settings, and what cannot be meant is refused in one line."""
 
+import os
 import re
 import signal
 import subprocess
@@ -133,6 +134,22 @@ def test_the_command_line_switches_off_what_the_profile_has_on(clips, tmp_path):
         (["--precision", "fp8", "--offload"], "cannot go together"),
         (["--seed", "x"], "whole number"),
         (["--keep_going", "--fail_fast"], "not allowed together"),
+        # Those up to the next remark were tracebacks, a hang, or a stage that was skipped without a word.
+        (["--freeze_repeat", "100000000"], "--freeze_repeat: got '100000000', expected a whole number of at least 0"),
+        (["--freeze_repeat", "9" * 5000], "--freeze_repeat"),
+        (["--freeze_frame", "²"], "--freeze_frame: got '²'"),
+        (["--caption_batch_size", "0"], "--caption_batch_size: got '0'"),
+        (["--caption_batch_size", "-1"], "--caption_batch_size: got '-1'"),
+        (["--pose_smoothing", "nan"], "--pose_smoothing: got 'nan'"),
+        (["--pose_smoothing", "1e308"], "--pose_smoothing: got '1e308'"),
+        (["--caption", "\udcff"], "--caption: has bytes that are not UTF-8"),
+        (["--profile", "p" * 5000], "no such profile"),
+        (["--config_path", "c" * 5000], "File name too long"),
+        (["--traj_txt_path", "t" * 5000], "File name too long"),
+        (["--input_dir", "i" * 5000], "--input_dir"),
+        (["--input_dir", "a\0b"], "--input_dir"),
+        (["--input_dir", "/dev/zero"], "--input_dir /dev/zero: is a file"),
+        # Options
         (["--nonsense"], "unrecognized arguments"),
         (["--prof", "preview"], "unrecognized arguments"),
     ],
@@ -144,6 +161,39 @@ def test_wrong_usage_is_one_line_and_exit_code_2(clips, extra, said, capsys, mon
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("height: 16000000", "height: got 16000000, expected a whole number of at least 16 and at most 8192"),
+        ("caption: {frame: foo}", "caption.frame: got 'foo', expected a whole number of at least 0 or middle"),
+        ("caption: {batch_size: 0}", "caption.batch_size: got 0"),
+        ("geometry: {longest: -4}", "geometry.longest: got -4"),
+        ("geometry: {pose_smoothing: .inf}", "geometry.pose_smoothing: got inf"),
+    ],
+)
+def test_a_profile_with_impossible_values_is_refused(clips, tmp_path, text, said):
+    """They were taken, and ended a run hours later or, with a batch of no clips, skipped a stage without a word."""
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        parse("caption", "--input_dir", clips, "--config_path", tmp_path / "mine.yaml")
+    assert said in str(caught.value)
+
+
+def test_a_folder_without_permission_is_refused(clips):
+    """It was a PermissionError. Root may read everything, so here root becomes another user for a moment."""
+    clips.chmod(0)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.seteuid(65534)
+        with pytest.raises(UsageError, match=r"cannot be read \(Permission denied\)"):
+            parse("caption", "--input_dir", clips, "--profile", "preview")
+    finally:
+        if is_root:
+            os.seteuid(0)
+        clips.chmod(0o755)
 
 
 def test_frames_to_export_need_an_export(clips):
