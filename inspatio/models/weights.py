@@ -11,15 +11,18 @@ changes, the module keeps using the map; otherwise tensors are converted one at 
 module's own size.
 
 A ``.pth`` is a pickle, which can name any function to be called on loading. Only tensors and plain containers are
-accepted (torch's ``weights_only``); a file that asks for more is refused and nothing in it runs.
+accepted (torch's ``weights_only``); a file that asks for more is refused and nothing in it runs. torch stores its
+archives uncompressed, so an archive that declares more bytes than the file has is refused before anything is unpacked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +39,22 @@ from inspatio.models.checkpoints import checkpoint_of, how_to_get
 PICKLES = (".pth", ".pt", ".bin")
 _KEYS_SHOWN = 4
 _SAMPLES = 256
+# What the parsers were seen to raise on damaged files, by fuzzing (tests/support/strategies.py). Neither torch.load nor
+# json.loads declares these, so they are listed once, here, and caught around the parser's call alone.
+_DAMAGED_PICKLE = (
+    RuntimeError,  # torch's archive reader: a bad checksum, a missing record, a storage of another size
+    EOFError,
+    ValueError,  # with UnicodeDecodeError: names that are not text, opcodes with impossible arguments
+    LookupError,  # an empty stack, an unknown memo entry or storage
+    TypeError,  # opcodes on values of another type
+    AttributeError,
+    AssertionError,  # torch's own checks of a persistent id
+    OverflowError,
+    MemoryError,  # a length that no file has
+    struct.error,
+    zipfile.BadZipFile,
+)
+_DAMAGED_JSON = (ValueError, RecursionError)
 _SAMPLE_BYTES = 4096
 
 
@@ -169,19 +188,40 @@ def weights_fingerprint(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _shards(index: Path) -> list[Path]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a model folder's JSON object: a ``config.json``, an index of shards.
+
+    Raises:
+        MissingWeightsError: the file cannot be read, or is not a JSON object.
+    """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise MissingWeightsError(f"{index}: not a safetensors index ({error}). {_get_again(index)}") from error
+        value: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingWeightsError(f"{path}: cannot be read ({error.strerror or error}). {how_to_get(path)}") from error
+    except _DAMAGED_JSON as error:
+        raise MissingWeightsError(f"{path}: not valid JSON ({_first_line(error)}). {_get_again(path)}") from error
+    if not isinstance(value, dict):
+        raise MissingWeightsError(f"{path}: got a JSON {type(value).__name__}, expected an object. {_get_again(path)}")
+    return value
+
+
+def _shards(index: Path) -> list[Path]:
+    table = read_json(index).get("weight_map")
+    if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):
+        raise MissingWeightsError(
+            f"{index}: not a safetensors index: got no table of file names, expected one under weight_map. "
+            f"{_get_again(index)}"
+        )
     # The names come from a downloaded file and must not lead outside the folder.
-    files = [index.parent / Path(name).name for name in names]
-    missing = [file.name for file in files if not file.is_file()]
+    names = sorted({Path(name).name for name in table.values()})
+    # Compared with the folder's listing, because a damaged name may be none that the system accepts.
+    present = {file.name for file in index.parent.iterdir() if file.suffix in (".safetensors", *PICKLES)}
+    missing = [name for name in names if name not in present]
     if missing:
         raise MissingWeightsError(
-            f"{index.parent}: {len(missing)} of {len(files)} shards are missing ({_some(missing)}). {how_to_get(index)}"
+            f"{index.parent}: {len(missing)} of {len(names)} shards are missing ({_some(missing)}). {how_to_get(index)}"
         )
-    return files
+    return [index.parent / name for name in names]
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -190,7 +230,9 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt", device="cpu") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
-        raise MissingWeightsError(f"{path}: not readable as safetensors ({error}). {_get_again(path)}") from error
+        raise MissingWeightsError(
+            f"{path}: not readable as safetensors ({_first_line(error)}). {_get_again(path)}"
+        ) from error
 
 
 def _check_safetensors(path: Path) -> None:
@@ -204,10 +246,13 @@ def _check_safetensors(path: Path) -> None:
                 f"{path}: {kind}: got {size} bytes, expected a header of {header_size}. {_get_again(path)}"
             )
         try:
-            header = json.loads(handle.read(header_size))
-            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MissingWeightsError(f"{path}: not a safetensors file ({error}). {_get_again(path)}") from error
+            header: Any = json.loads(handle.read(header_size))
+            ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
+            end = max(map(operator.index, ends), default=0)
+        except (*_DAMAGED_JSON, AttributeError, LookupError, TypeError) as error:
+            raise MissingWeightsError(
+                f"{path}: not a safetensors file ({_first_line(error)}). {_get_again(path)}"
+            ) from error
     if size < 8 + header_size + end:
         raise MissingWeightsError(
             f"{path}: cut short: got {size} bytes, expected {8 + header_size + end}. {_get_again(path)}"
@@ -218,12 +263,9 @@ def _load_pickle(path: Path) -> dict[str, torch.Tensor]:
     with path.open("rb") as handle:
         start = handle.read(4)
     zipped = start == b"PK\x03\x04"
-    if zipped and not zipfile.is_zipfile(path):
-        raise MissingWeightsError(
-            f"{path}: cut short: got {path.stat().st_size} bytes without the zip directory at the end. "
-            f"{_get_again(path)}"
-        )
-    if not zipped and start[:2] != b"\x80\x02":
+    if zipped:
+        _check_archive(path)
+    elif start[:2] != b"\x80\x02":
         raise MissingWeightsError(
             f"{path}: not a torch file: got {start!r} as its first bytes; nothing in it was run. {_get_again(path)}"
         )
@@ -236,15 +278,38 @@ def _load_pickle(path: Path) -> dict[str, torch.Tensor]:
         raise MissingWeightsError(
             f"{path}: refused, nothing in it was run: expected tensors only, but {cause}. {_get_again(path)}"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        cause = str(error).splitlines()[0] if str(error) else "unexpected end of file"
-        raise MissingWeightsError(f"{path}: cut short or damaged ({cause}). {_get_again(path)}") from error
+    except _DAMAGED_PICKLE as error:
+        raise MissingWeightsError(f"{path}: cut short or damaged ({_first_line(error)}). {_get_again(path)}") from error
     if not isinstance(value, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in value.values()):
         inside = (
             f"a dict with {_some([str(key) for key in value])}" if isinstance(value, dict) else type(value).__name__
         )
         raise MissingWeightsError(f"{path}: got {inside}, expected a plain dict of tensors. {_get_again(path)}")
+    names = [repr(key) for key in value if not isinstance(key, str)]
+    if names:
+        raise MissingWeightsError(f"{path}: got {_some(names)} as names of tensors, expected text. {_get_again(path)}")
     return value
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the sizes that an archive's directory declares with the file's, before anything is unpacked."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    # NotImplementedError: a version or feature of the format that zipfile does not know.
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error) as error:
+        raise MissingWeightsError(
+            f"{path}: cut short or damaged: got {size} bytes without a whole zip directory at the end "
+            f"({_first_line(error)}). {_get_again(path)}"
+        ) from error
+    declared = sum(entry.file_size for entry in entries)
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    if packed or declared > size:
+        raise MissingWeightsError(
+            f"{path}: refused, nothing was unpacked: got an archive that declares {declared} bytes in a file of {size} "
+            f"({len(packed)} compressed), expected uncompressed tensors as torch writes them. {_get_again(path)}"
+        )
 
 
 def _convert(tensor: torch.Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> torch.Tensor:
@@ -253,6 +318,10 @@ def _convert(tensor: torch.Tensor, device: torch.device | str | None, dtype: tor
 
 def _shape(tensor: torch.Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -239,3 +241,60 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert weights_fingerprint(path) != first
     save(path, {"a": torch.zeros(1_000_001)})
     assert weights_fingerprint(path) != first
+
+
+@pytest.mark.parametrize("index", ["[]", '{"a": 1}', "[" * 50_000, '{"weight_map": [1]}', '{"weight_map": {"a": 1}}'])
+def test_a_damaged_index_of_shards_is_one_line(index: str, tmp_path: Path) -> None:
+    """A list or a missing table used to end in a TypeError, deep nesting in a RecursionError."""
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(MissingWeightsError, match=r"index\.json: ") as info:
+        load_state(tmp_path)
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b.safetensors", "\ud800.safetensors", "..", ""])
+def test_an_index_with_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    """A name that is too long used to end in an OSError."""
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(MissingWeightsError, match="1 of 1 shards are missing"):
+        load_state(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["[" * 50_000, '{"a": {"data_offsets": [0, "9"]}}', '{"a": {"data_offsets": [0]}}'])
+def test_a_damaged_safetensors_header_is_one_line(header: str, tmp_path: Path) -> None:
+    """Deep nesting used to end in a RecursionError, offsets that are text in a TypeError."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(MissingWeightsError, match="not a safetensors file"):
+        load_state(path)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A few kilobytes that unpack to gigabytes used to cost minutes and all of the memory before they were refused."""
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("bomb/data.pkl", "w") as entry:
+        for _ in range(64):
+            entry.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 17
+    tracemalloc.start()
+    with pytest.raises(MissingWeightsError, match=r"declares 67108864 bytes in a file of \d+ \(1 compressed\)"):
+        load_state(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_an_archive_whose_entries_overlap_is_refused(tmp_path: Path) -> None:
+    """Many directory entries for the same bytes: a bomb without compression."""
+    path = tmp_path / "overlap.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", bytes(100_000))
+        archive.filelist *= 20
+    with pytest.raises(MissingWeightsError, match="declares 2000000 bytes in a file of"):
+        load_state(path)
+
+
+def test_names_of_tensors_are_text(tmp_path: Path) -> None:
+    torch.save({1: torch.ones(1)}, tmp_path / "x.pth")
+    with pytest.raises(MissingWeightsError, match="expected text"):
+        load_state(tmp_path / "x.pth")

@@ -18,7 +18,6 @@ Source: Depth Anything 3 (arXiv 2511.10647) and its published model cards.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from inspatio.models.checkpoints import License, depth_anything_license, how_to_
 from inspatio.models.depth_anything3.backbone import BackboneConfig
 from inspatio.models.depth_anything3.heads import HeadConfig
 from inspatio.models.depth_anything3.network import DepthNetwork, NetworkConfig, SingleKind
-from inspatio.models.weights import load_state, load_strict
+from inspatio.models.weights import load_state, load_strict, read_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -166,12 +165,12 @@ def open_folder(path: Path) -> ModelFolder:
             f"{path}: {what}; expected a Depth Anything 3 folder with {CONFIG_FILE} and {WEIGHTS_FILE}. "
             f"{how_to_get('DA3')}"
         )
-    try:
-        name = json.loads(config.read_text(encoding="utf-8"))["model_name"]
-    except (ValueError, KeyError, TypeError) as error:
+    fields = read_json(config)
+    if "model_name" not in fields:
         raise MissingWeightsError(
             f"{config}: model_name is missing; expected one of {known}. Is this another model's folder?"
-        ) from error
+        )
+    name = fields["model_name"]
     if not isinstance(name, str) or name not in MODELS:
         raise MissingWeightsError(f"{config}: model_name is {name!r}; expected one of {known}")
     return ModelFolder(path, MODELS[name])

@@ -14,7 +14,6 @@ Source: Florence-2 (arXiv 2311.06242).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from transformers import BartConfig, Florence2Config, Florence2ForConditionalGen
 from inspatio.errors import MissingWeightsError
 from inspatio.models.checkpoints import how_to_get
 from inspatio.models.florence2 import original
-from inspatio.models.weights import load_state, load_strict, weights_path
+from inspatio.models.weights import load_state, load_strict, read_json, weights_path
 from inspatio.types import Image
 
 _VISION_FIELDS: dict[str, type] = {
@@ -153,7 +152,7 @@ class FlorenceFolder:
                 f"Write captions yourself in <clip>.txt files, or: {how_to_get('Florence-2-large')}"
             )
         source = path / "config.json"
-        fields = _read_json(source)
+        fields = read_json(source)
         if fields.get("model_type") != "florence2":
             raise MissingWeightsError(f"{source}: model_type is {fields.get('model_type')!r}, expected 'florence2'")
         tokenizer = _read_tokenizer(path / "tokenizer.json")
@@ -303,27 +302,12 @@ def _read_preprocessor(path: Path) -> tuple[dict[str, Any], Path]:
     """The image fields, and the file they are in."""
     source = path / "preprocessor_config.json"
     if source.is_file():
-        return _read_json(source), source
+        return read_json(source), source
     source = path / "processor_config.json"
-    fields = _read_json(source).get("image_processor")
+    fields = read_json(source).get("image_processor")
     if not isinstance(fields, dict):
         raise MissingWeightsError(f"{source}: image_processor is missing, and so is preprocessor_config.json")
     return fields, source
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissingWeightsError(
-            f"{path}: cannot be read ({error.strerror or error}), expected a Florence-2 folder. "
-            f"{how_to_get('Florence-2-large')}"
-        ) from error
-    except ValueError as error:
-        raise MissingWeightsError(f"{path}: not valid JSON ({error}). Download the folder again") from error
-    if not isinstance(value, dict):
-        raise MissingWeightsError(f"{path}: got a JSON {type(value).__name__}, expected an object")
-    return value
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -11,7 +11,6 @@ for is read. Modules keep the published names, but for the prefix ``model.`` of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,13 +27,17 @@ from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
 from inspatio.models.wan.dit import PATCH, CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
-from inspatio.models.weights import load_state, load_strict
+from inspatio.models.weights import load_state, load_strict, read_json
 
 PUBLISHED = {
     1536: DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
     5120: DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
 }
 """The published transformers, 1.3B and 14B, by their width."""
+
+
+_LARGEST_SIZE = 1_000_000
+"""Of any number in a config.json; the published ones stay below 14 000."""
 
 
 def published_name(key: str) -> str | None:
@@ -99,16 +102,18 @@ def parse_config(values: Mapping[str, Any]) -> DiTConfig:
         got = values.get(key, expected)
         if (list(got) if isinstance(got, tuple) else got) != expected:
             raise UsageError(f"the DiT's config.json has {key} {got}, expected {expected}: not a Wan 2.1 model")
+    for key, value in given.items():
+        number = isinstance(value, float) if key == "eps" else isinstance(value, int) and not isinstance(value, bool)
+        if not number or not 0 < value <= _LARGEST_SIZE:
+            raise UsageError(f"the DiT's config.json has {key} {value!r}, expected a size of a Wan 2.1 model")
     return DiTConfig(**given)
 
 
 def _read_json(path: Path) -> DiTConfig:
     try:
-        return parse_config(json.loads(path.read_text(encoding="utf-8")))
+        return parse_config(read_json(path))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise MissingWeightsError(f"{path}: not JSON ({error}); get it again") from error
 
 
 @dataclass(frozen=True)

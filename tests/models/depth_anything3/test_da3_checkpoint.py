@@ -93,8 +93,8 @@ def test_no_config(tmp_path: Path, folders: Path) -> None:
     [
         ('{"model_name": "da3-enormous"}', "'da3-enormous'; expected one of da3nested-giant-large"),
         ('{"model_type": "florence2"}', "model_name is missing"),
-        ("[]", "model_name is missing"),
-        ("not json", "model_name is missing"),
+        ("[]", "expected an object"),
+        ("not json", "not valid JSON"),
         ('{"model_name": ["da3-base"]}', "expected one of"),
     ],
 )
