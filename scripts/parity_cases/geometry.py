@@ -10,13 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from inspatio.evaluation.golden import TOLERANCES, GoldenCase, Measured, Outputs, compare
 from inspatio.geometry.depth_anything3.metric import METRIC_FOCAL, AlignmentMaps, is_sky, metric_scale, sky_depth
 from inspatio.models.depth_anything3.backbone import BackboneConfig
 from inspatio.models.depth_anything3.checkpoint import module_name
 from inspatio.models.depth_anything3.heads import HeadConfig
 from inspatio.models.depth_anything3.network import DepthNetwork, NetworkConfig, SingleKind
 from inspatio.models.weights import load_strict
-from parity_cases.golden import TOLERANCES, GoldenCase, Measured, Outputs, compare
 
 FILLED_SKY = ("metric.depth", "nested.depth", "nested.depth_conf")
 """Maps whose sky has been given a value of its own."""
@@ -105,6 +105,3 @@ def apart_from_sky_edge(
     if float((~same_sky).float().mean()) > SKY_EDGE:
         return Measured(math.inf, tolerance)
     return compare(got * same_sky, case.expected[name] * same_sky, tolerance)
-
-
-CASES = {"da3": da3}

@@ -8,8 +8,8 @@ from einops import rearrange
 
 from inspatio.cameras import poses as cameras
 from inspatio.cameras.cameras import Cameras
+from inspatio.evaluation.golden import EXACT_TOLERANCE, GoldenCase, Measured, Outputs, compare
 from inspatio.render import PointRenderer, Renderer, WarpRenderer
-from parity_cases.golden import EXACT_TOLERANCE, GoldenCase, Measured, Outputs, compare
 
 COVERAGE_TOLERANCE = 1e-3
 """Share of the pixels that may be covered in one and not in the other."""
@@ -59,6 +59,3 @@ def render(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Output
         measured[names[0]] = Measured(float(differs.mean()), COLOUR_TOLERANCE)
         measured[names[1]] = Measured(float((mask != expected_mask).mean()), COVERAGE_TOLERANCE)
     return {**measured, **poses(case)}
-
-
-CASES = {"render": render}

@@ -105,20 +105,7 @@ BASE = _published(128, 768, 6)
 LARGE = _published(256, 1024, 12)
 """As Florence-2-base and Florence-2-large are, for benchmarks."""
 
-_CONVERTED_TOKENIZER: dict[str, Any] = {
-    "model_max_length": 1024,
-    "tokenizer_class": "BartTokenizer",
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-    "extra_special_tokens": {"image_token": IMAGE_TOKEN},
-}
-_TIED = (
-    "model.language_model.encoder.embed_tokens.weight",
-    "model.language_model.decoder.embed_tokens.weight",
-)
+_TIED = tuple(f"model.language_model.{side}.embed_tokens.weight" for side in ("encoder", "decoder"))
 _TIME_TABLE = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed"
 _CAPTION_LENGTH = 16
 _NEVER_RUN = 'raise SystemExit("{name}: a file of the model folder was run; nothing in it may ever be")\n'
@@ -143,7 +130,7 @@ def write_settings(folder: Path, layout: Layout = "converted", sizes: Sizes = TI
     if layout == "converted":
         tokenizer.add_special_tokens([_special(token) for token in (*TASK_TOKENS, IMAGE_TOKEN)])
         config = _converted_config(sizes)
-        _write_json(folder / "tokenizer_config.json", _CONVERTED_TOKENIZER)
+        _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BartTokenizer"})
         _write_json(folder / "processor_config.json", {"processor_class": "Florence2Processor"})
     else:
         config = _original_config(sizes)
@@ -260,81 +247,47 @@ _TO_ORIGINAL = (
 
 
 def _converted_config(sizes: Sizes) -> dict[str, Any]:
-    rows = base_rows(sizes)
     return {
-        "architectures": ["Florence2ForConditionalGeneration"],
         "dtype": "float16",
-        "image_token_id": rows,
-        "is_encoder_decoder": True,
+        "image_token_id": base_rows(sizes),
         "model_type": "florence2",
-        "text_config": {"model_type": "bart", "vocab_size": _rounded(rows + 1), "dropout": 0.1, **sizes.text},
-        "tie_word_embeddings": True,
+        "text_config": {"model_type": "bart", "vocab_size": _rounded(base_rows(sizes) + 1), **sizes.text},
         "vision_config": {"model_type": "florence_vision", **sizes.vision},
     }
 
 
 def _original_config(sizes: Sizes) -> dict[str, Any]:
-    vision, rows = sizes.vision, base_rows(sizes)
-    tables = ("max_temporal_embeddings", "max_position_embeddings")
+    renamed = ("embed_dim", "max_temporal_embeddings", "max_position_embeddings")
+    vision = {name: value for name, value in sizes.vision.items() if name not in renamed}
+    width, times, positions = (sizes.vision[name] for name in renamed)
+    vision |= {
+        "dim_embed": width,
+        "model_type": "davit",
+        "visual_temporal_embedding": {"type": "COSINE", "max_temporal_embeddings": times},
+        "image_pos_embed": {"type": "learned_abs_2d", "max_pos_embeddings": positions},
+        "image_feature_source": ["spatial_avg_pool", "temporal_avg_pool"],
+    }
+    text = {"vocab_size": base_rows(sizes), "activation_function": "gelu", "scale_embedding": False, "num_beams": 3}
     return {
-        "_name_or_path": "florence2",
-        "architectures": ["Florence2ForConditionalGeneration"],
-        "auto_map": {
-            "AutoConfig": "configuration_florence2.Florence2Config",
-            "AutoModelForCausalLM": "modeling_florence2.Florence2ForConditionalGeneration",
-        },
-        "bos_token_id": 0,
-        "eos_token_id": 2,
-        "ignore_index": -100,
+        "auto_map": {"AutoModelForCausalLM": "modeling_florence2.Florence2ForConditionalGeneration"},
         "model_type": "florence2",
-        "pad_token_id": 1,
-        "projection_dim": vision["projection_dim"],
-        "text_config": {
-            **sizes.text,
-            "vocab_size": rows,
-            "activation_function": "gelu",
-            "add_bias_logits": False,
-            "add_final_layer_norm": False,
-            "forced_bos_token_id": 0,
-            "forced_eos_token_id": 2,
-            "is_encoder_decoder": True,
-            "no_repeat_ngram_size": 3,
-            "normalize_before": False,
-            "num_beams": 3,
-            "scale_embedding": False,
-        },
+        "text_config": {**sizes.text, **text},
         "torch_dtype": "float16",
-        "vision_config": {
-            **{name: value for name, value in vision.items() if name not in ("embed_dim", *tables)},
-            "dim_embed": vision["embed_dim"],
-            "model_type": "davit",
-            "visual_temporal_embedding": {
-                "type": "COSINE",
-                "max_temporal_embeddings": vision["max_temporal_embeddings"],
-            },
-            "image_pos_embed": {"type": "learned_abs_2d", "max_pos_embeddings": vision["max_position_embeddings"]},
-            "image_feature_source": ["spatial_avg_pool", "temporal_avg_pool"],
-        },
-        "vocab_size": rows,
+        "vision_config": vision,
     }
 
 
 def _preprocessor(size: int) -> dict[str, Any]:
-    # Four convolutions divide each side by 32.
     return {
         "crop_size": {"height": size, "width": size},
         "do_center_crop": False,
-        "do_convert_rgb": None,
         "do_normalize": True,
         "do_rescale": True,
         "do_resize": True,
         "image_mean": [0.485, 0.456, 0.406],
-        "image_processor_type": "CLIPImageProcessor",
-        "image_seq_length": 1 + (size // 32) ** 2,
+        "image_seq_length": 1 + (size // 32) ** 2,  # four convolutions divide each side by 32
         "image_std": [0.229, 0.224, 0.225],
-        "processor_class": "Florence2Processor",
         "resample": 3,
-        "rescale_factor": 1 / 255,
         "size": {"height": size, "width": size},
     }
 

@@ -516,6 +516,7 @@ class TestInterruption:
         finally:
             subprocess.run(["umount", here / "clips"], check=False)
 
+    @pytest.mark.slow  # the torchrun jobs of test_tiny_profile.py ask the same and more
     def test_workers_give_what_one_process_gives(self, here):
         for index in range(2):
             write_clip(here / f"clips/{index}.mp4", seed=index)

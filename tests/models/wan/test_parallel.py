@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,10 +13,8 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from support.networks import embed, make_dit, make_generator
-from support.scenes import noise_scene as make_scene
-from support.scenes import sideways as cameras
-from support.scenes import targets
-from torch.multiprocessing.spawn import spawn
+from support.scenes import noise_scene, sideways, targets
+from torch.multiprocessing.spawn import start_processes
 
 from inspatio.errors import UsageError
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
@@ -44,8 +43,8 @@ def latents(dit: CausalDiT) -> torch.Tensor:
 
 
 def frames(dit: CausalDiT) -> np.ndarray:
-    session = make_generator(dit=dit).start(make_scene(9), seed=1)
-    return session.step(targets(make_scene(9), cameras(9))).frames.numpy()
+    scene = noise_scene(9)
+    return make_generator(dit=dit).start(scene, seed=1).step(targets(scene, sideways(9))).frames.numpy()
 
 
 def work(rank: int, folder: str) -> None:
@@ -63,7 +62,9 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:
-    spawn(work, args=(str(tmp_path),), nprocs=PROCESSES)
+    # One process imports the libraries, once, and the others are forked from it.
+    set_forkserver_preload(["inspatio.generation.inspatio_world.session", "torch._dynamo", "hypothesis", "pytest"])
+    start_processes(work, args=(str(tmp_path),), nprocs=PROCESSES, start_method="forkserver")
     expected, expected_frames = latents(make_dit()), frames(make_dit())
     for size in SIZES:
         for rank in range(PROCESSES):

@@ -5,7 +5,7 @@ shapes) and one safetensors file of expected outputs per case; ``tests/golden/RE
 Weights and inputs are not stored: each value is a hash of its tensor's name and its place, so that two sets with
 different tags, widths and depths go through the same code.
 
-Each module beside this one exports ``CASES``, from a case's name to a function that runs it:
+Each case is run by a function, listed in ``scripts/parity.py``:
 
     def dit(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs: ...
 
