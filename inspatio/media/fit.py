@@ -62,6 +62,12 @@ class Fit:
         return self.source == self.target == self.scaled
 
     @property
+    def cut_share(self) -> float:
+        """The share of the source picture that is cut away, 0..1."""
+        shown = [min(whole, target) / whole for whole, target in zip(self.scaled, self.target, strict=True)]
+        return 1 - shown[0] * shown[1]
+
+    @property
     def natural_size(self) -> tuple[int, int]:
         """(height, width) of the fitted frame as it should be shown: without padding, in the source's shape.
 

@@ -117,6 +117,7 @@ class RenderResult(StageResult):
     frame_count: int
     coverage: float
     """Mean share of covered pixels, 0..1."""
+    notes: list[str] = []
 
 
 class OutputResult(StageResult):

@@ -8,6 +8,7 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.errors import ClipError
+from inspatio.media.fit import Fit
 from inspatio.pipeline.manifest import RenderResult, StageResult, fingerprint
 from inspatio.pipeline.scenes import open_clip, trajectory_inputs
 from inspatio.pipeline.stage import Stage
@@ -21,6 +22,10 @@ from inspatio.types import Progress
 VERSION = 1
 CHUNK = 16
 """Frames rendered at a time: enough for every core, few enough to hold. It changes no result."""
+LOW_COVERAGE = 0.2
+"""Below this mean share of covered pixels the trajectory is more likely a mistake than a wish."""
+MAX_UNMENTIONED_CUT = 0.25
+"""The share of the picture that ``--fit crop`` cuts away without a note; 4:3 to 16:9 is a quarter."""
 
 
 class RenderStage(Stage):
@@ -71,15 +76,38 @@ class RenderStage(Stage):
                 world_to_camera=cameras.world_to_camera,
             ).save(folder / CAMERAS_NAME)
         height, width = adapted.size
+        coverage = covered / (n * height * width)
         return [
             RenderResult(
                 fingerprint=fingerprint(self.inputs(state)),
                 folder=relative,
                 frame_count=n,
-                coverage=round(covered / (n * height * width), 6),
+                coverage=round(coverage, 6),
+                notes=[*self._crop_note(state), *_coverage_note(coverage)],
             )
+        ]
+
+    def _crop_note(self, state: ClipState) -> list[str]:
+        """What to tell the user where much of the source's picture is cut to make the working frame."""
+        source, target = self.workspace.info(state).size, self.job.profile.size
+        share = Fit.make(source, target, self.job.fit).cut_share
+        if share <= MAX_UNMENTIONED_CUT:
+            return []
+        return [
+            f"{share:.0%} of the picture is cut away to make {target[1]}x{target[0]} of {source[1]}x{source[0]}. "
+            "--fit pad keeps all of it."
         ]
 
     def _folder(self, relative: str) -> Path:
         assert self.workspace.run is not None, "the render stage has a run folder"
         return self.workspace.run.folder / relative
+
+
+def _coverage_note(coverage: float) -> list[str]:
+    """What to tell the user where the source shows little of what the new camera sees."""
+    if coverage >= LOW_COVERAGE:
+        return []
+    return [
+        f"the source shows only {coverage:.0%} of what the new camera sees; the rest is invented or black. "
+        "Check the trajectory's angles and displacements, or choose a gentler one."
+    ]

@@ -230,6 +230,7 @@ def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
     notes: dict[str, list[str]] = {}
     for state in good:
         blocks = [state.geometry if "geometry" in stages or "render" in stages else None]
+        blocks += [state.render if "render" in stages else None]
         blocks += [state.output if "generate" in stages else None]
         for note in [note for block in blocks if block for note in block.notes]:
             notes.setdefault(note, []).append(state.id)

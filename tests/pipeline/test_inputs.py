@@ -118,3 +118,26 @@ def test_a_device_in_a_clip_list_is_not_read(here: Path, capsys: pytest.CaptureF
     (here / "clips/new.json").write_text(json.dumps([{"video_path": "/dev/zero"}]))
     assert run("caption", clips="clips/new.json") == 1
     assert "/dev/zero: cannot be read (not a regular file)" in capsys.readouterr().err
+
+
+def test_what_is_cut_away_is_said(here: Path, capsys: pytest.CaptureFixture[str]):
+    """A portrait clip lost two thirds of its picture in a landscape frame without a word."""
+    write_clip(here / "clips/portrait.mp4", 2, (96, 54))
+    trajectory = ("--traj_txt_path", ROOT / "traj/still.txt", "--skip_step3")
+    assert run("run", *trajectory) == 0
+    notes = [line.strip() for line in capsys.readouterr().err.splitlines() if "cut away" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: portrait: 67% of the picture is cut away to make 80x48 of 54x96.")
+    assert "--fit pad" in notes[0]
+    assert run("run", *trajectory, "--fit", "pad", "--output_folder", "padded") == 0
+    assert "cut away" not in capsys.readouterr().err
+
+
+def test_a_render_that_shows_nothing_is_mentioned(here: Path, capsys: pytest.CaptureFixture[str]):
+    """A camera far from everything gave a black video and exit code 0 without a word."""
+    write_clip(here / "clips/a.mp4", 2)
+    (here / "far.txt").write_text("0\n180\n0\n")
+    assert run("run", "--traj_txt_path", "far.txt", "--rotation_only", "--skip_step3") == 0
+    assert "note: a: the source shows only 0% of what the new camera sees" in capsys.readouterr().err
+    clips = Manifest.open(here / "output/clips/far", input=here / "clips", work=here / "output/clips").clips
+    assert [len(clip.render.notes) for clip in clips if clip.render] == [1]
