@@ -23,6 +23,13 @@ CONFIG_FOLDERS = (Path("configs"), shipped("configs"))
 """Where profiles are looked for: the current folder's ``configs/``, then the shipped ones."""
 
 DEFAULT_PROFILE = "inference_1.3b"
+"""The published network that is recommended to begin with."""
+
+BEST_PROFILES = ("inference_14b", "inference_1.5", "inference_1.3b")
+"""The profiles of published networks, the best first. A run without --profile takes the first that is complete."""
+
+PREVIEW_PROFILE = "preview"
+"""What a run without --profile takes where none of them is complete: it needs no weights."""
 
 FrameChoice = int | Literal["middle"]
 """A frame of a clip: its number, counted from 0, or the middle one."""

@@ -16,8 +16,8 @@ from typing import NoReturn
 
 from inspatio.errors import UsageError, UserError
 from inspatio.pipeline import download
-from inspatio.pipeline.log import log_to_stderr
-from inspatio.pipeline.options import CLIPS, DoctorOptions, ProfileChoice, add_options, given
+from inspatio.pipeline.log import Detail, log_to_json, log_to_stderr
+from inspatio.pipeline.options import CLIPS, DoctorOptions, ProfileChoice, RunOptions, add_options, given
 
 COMMANDS = {
     "run": "the whole pipeline: caption, geometry, render, generate",
@@ -84,11 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        with log_to_stderr():
+        words = sys.argv[1:] if argv is None else list(argv)
+        arguments = make_parser().parse_args(words)
+        with log_to_stderr(_detail(arguments)):
             if argv is None:
                 with _terminating_is_interrupting():
-                    return _dispatch(sys.argv[1:])
-            return _dispatch(list(argv))
+                    return _dispatch(arguments, words)
+            return _dispatch(arguments, words)
     except UsageError as error:
         print(f"inspatio: {error}", file=sys.stderr)
         return 2
@@ -120,8 +122,12 @@ def _terminating_is_interrupting() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _dispatch(argv: list[str]) -> int:
-    arguments = make_parser().parse_args(argv)
+def _detail(arguments: argparse.Namespace) -> Detail:
+    options = given(RunOptions, arguments)
+    return "quiet" if "quiet" in options else "verbose" if "verbose" in options else "normal"
+
+
+def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.command in CLIPS:
         from inspatio.pipeline.job import resolve
 
@@ -129,7 +135,8 @@ def _dispatch(argv: list[str]) -> int:
         from inspatio.pipeline.manifest import STAGES
         from inspatio.pipeline.run import run
 
-        return run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), argv)
+        with log_to_json(job.log_json):
+            return run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), argv)
     if arguments.command == "download":
         return download.download(arguments)
     from inspatio.config import DEFAULT_PROFILE, find_profile, load_profile, profile_names

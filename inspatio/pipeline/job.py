@@ -11,10 +11,19 @@ from typing import Any
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.captioning.captions import fixed_caption
-from inspatio.config import DEFAULT_PROFILE, Controls, Profile, find_profile, load_profile
+from inspatio.config import (
+    BEST_PROFILES,
+    DEFAULT_PROFILE,
+    PREVIEW_PROFILE,
+    Controls,
+    Profile,
+    find_profile,
+    load_profile,
+)
 from inspatio.errors import UsageError
 from inspatio.locations import find_trajectory
 from inspatio.media.video_info import is_video_name
+from inspatio.models.checkpoints import needs
 from inspatio.pipeline.distributed import Worker
 from inspatio.pipeline.options import (
     CaptionOptions,
@@ -119,9 +128,11 @@ def resolve(arguments: argparse.Namespace) -> Job:
             raise UsageError(
                 f"--output_folder {run_folder}: is the work folder too; choose another, one for each trajectory"
             )
-    for folder in (work_folder, run_folder):
+    for folder in (work_folder, run_folder, options.get("log_json")):
         if folder is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{folder}: lies in the input folder, which is never written to; choose another")
+    if "log_json" in options and options["log_json"].resolve() == source.resolve():
+        raise UsageError(f"--log_json {options['log_json']}: is the input; choose another file")
     own = [work_folder / folder for folder in WORK_SUBFOLDERS]
     own += [run_folder / folder for folder in RUN_SUBFOLDERS] if run_folder is not None else []
     inputs = (source if source.is_dir() else source.parent).resolve()
@@ -133,14 +144,16 @@ def resolve(arguments: argparse.Namespace) -> Job:
             )
     if "caption" in options:
         options["caption"] = fixed_caption(options["caption"]).text
+    worker = Worker.from_environment()
+    profile = _profile(arguments, worker)
     return Job(
         **options,
         work_folder=work_folder,
         run_folder=run_folder,
-        profile=_profile(arguments),
+        profile=profile,
         controls=Controls(**given(Controls, arguments)),
         trajectory=None if path is None else load_trajectory(path, options.get("trajectory_direction")),
-        worker=Worker.from_environment(),
+        worker=worker,
     )
 
 
@@ -161,10 +174,31 @@ def _check_input(source: Path) -> None:
         raise UsageError(f"{shown}: is a file; expected a folder of videos, a video, or a new.json clip list")
 
 
-def _profile(arguments: argparse.Namespace) -> Profile:
-    """The chosen profile with the command line's overrides."""
+def _profile(arguments: argparse.Namespace, worker: Worker) -> Profile:
+    """The profile that is named, else the best one whose weights are complete, else the preview.
+
+    It is chosen for the whole pipeline, whatever the command, so that its stages go together.
+
+    Raises:
+        UsageError: none is named for several processes, which could find different weights.
+    """
     run = RunOptions(**given(RunOptions, arguments))
-    profile = load_profile(run.config_path or find_profile(run.profile_name or DEFAULT_PROFILE))
+    if run.config_path or run.profile_name:
+        return _overridden(load_profile(run.config_path or find_profile(run.profile_name or "")), arguments)
+    if not worker.is_alone:
+        raise UsageError(
+            f"--profile: got none for {worker.world_size} processes, expected the same for all. "
+            f"Add --profile {DEFAULT_PROFILE}, or another."
+        )
+    for name in BEST_PROFILES:
+        profile = _overridden(load_profile(find_profile(name)), arguments)
+        if not any(need.missing for need in needs(profile)):
+            return profile
+    return _overridden(load_profile(find_profile(PREVIEW_PROFILE)), arguments)
+
+
+def _overridden(profile: Profile, arguments: argparse.Namespace) -> Profile:
+    """A profile with the command line's overrides."""
     overrides: dict[str, dict[str, Any]] = {name: given(kind, arguments) for name, kind in blocks(Profile).items()}
     if given(GenerateOptions, arguments).get("use_tae"):
         overrides["generator"] = {"encoder": "taehv", "decoder": "taehv"} | overrides["generator"]

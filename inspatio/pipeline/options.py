@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inspatio.config import (
-    DEFAULT_PROFILE,
+    BEST_PROFILES,
+    PREVIEW_PROFILE,
     CaptionConfig,
     Controls,
     GeneratorConfig,
@@ -23,6 +24,8 @@ from inspatio.config import (
 from inspatio.errors import UsageError
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
 from inspatio.types import Direction, FitMode
+
+AUTOMATIC = f"the first of {', '.join(BEST_PROFILES)} whose weights are complete, else {PREVIEW_PROFILE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class RunOptions(Settings):
     """How to run."""
 
     profile_name: str | None = setting(
-        None, "a profile of configs/", option="--profile", metavar="NAME", unset=DEFAULT_PROFILE
+        None, "a profile of configs/", option="--profile", metavar="NAME", unset=AUTOMATIC
     )
     config_path: Path | None = setting(
         None, "file of a profile, in place of --profile", option="--config_path", metavar="YAML"
@@ -71,6 +74,14 @@ class RunOptions(Settings):
     )
     keep_going: bool = setting(False, "record failures and continue, which is the default", option="--keep_going")
     fail_fast: bool = setting(False, "stop at the first failing clip", option="--fail_fast")
+    quiet: bool = setting(False, "show warnings and errors only", option="--quiet")
+    verbose: bool = setting(False, "show details too, each line with its time and origin", option="--verbose")
+    log_json: Path | None = setting(
+        None,
+        "also append every line to a file as JSON: time, level, event, stage, clip, seconds, process, message",
+        option="--log_json",
+        metavar="FILE",
+    )
     master_port: int = setting(
         29513, "port of torchrun's rendezvous", option="--master_port", metavar="PORT", least=1, most=65535
     )
@@ -81,6 +92,10 @@ class RunOptions(Settings):
         super().__post_init__()
         if self.keep_going and self.fail_fast:
             raise UsageError("--keep_going and --fail_fast: not allowed together, choose one")
+        if self.quiet and self.verbose:
+            raise UsageError("--quiet and --verbose: not allowed together, choose one")
+        if self.quiet and self.dry_run:
+            raise UsageError("--quiet and --dry_run: not allowed together, the plan would not be seen")
         if self.profile_name and self.config_path:
             raise UsageError(f"--profile {self.profile_name} and --config_path {self.config_path}: choose one")
 

@@ -16,7 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import inspatio
+from inspatio.config import DEFAULT_PROFILE, PREVIEW_PROFILE
 from inspatio.errors import UserError
+from inspatio.locations import download_command
 from inspatio.media.video_info import list_left_out
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.caption import CaptionStage
@@ -24,6 +26,7 @@ from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
 from inspatio.pipeline.job import RUN_SUBFOLDERS, WORK_SUBFOLDERS, Job
+from inspatio.pipeline.log import facts
 from inspatio.pipeline.manifest import STAGES, StageName
 from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.stage import Stage, Status, run_stage, status, statuses
@@ -186,6 +189,8 @@ def _process(stage: Stage, plan: Mapping[str, Status], processes: int, command_l
         _log.info("%8s: %d processes on GPUs %s", name, processes, ", ".join(gpus))
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
         command += [f"--master_port={job.master_port}", "-m", "inspatio", *command_line, "--worker", name]
+        if not (job.profile_name or job.config_path):
+            command += ["--profile", job.profile.name]  # weights that arrive meanwhile must not change the choice
         # One thread a worker is torchrun's own default, which it would explain on standard error.
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         environment |= _same_code(os.environ.get("PYTHONPATH"))
@@ -213,13 +218,29 @@ def _introduce(job: Job, workspace: Workspace) -> None:
     height, width = job.profile.size
     target = f" -> {job.run_folder}" if job.run_folder else ""
     clips = f"{job.input} ({len(workspace.clips)} clips)"
-    _log.info("inspatio: profile %s at %dx%d, %s%s", job.profile.name, width, height, clips, target)
+    chosen = "" if job.profile_name or job.config_path else " (chosen by the weights that are there)"
+    _log.info(
+        "inspatio: profile %s%s at %dx%d, %s%s",
+        job.profile.name,
+        chosen,
+        width,
+        height,
+        clips,
+        target,
+        extra=facts("run"),
+    )
+    if chosen and job.profile.name == PREVIEW_PROFILE:
+        _log.info(
+            "  a preview without any network: profile %s needs a GPU, and weights that are not there", DEFAULT_PROFILE
+        )
+        _log.info("  to get them: %s   (says sizes and licences first)", download_command("--profile", DEFAULT_PROFILE))
     others = [path.name for path in list_left_out(job.input)] if job.input.is_dir() else []
     if others:
         _log.info("%8s: no videos, left out: %s", "note", _shortened(others))
     for state in workspace.clips:
         if state.error and state.error.stage == PROBE:
-            _log.error("%8s: %s FAILED: %s", PROBE, state.id, state.error.message)
+            failed = facts("failed", stage=PROBE, clip=state.id)
+            _log.error("%8s: %s FAILED: %s", PROBE, state.id, state.error.message, extra=failed)
             if job.fail_fast:
                 raise UserError(f"{state.id}: {state.error.message} (stopped by --fail_fast)")
 
@@ -235,13 +256,14 @@ def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
         for note in [note for block in blocks if block for note in block.notes]:
             notes.setdefault(note, []).append(state.id)
         if "generate" in stages and state.output and workspace.run:
-            _log.info("%8s: %s", "result", workspace.run.folder / state.output.video)
+            result = workspace.run.folder / state.output.video
+            _log.info("%8s: %s", "result", result, extra=facts("result", stage="generate", clip=state.id))
     for note, clip_ids in notes.items():
         _log.info("%8s: %s: %s", "note", _shortened(clip_ids), note)
     for state in workspace.failed:
         if state.error:
             _log.error("%8s: %s (%s): %s", "failed", state.id, state.error.stage, state.error.message)
-    _log.info("inspatio: %d of %d clips done", len(good), len(workspace.clips))
+    _log.info("inspatio: %d of %d clips done", len(good), len(workspace.clips), extra=facts("finished"))
     return 1 if workspace.failed else 0
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from inspatio.errors import ClipError, MissingWeightsError, UserError
 from inspatio.pipeline.distributed import ProcessGroup
-from inspatio.pipeline.log import progress_bar
+from inspatio.pipeline.log import facts, progress_bar
 from inspatio.pipeline.manifest import STAGES, StageName, StageResult, fingerprint
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.types import Progress
@@ -131,27 +131,34 @@ class _Loop:
 
     def run(self, todo: Sequence[ClipState]) -> None:
         share, size = self._group.share(todo), self._stage.batch_size
+        pace = _Pace(share)
         if size == 1:
             for state in share:
-                with progress_bar(state.video.frame_count, f"{self._stage.name:>8}: {state.id}") as progress:
-                    self._process([state], progress)
+                described = f"{self._stage.name:>8}: {state.id} ({pace.place})"
+                with progress_bar(state.video.frame_count, described) as progress:
+                    self._process([state], progress, pace)
             return
         finished = 0
         with progress_bar(len(share), f"{self._stage.name:>8}", unit="clip") as progress:
             for batch in _batches(share, size):
-                self._process(batch, lambda done, _, before=finished: progress(before + done, len(share)))
+                self._process(batch, lambda done, _, before=finished: progress(before + done, len(share)), pace)
                 finished += len(batch)
 
-    def _process(self, batch: Sequence[ClipState], progress: Progress) -> None:
+    def _process(self, batch: Sequence[ClipState], progress: Progress, pace: _Pace) -> None:
         name, started = self._stage.name, time.perf_counter()
+        for state in batch:
+            _log.debug("%8s: %s starts", name, state.id, extra=facts("start", stage=name, clip=state.id))
         results = self._attempt(batch, progress)
-        seconds = f"{time.perf_counter() - started:.1f} s" + (f" for {len(batch)} clips" if len(batch) > 1 else "")
+        took = time.perf_counter() - started
+        pace.finished(batch)
+        seconds = f"{took:.1f} s" + (f" for {len(batch)} clips" if len(batch) > 1 else "")
         if not self._group.is_main:
             return
         for state, result in zip(batch, results, strict=True):
             if isinstance(result, StageResult):
                 self._stage.workspace.finish(state.id, name, result)
-                _log.info("%8s: %s done (%s)", name, state.id, seconds)
+                done = facts("done", stage=name, clip=state.id, seconds=took)
+                _log.info("%8s: %s done (%s%s)", name, state.id, seconds, pace.rest, extra=done)
             else:
                 _fail(self._stage, state, str(result))
 
@@ -186,9 +193,49 @@ class _Loop:
         ) from error
 
 
+class _Pace:
+    """Where a stage is among its clips, and about how long the rest of the stage takes, told by frames per second."""
+
+    def __init__(self, clips: Sequence[ClipState]):
+        self._clips, self._frames = len(clips), sum(state.video.frame_count for state in clips)
+        self._clips_done = self._frames_done = 0
+        self._started = time.monotonic()
+
+    def finished(self, clips: Sequence[ClipState]) -> None:
+        self._clips_done += len(clips)
+        self._frames_done += sum(state.video.frame_count for state in clips)
+
+    @property
+    def place(self) -> str:
+        """Such as "clip 2 of 14, about 6 min left"; without a time before the first clip is done."""
+        return f"clip {self._clips_done + 1} of {self._clips}{self._left}"
+
+    @property
+    def rest(self) -> str:
+        """Such as "; 2 of 14 clips, about 6 min left"; empty after the last one."""
+        last = self._clips_done == self._clips
+        return "" if last else f"; {self._clips_done} of {self._clips} clips{self._left}"
+
+    @property
+    def _left(self) -> str:
+        if not self._frames_done:
+            return ""
+        spent = time.monotonic() - self._started
+        return f", about {duration(spent * (self._frames - self._frames_done) / self._frames_done)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in the unit that gives one or two digits."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _fail(stage: Stage, state: ClipState, message: str) -> None:
     stage.workspace.fail(state.id, stage.name, message)
-    _log.error("%8s: %s FAILED: %s", stage.name, state.id, message)
+    failed = facts("failed", stage=stage.name, clip=state.id)
+    _log.error("%8s: %s FAILED: %s", stage.name, state.id, message, extra=failed)
     if stage.job.fail_fast:
         raise ClipFailed(f"{state.id}: {message} (stopped by --fail_fast)")
 

@@ -215,7 +215,7 @@ def test_no_such_input(tmp_path):
 def test_sigterm_is_handled_only_by_the_program_itself(monkeypatch):
     """A program that calls main(argv) keeps its own handler; the command's own one ends with the command."""
     seen = []
-    monkeypatch.setattr(cli, "_dispatch", lambda argv: seen.append(signal.getsignal(signal.SIGTERM)) or 0)
+    monkeypatch.setattr(cli, "_dispatch", lambda *_: seen.append(signal.getsignal(signal.SIGTERM)) or 0)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["doctor"]) == 0
     monkeypatch.setattr(sys, "argv", ["inspatio", "doctor"])
@@ -233,10 +233,10 @@ def test_a_terminated_program_ends_like_an_interrupted_one():
     script = (
         "import os, signal, sys\n"
         "from inspatio.pipeline import cli\n"
-        "cli._dispatch = lambda argv: os.kill(os.getpid(), signal.SIGTERM) or 0\n"
+        "cli._dispatch = lambda *_: os.kill(os.getpid(), signal.SIGTERM) or 0\n"
         "sys.exit(cli.main())\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", script, "doctor"], capture_output=True, text=True, check=False)
     assert ended.returncode == 130
     assert ended.stderr.count("\n") == 1
 

@@ -368,7 +368,7 @@ class TestWrongUse:
 
     def test_missing_weights_are_three_lines(self, here, capsys):
         write_clip(here / "clips/one.mp4")
-        assert main(["run", "--input_dir", "clips", "--traj_txt_path", str(STILL)]) == 1
+        assert main(["run", "--profile", "inference_1.3b", "--input_dir", "clips", "--traj_txt_path", str(STILL)]) == 1
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 3
         assert "InSpatio-World-1.3B.safetensors" in lines[0]
