@@ -17,7 +17,15 @@ from typing import NoReturn
 from inspatio.errors import UsageError, UserError
 from inspatio.pipeline import download
 from inspatio.pipeline.log import Detail, log_to_json, log_to_stderr
-from inspatio.pipeline.options import CLIPS, DoctorOptions, ProfileChoice, RunOptions, add_options, given
+from inspatio.pipeline.options import (
+    CLIPS,
+    DoctorOptions,
+    ProfileChoice,
+    RunOptions,
+    VerifyOptions,
+    add_options,
+    given,
+)
 
 COMMANDS = {
     "run": "the whole pipeline: caption, geometry, render, generate",
@@ -26,6 +34,7 @@ COMMANDS = {
     "render": "stage 2b: every clip along the trajectory, and where it has holes",
     "generate": "stage 3: the novel-view videos",
     "download": "published weights, after showing their sizes and licences",
+    "verify": "read all results and say which files are damaged or missing",
     "licenses": "which weights are used, and under what terms",
     "doctor": "what this machine and these checkpoints can do, and what is missing",
 }
@@ -139,6 +148,10 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
             return run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), argv)
     if arguments.command == "download":
         return download.download(arguments)
+    if arguments.command == "verify":
+        from inspatio.pipeline.verify import verify
+
+        return verify(VerifyOptions(**given(VerifyOptions, arguments)))
     from inspatio.config import DEFAULT_PROFILE, find_profile, load_profile, profile_names
     from inspatio.pipeline.doctor import examine, examine_weights, print_licenses
 

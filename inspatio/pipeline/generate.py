@@ -19,6 +19,7 @@ from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.manifest import OutputResult, StageResult, fingerprint
+from inspatio.pipeline.result_files import find_damage, record_files
 from inspatio.pipeline.scenes import open_clip
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
@@ -91,6 +92,7 @@ class GenerateStage(Stage):
                 state.output
                 and state.output.fingerprint == made_from
                 and (folder / video).is_file()
+                and not self._is_damaged(state.output)
                 and not self.job.force
             ):
                 notes = state.output.notes
@@ -101,9 +103,11 @@ class GenerateStage(Stage):
                 if self.job.comparison:
                     source = self.workspace.info(state)
                     _compare(source, renders, folder / video, folder / comparison, self.job.fit)
+        names = [video, cameras, *([comparison] if self.job.comparison else [])]
         return [
             OutputResult(
                 fingerprint=made_from,
+                files=record_files(folder, names) if self._group.is_main else None,
                 video=video,
                 cameras=cameras,
                 comparison=comparison if self.job.comparison else None,
@@ -139,6 +143,11 @@ class GenerateStage(Stage):
                     writer.write(fit.natural(block.frames.numpy()))
                     progress(block.start + len(block.frames), len(renders.targets))
         return [] if keeps_timing or not info.has_audio else ["without sound, since the clip's timing was changed"]
+
+    def _is_damaged(self, block: OutputResult) -> bool:
+        """Whether the video itself is damaged; the files beside it are written again in any case."""
+        record = (block.files or {}).get(block.video)
+        return record is not None and find_damage(self._run_folder, {block.video: record}) is not None
 
     def _load(self) -> Generator:
         if self._generator is None:

@@ -15,6 +15,7 @@ from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoReader
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.manifest import GeometryResult, StageResult, fingerprint
+from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.storage import atomic_folder
@@ -56,6 +57,7 @@ class GeometryStage(Stage):
         return [
             GeometryResult(
                 fingerprint=fingerprint(self.inputs(state)),
+                files=record_files(self.workspace.work.folder, files_below(self.workspace.work.folder, relative)),
                 folder=relative,
                 backend=summary.backend,
                 scale=summary.scale,

@@ -10,8 +10,8 @@ Paths are POSIX and relative to the manifest's folder; those of results never le
 temporary name, synced and renamed. Workers of one job write part files (``manifest.part-RANK.json``) with the records
 they finished, and :meth:`Manifest.open` merges the parts it finds.
 
-Version 2 added to ``source.video`` what a reader needs, so that a video is probed once. Version 1 is read; its videos
-are probed again, its results count.
+Version 3 added ``files`` to each result. Version 2 added to ``source.video`` what a reader needs, so that a video is
+probed once. Both earlier versions are read: their results count, and the videos of version 1 are probed again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from inspatio.storage import write_json
 from inspatio.types import ScaleKind
 
 FORMAT = "inspatio-manifest"
-VERSION = 2
+VERSION = 3
 MANIFEST_NAME = "manifest.json"
 PART_PATTERN = "manifest.part-*.json"
 
@@ -41,7 +41,7 @@ FolderName = Literal["work", "run"]
 
 def _inside(path: str) -> str:
     pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
         raise ValueError(f"expected a relative path inside the manifest's folder, got {path!r}")
     return path
 
@@ -82,11 +82,22 @@ class Source(_Record):
     """None where the file cannot be read."""
 
 
+class FileRecord(_Record):
+    """A file as it was when the stage had finished it: size in bytes, time of the last change, hash of its content."""
+
+    size: int
+    mtime_ns: int
+    content: str
+
+
 class StageResult(_Record):
     """What a stage has finished for a clip. Every stage has its own subclass."""
 
     fingerprint: str
     """Names everything that the result was made from."""
+    files: dict[InsidePath, FileRecord] | None = None
+    """The result's files, by their paths relative to the manifest's folder (``result_files.py``). None for a result
+    without files, and for one recorded by an earlier version, which counts as whole while its files are there."""
 
 
 class CaptionResult(StageResult):
@@ -176,7 +187,7 @@ class _File(_Record):
     format: Literal["inspatio-manifest"]
     version: int
     kind: FolderName
-    input: str
+    input: Annotated[str, Field(pattern=r"^[^\x00]*$")]
     """The input folder, relative to this folder."""
     work: str | None = None
     """A run's work folder, relative to this folder."""
@@ -233,6 +244,15 @@ class Manifest:
         if part is None:
             manifest.merge_parts()
         return manifest
+
+    @staticmethod
+    def read_clips(folder: Path) -> list[Clip]:
+        """The records of a folder's manifest as they are on the disk; nothing is merged or written.
+
+        Raises:
+            UserError: the file cannot be read or has a missing or wrong field.
+        """
+        return _read(folder / MANIFEST_NAME).clips
 
     @property
     def path(self) -> Path:
@@ -315,6 +335,8 @@ def _read(path: Path) -> _File:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a whole JSON file ({error}). {advice}") from error
+    except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
+        raise UserError(f"{path}: no manifest is like this ({error}). {advice}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -323,17 +345,18 @@ def _read(path: Path) -> _File:
     if not isinstance(version, int) or version > VERSION:
         raise UserError(f"{path}: got version {version}, expected up to {VERSION}. Update inspatio.")
     if version == 1:
-        _upgrade(data)
+        _drop_video_facts(data)
+    data["version"] = VERSION
     try:
         return _File.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{path}: {_describe(error, data)}. {advice}") from error
 
 
-def _upgrade(data: dict[str, Any]) -> None:
-    """Turn a manifest of version 1 into one of version 2: its video facts lack fields, so they are dropped."""
-    data["version"] = 2
-    for clip in data.get("clips", []):
+def _drop_video_facts(data: dict[str, Any]) -> None:
+    """Remove the video facts of a manifest of version 1, which lack fields: the videos are probed again."""
+    clips = data.get("clips")
+    for clip in clips if isinstance(clips, list) else ():  # anything else is refused when the fields are checked
         if isinstance(clip, dict) and isinstance(clip.get("source"), dict):
             clip["source"].pop("video", None)
 

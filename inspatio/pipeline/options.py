@@ -237,6 +237,22 @@ class DoctorOptions(Settings):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(Settings):
+    """What `inspatio verify` takes."""
+
+    work_folder: Path = setting(
+        Path(), "captions and geometry, as for `inspatio run`", option="--work_folder", metavar="DIR", required=True
+    )
+    output_folder: Path | None = setting(
+        None,
+        "renders and results",
+        option="--output_folder",
+        metavar="DIR",
+        unset="all of the work folder",
+    )
+
+
 @dataclass(frozen=True)
 class Group:
     """Settings that are shown under one title, and the commands that take them."""
@@ -261,6 +277,7 @@ GROUPS = (
     Group("partial runs", ("run",), (PartialOptions,)),
     Group("profiles", ("doctor", "licenses"), (ProfileChoice,)),
     Group("weights", ("doctor",), (DoctorOptions,)),
+    Group("results to check", ("verify",), (VerifyOptions,)),
 )
 
 BLOCK_NAMES = {kind: name for name, kind in blocks(Profile).items()}

@@ -10,6 +10,7 @@ from inspatio import factory
 from inspatio.errors import ClipError
 from inspatio.media.fit import Fit
 from inspatio.pipeline.manifest import RenderResult, StageResult, fingerprint
+from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.scenes import open_clip, trajectory_inputs
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
@@ -80,6 +81,7 @@ class RenderStage(Stage):
         return [
             RenderResult(
                 fingerprint=fingerprint(self.inputs(state)),
+                files=record_files(self._folder(""), files_below(self._folder(""), relative)),
                 folder=relative,
                 frame_count=n,
                 coverage=round(coverage, 6),

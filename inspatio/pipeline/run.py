@@ -29,7 +29,7 @@ from inspatio.pipeline.job import RUN_SUBFOLDERS, WORK_SUBFOLDERS, Job
 from inspatio.pipeline.log import facts
 from inspatio.pipeline.manifest import STAGES, StageName
 from inspatio.pipeline.render import RenderStage
-from inspatio.pipeline.stage import Stage, Status, run_stage, status, statuses
+from inspatio.pipeline.stage import Stage, Status, log_damage, run_stage, status, statuses
 from inspatio.pipeline.workspace import PROBE, Workspace
 from inspatio.storage import folder_lock, remove_temporary
 
@@ -293,7 +293,11 @@ def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
             # The result of an earlier stage that will run again is an input of this one.
             if stale and cell == "fresh" and STAGES[name].folder == "run":
                 cell = "to do"
-            stale = stale or (cell == "to do" and name != "caption")
+            # A damaged result is made again as it was; what was made from it stays.
+            damaged = cell == "to do" and not job.force and stage.damage(state) is not None
+            if damaged:
+                log_damage(stage, [state])
+            stale = stale or (cell == "to do" and name != "caption" and not damaged)
             cells.append(f"{cell:>8}")
         _log.info("%s", "  ".join([f"{_fit(state.id, width):{width}}", *cells]))
     return 1 if workspace.failed else 0

@@ -14,6 +14,7 @@ from inspatio.errors import ClipError, MissingWeightsError, UserError
 from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.log import facts, progress_bar
 from inspatio.pipeline.manifest import STAGES, StageName, StageResult, fingerprint
+from inspatio.pipeline.result_files import find_damage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.types import Progress
 
@@ -39,6 +40,11 @@ class Stage(ABC):
     @abstractmethod
     def result(self, state: ClipState) -> StageResult | None:
         """The clip's recorded result of this stage, or None if there is none or its files are gone."""
+
+    def damage(self, state: ClipState) -> str | None:
+        """What is wrong with the files of the clip's recorded result, or None."""
+        block: StageResult | None = getattr(state, STAGES[self.name].field)
+        return find_damage(self.workspace.folder_of(self.name), block.files) if block and block.files else None
 
     @abstractmethod
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
@@ -70,7 +76,7 @@ def status(stage: Stage, state: ClipState) -> Status:
     job = stage.job
     if state.error:
         return "failed"
-    result = stage.result(state)
+    result = None if stage.damage(state) else stage.result(state)
     if stage.name in job.skip:
         return "trusted" if result else "missing"
     if result and not job.force:
@@ -85,6 +91,13 @@ def status(stage: Stage, state: ClipState) -> Status:
 def statuses(stage: Stage) -> dict[str, Status]:
     """The status of every clip, by clip id."""
     return {state.id: status(stage, state) for state in stage.workspace.clips}
+
+
+def log_damage(stage: Stage, states: Sequence[ClipState]) -> None:
+    """Log which results are made again because a file of theirs is damaged or missing."""
+    for state in states:
+        if fault := stage.damage(state):
+            _log.warning("%8s: %s: %s; it is made again", stage.name, state.id, fault)
 
 
 class ClipFailed(UserError):
@@ -117,6 +130,8 @@ def run_stage(stage: Stage, plan: Mapping[str, Status]) -> None:
             )
     todo = [state for state in workspace.clips if plan[state.id] == "to do"]
     if todo:
+        if workspace.job.worker.is_main:
+            log_damage(stage, todo)
         stage.prepare(todo)
         _Loop(stage, stage.process_group(len(todo))).run(todo)
 

@@ -120,6 +120,10 @@ class Workspace:
                 raise ClipError(f"{state.path}: changed during the run: {error}. Run again.") from error
         return self._videos[state.id]
 
+    def folder_of(self, stage: StageName) -> Path:
+        """The folder whose manifest records the stage's results."""
+        return self._manifest(STAGES[stage].folder).folder
+
     def save(self, folder: FolderName) -> None:
         """Write all clips to the work or the run manifest, and drop clips that are no longer in the input.
 

@@ -98,6 +98,23 @@ def test_a_manifest_cut_in_half_is_one_line_that_names_it(folder):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"format": "inspatio-manifest", "version": ' + "1" * 5000 + "}",
+        '{"format": "inspatio-manifest", "version": 2, "kind": "work", "input": "a\\u0000b", "clips": []}',
+        '{"format": "inspatio-manifest", "version": 1, "clips": 5}',
+    ],
+)
+def test_values_that_no_manifest_has_are_one_line(folder, text):
+    """Deep nesting, numbers of thousands of digits and NUL in a path used to end in a traceback."""
+    (folder / MANIFEST_NAME).write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json: ") as caught:
+        reopen(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_newer_version_is_refused(folder):
     edit(folder, lambda data: data.update(version=99))
     with pytest.raises(UserError, match="version 99"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 from support.clips import write_clip
-from support.runs import PROFILE, contents, run
+from support.runs import PROFILE, contents, run, times
 
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.render import RenderStage
@@ -75,3 +76,54 @@ class TestOtherPeoplesFiles:
         assert run("--input_dir", "clips/new.json", "--work_folder", "w", "--output_folder", "clips") == 2
         assert "one.mp4: a result would replace this input" in capsys.readouterr().err
         assert contents(here / "clips") == before
+
+
+class TestDamage:
+    FILES = ("geometry/one/depth.npy", "geometry/one/cameras.json", "still/render/one/render.mp4", "still/one.mp4")
+
+    def test_a_damaged_file_alone_is_made_again(self, here, capsys):
+        """A run used to look only whether files are there: an empty result was "done"."""
+        assert run() == 0
+        folder = here / "output/clips"
+        whole, before = contents(folder), times(folder)
+        for name in self.FILES:
+            path = folder / name
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        same_size = folder / "still/render/one/mask.mp4"
+        same_size.write_bytes(bytes(same_size.stat().st_size))
+        assert main(["verify", "--work_folder", str(folder)]) == 1
+        said = capsys.readouterr().err
+        assert all(name.removeprefix("still/") in said for name in (*self.FILES, "mask.mp4"))
+        assert run("--dry_run") == 0
+        assert capsys.readouterr().err.count("damaged") == 3
+        assert run() == 0
+        assert contents(folder) == whole
+        assert main(["verify", "--work_folder", str(folder)]) == 0
+        (folder / "still/one.mp4").unlink()
+        before = times(folder)
+        assert run() == 0
+        assert {name for name, time in times(folder).items() if before.get(name) != time} == {
+            "still/one.mp4",
+            "still/one.cameras.json",
+        }
+
+    def test_a_flipped_byte_of_old_time_is_found_by_verify(self, here, capsys):
+        assert run() == 0
+        path = here / "output/clips/geometry/one/depth.npy"
+        facts, data = path.stat(), bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        assert main(["verify", "--work_folder", "output/clips"]) == 1
+        assert "depth.npy is damaged" in capsys.readouterr().err
+
+    def test_a_result_of_an_earlier_version_counts_while_its_files_are_there(self, here):
+        assert run() == 0
+        before = times(here / "output")
+        for path in (here / "output").rglob("manifest.json"):
+            data = json.loads(path.read_text()) | {"version": 2}
+            for field in ("geometry", "render", "output"):
+                data["clips"][0].get(field, {}).pop("files", None)
+            path.write_text(json.dumps(data))
+        assert run() == 0
+        assert times(here / "output") == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from support.paths import ROOT
@@ -31,9 +32,11 @@ def run(*extra: object, trajectory: Path = STILL, command: str = "run") -> int:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder and what is in it."""
+    """Every file below a folder and what is in it, but for the times of files that manifests keep."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(
+            re.sub(rb'"mtime_ns": \d+', b"", path.read_bytes()) if path.name == "manifest.json" else path.read_bytes()
+        ).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in LOCKS
     }
