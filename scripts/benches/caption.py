@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from benches.measure import Bench, fill, median_seconds, peak_memory
 from tiny import florence
 from transformers import Florence2ForConditionalGeneration
 
-from benches.measure import Bench, median_seconds, peak_memory
 from inspatio.captioning.florence import Florence2Captioner
 from inspatio.models.florence2.checkpoint import FlorenceFolder
 
@@ -75,15 +75,9 @@ def random_network(
     """A network whose weights keep activations in range, made on the device."""
     with torch.device("meta"):
         model = Florence2ForConditionalGeneration(files.config)
-    model.to(dtype).to_empty(device=device)  # pyright: ignore[reportArgumentType]
+    fill(model.to(dtype), device)  # pyright: ignore[reportArgumentType]
     model.tie_weights()
-    with torch.no_grad():
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
-            if value.ndim > 1:
-                value.normal_(std=0.02)
-            else:
-                value.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-    return model.requires_grad_(False).eval()
+    return model.eval()
 
 
 BENCH = Bench("images per second of Florence-2, random weights", add_arguments, run)

@@ -28,10 +28,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch import nn
-
-from benches.measure import Bench, peak_memory, seconds_of, size_argument
+from benches.measure import Bench, fill, peak_memory, seconds_of, size_argument
 from benches.render import YAW_DEG, made_up_scene
+
 from inspatio.cameras import poses as cameras
 from inspatio.cameras.cameras import Cameras, target_intrinsics
 from inspatio.config import AutoencoderName, GeneratorConfig, load_profile
@@ -134,16 +133,6 @@ def make_generator(
         prompts=lambda prompt: random_prompt(prompt, length, width),
         renderer=renderer,
     )
-
-
-def fill(module: nn.Module, device: torch.device) -> None:
-    """Storage on a device, gains of 1 and matrices that keep the variance."""
-    module.to_empty(device=device).requires_grad_(False)
-    for name, parameter in module.named_parameters():
-        if parameter.squeeze().ndim <= 1:
-            parameter.fill_(1.0 if name.endswith(("weight", "gamma")) else 0.0)
-        else:
-            parameter.normal_(std=parameter[0].numel() ** -0.5)
 
 
 def random_prompt(prompt: str, length: int = 512, width: int = 4096) -> torch.Tensor:

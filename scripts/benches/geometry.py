@@ -8,7 +8,6 @@ from random weights means nothing, nor does the fit between windows; only time a
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from benches.measure import Bench, fill, peak_memory, seconds_of, size_argument
 
-from benches.measure import Bench, peak_memory, seconds_of, size_argument
 from inspatio.geometry.depth_anything3.backend import estimate_clip
 from inspatio.geometry.depth_anything3.windows import ClipTask, Networks, Notes, Options
 from inspatio.models.depth_anything3.checkpoint import MODELS
@@ -45,21 +44,16 @@ def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dty
     with torch.device("meta"):
         network = DepthNetwork(config)
     network.backbone.to(dtype)
-    network.to_empty(device=device)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith(".gamma"):
-                parameter.fill_(0.1)
-            elif parameter.ndim > 1:
-                parameter.normal_(std=1 / math.sqrt(math.prod(parameter.shape[1:])))
-            else:
-                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-        if network.camera is not None:
-            network.camera.quaternion.bias[3] = 1
-            network.camera.field_of_view.bias.fill_(1.0)
-            network.camera.quaternion.weight.mul_(0.01)
-            network.camera.field_of_view.weight.mul_(0.01)
-    return network.requires_grad_(False).eval()
+    fill(network, device)
+    for name, parameter in network.named_parameters():
+        if name.endswith(".gamma"):
+            parameter.fill_(0.1)
+    if network.camera is not None:
+        network.camera.quaternion.bias[3] = 1
+        network.camera.field_of_view.bias.fill_(1.0)
+        network.camera.quaternion.weight.mul_(0.01)
+        network.camera.field_of_view.weight.mul_(0.01)
+    return network.eval()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -111,6 +111,16 @@ def _library_versions() -> dict[str, str]:
     return {name: installed[name] for name in LIBRARIES if name in installed}
 
 
+def fill(module: torch.nn.Module, device: torch.device) -> None:
+    """Give a module storage on a device: gains of 1, biases of 0, and random matrices that keep the variance."""
+    module.to_empty(device=device).requires_grad_(False)
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if value.squeeze().ndim <= 1:
+            value.fill_(1.0 if name.endswith(("weight", "gamma")) else 0.0)
+        else:
+            value.normal_(std=value[0].numel() ** -0.5)
+
+
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from benches.measure import Bench, peak_memory, seconds_of
+
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import bounce
 from inspatio.cameras.formats import load_trajectory
 from inspatio.config import Controls
 from inspatio.generation.preview.session import PreviewGenerator, PreviewSession
 from inspatio.geometry.imported import FilesGeometry
-from inspatio.geometry.store import GeometryDepth, load_geometry
-from inspatio.media import VideoReader, probe
-from inspatio.media.fit import Fit
+from inspatio.geometry.scene import open_scene
+from inspatio.media import probe
 from inspatio.scene import Scene, target_cameras
 
 SIZE = (480, 832)
@@ -40,23 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     video = probe(options.clip)
-    with tempfile.TemporaryDirectory() as work, VideoReader(video, SIZE) as frames:
+    with tempfile.TemporaryDirectory() as work:
         FilesGeometry().estimate(video, Path(work), lambda done, total: None)
-        geometry = load_geometry(Path(work))
-        fit = Fit.make(video.size, SIZE)
-        scene = Scene(
-            clip_id=options.clip.stem,
-            frames=frames,
-            depth=GeometryDepth(geometry, fit),
-            intrinsics=fit.intrinsics(geometry.intrinsics, geometry.image_size),
-            world_to_camera=geometry.world_to_camera,
-            size=SIZE,
-            frame_rate=video.frame_rate,
-            scale=geometry.scale,
-        ).select(bounce(video.frame_count, options.frames))
-        cameras = target_cameras(scene, load_trajectory(options.traj), Controls())
-        _drive(PreviewGenerator().start(scene.select(range(9)), seed=0), cameras[:9])  # compiles
-        return _measure(scene, cameras)
+        with open_scene(video, Path(work), SIZE) as clip:
+            scene = clip.select(bounce(video.frame_count, options.frames))
+            cameras = target_cameras(scene, load_trajectory(options.traj), Controls())
+            _drive(PreviewGenerator().start(scene.select(range(9)), seed=0), cameras[:9])  # compiles
+            return _measure(scene, cameras)
 
 
 def _measure(scene: Scene, cameras: Cameras) -> dict[str, Any]:

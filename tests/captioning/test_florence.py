@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import florence as tiny
+from tiny import florence
 from transformers import Florence2ForConditionalGeneration
 
 from inspatio.captioning.florence import INSTRUCTION, Florence2Captioner, describe
@@ -23,7 +23,7 @@ def logits(captioner: Florence2Captioner, image: np.ndarray) -> torch.Tensor:
 
 def test_one_network_in_both_layouts(captioners, images):
     """The law of the original's adapter: the same logits for every token that both have, and the same captions."""
-    rows = tiny.base_rows()
+    rows = florence.base_rows()
     for image in images:
         of = {layout: logits(captioner, image)[..., :rows] for layout, captioner in captioners.items()}
         torch.testing.assert_close(of["original"], of["converted"], atol=1e-4, rtol=0)
@@ -44,7 +44,7 @@ def test_captions_depend_on_the_image_and_are_sound(captioners, images):
     assert len({caption.text for caption in captions}) >= 4
     for caption in captions:
         assert caption.flags == ()
-        assert set(caption.text.split()) <= set(tiny.WORDS)
+        assert set(caption.text.split()) <= set(florence.WORDS)
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 20])
@@ -196,7 +196,7 @@ def test_fingerprint_names_weights_and_options(folders, captioners, tmp_path):
     original = describe(folders["original"])
     json.dumps(original)
     assert describe(folders["original"], max_new_tokens=5) != original
-    tiny.write(tmp_path / "other", seed=1, layout="original")
+    florence.write(tmp_path / "other", seed=1, layout="original")
     assert describe(tmp_path / "other") != original
 
 
@@ -207,7 +207,7 @@ def test_sizes_out_of_range(folders, options):
 
 
 def test_published_numbers(tmp_path: Path):
-    tiny.write_settings(tmp_path, "original", tiny.LARGE)
+    florence.write_settings(tmp_path, "original", florence.LARGE)
     folder = FlorenceFolder.read(tmp_path)
     assert folder.image_tokens == 577
     assert (folder.token("<loc_0>"), folder.token("<loc_999>"), folder.token("<and>")) == (50269, 51268, 51288)

@@ -39,7 +39,7 @@ class TrueViews:
         self._folder = folder
 
     def image(self, place: int) -> Image:
-        """``h w 3`` uint8."""
+        """Return the true view ``h w 3`` uint8 RGB of a target camera."""
         frame, pose = self._order[place], self.cameras[place]
         # A small view tells whether the scene is still the one that the kept picture shows.
         thumbnail = truth.true_view(frame, pose, np.diag([1 / 16, 1 / 16, 1]) @ truth.intrinsics(), _THUMBNAIL)
@@ -54,12 +54,12 @@ class TrueViews:
         return np.ascontiguousarray(image[..., ::-1], np.uint8)
 
     def depth(self, place: int) -> NDArray[np.float32]:
-        """``h w`` z-depth in metres."""
+        """Ray-cast the true ``h w`` z-depth in metres of a target camera."""
         return truth.true_depth(self._order[place], self.cameras[place])
 
 
 def true_target_cameras(trajectory: Trajectory, frame_count: int) -> WorldToCamera:
-    """Where the target cameras of a clip (``n 4 4``) should be: the trajectory laid over the true geometry."""
+    """Compute where the target cameras ``n 4 4`` of a clip should be: the trajectory applied to the true geometry."""
     foreground = float(np.percentile(truth.true_depth(0, np.eye(4)), FOREGROUND_PERCENTILE))
     return invert(trajectory.camera_to_world(frame_count, foreground))
 
@@ -104,7 +104,7 @@ class GeometryErrors:
 
 
 def geometry_errors(geometry: Geometry, stride: int = 10) -> GeometryErrors:
-    """Geometry of the room's clip, of any resolution; depth of every ``stride``-th frame, poses of all.
+    """Measure geometry of the room's clip, of any resolution: depth of every ``stride``-th frame, poses of all.
 
     Raises:
         ValueError: the geometry has another number of frames than the clip.

@@ -11,8 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from inspatio.evaluation.synthetic_room import raycast as raycast
-from inspatio.evaluation.synthetic_room import textures as textures
+from inspatio.evaluation.synthetic_room import raycast, textures
 from inspatio.evaluation.synthetic_room.raycast import BOX, CONE, ELLIPSOID
 
 SIZE = (480, 832)
@@ -50,12 +49,12 @@ WORLD_TO_ROOM = np.array(
 
 
 def intrinsics() -> np.ndarray:
-    """``3 3``: the camera's, for frames of SIZE."""
+    """Return the camera's ``3 3`` intrinsics in pixels for frames of SIZE."""
     return np.array([[FOCAL, 0.0, (SIZE[1] - 1) / 2], [0.0, FOCAL, (SIZE[0] - 1) / 2], [0.0, 0.0, 1.0]])
 
 
 def source_world_to_camera() -> np.ndarray:
-    """``n 4 4``: a slow truck to the left with a hand's drift; the first is the identity."""
+    """Return the source cameras ``n 4 4``: a slow truck to the left with a hand's drift; the first is the identity."""
     time = np.arange(FRAME_COUNT) / (FRAME_COUNT - 1)
     ease = time * time * (3 - 2 * time)
     x = -0.34 * ease + 0.012 * np.sin(9.0 * time)
@@ -78,7 +77,7 @@ def true_view(
     camera: np.ndarray | None = None,
     size: tuple[int, int] = SIZE,
 ) -> np.ndarray:
-    """``h w 3`` uint8: what a camera sees at a source frame's moment.
+    """Ray-cast ``h w 3`` uint8 RGB: what a camera sees at a source frame's moment.
 
     Args:
         frame: index of the source frame, 0 .. FRAME_COUNT - 1.
@@ -97,7 +96,7 @@ def true_depth(
     camera: np.ndarray | None = None,
     size: tuple[int, int] = SIZE,
 ) -> np.ndarray:
-    """``h w`` float32 z-depth in metres at the pixel centres; arguments as in :func:`true_view`."""
+    """Ray-cast ``h w`` float32 z-depth in metres at the pixel centres; arguments as in :func:`true_view`."""
     things, groups = furniture(frame)
     pose = WORLD_TO_ROOM @ np.linalg.inv(world_to_camera)
     return raycast.view_depth(things, groups, ROOM, pose, intrinsics() if camera is None else camera, size)

@@ -13,10 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.networks import TINY, embed, make_dit, seeded
-from support.scenes import NOISE_SIZE as SIZE
-from support.scenes import noise_scene as make_scene
-from support.scenes import sideways as cameras
-from support.scenes import targets
+from support.scenes import NOISE_SIZE, noise_scene, sideways, targets
 from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
@@ -62,15 +59,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GeneratorConfig:
 
 
 def first_block(config: GeneratorConfig) -> np.ndarray:
-    generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
+    generator = load_causal(config, NOISE_SIZE, CPU, prompts=embed, renderer=WarpRenderer())
     json.dumps(describe_causal(config))
-    return generator.start(make_scene(9), seed=1).step(targets(make_scene(9), cameras(9))).frames.numpy()
+    return generator.start(noise_scene(9), seed=1).step(targets(noise_scene(9), sideways(9))).frames.numpy()
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), [("wan", "wan"), ("wan", "taehv"), ("taehv", "taehv")])
 def test_runs_with_either_autoencoder_on_either_side(config: GeneratorConfig, encoder: str, decoder: str) -> None:
     frames = first_block(replace(config, encoder=encoder, decoder=decoder))
-    assert frames.shape == (9, *SIZE, 3)
+    assert frames.shape == (9, *NOISE_SIZE, 3)
     assert frames.std() > 1
 
 
@@ -79,10 +76,10 @@ def test_offload_changes_nothing(config: GeneratorConfig, name: str) -> None:
     """Nor do layers, caches and states that come and go, over several blocks."""
 
     def frames(config: GeneratorConfig) -> np.ndarray:
-        generator = load_causal(config, SIZE, CPU, prompts=embed, renderer=WarpRenderer())
-        session = generator.start(make_scene(33), seed=1)
+        generator = load_causal(config, NOISE_SIZE, CPU, prompts=embed, renderer=WarpRenderer())
+        session = generator.start(noise_scene(33), seed=1)
         return np.concatenate(
-            [session.step(targets(make_scene(33), cameras(count))).frames.numpy() for count in (9, 12, 12)]
+            [session.step(targets(noise_scene(33), sideways(count))).frames.numpy() for count in (9, 12, 12)]
         )
 
     config = replace(config, encoder=name, decoder=name)
@@ -92,7 +89,7 @@ def test_offload_changes_nothing(config: GeneratorConfig, name: str) -> None:
 @pytest.mark.parametrize("encoder", [WanEncoder(8), TaeEncoder(8)], ids=["wan", "taehv"])
 def test_all_of_a_state_moves(encoder: Any) -> None:
     state = encoder.start()
-    encoder.encode(torch.zeros(1, 3, 9, *SIZE), state)
+    encoder.encode(torch.zeros(1, 3, 9, *NOISE_SIZE), state)
     assert state.bytes > 0
     state.to(torch.device("meta"))
     assert all(leaf.is_meta for leaf in tree_leaves(vars(state)) if isinstance(leaf, torch.Tensor))

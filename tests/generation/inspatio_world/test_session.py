@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.networks import make_generator
-from support.scenes import NOISE_SIZE as SIZE
-from support.scenes import ArraySource, frames_of, sideways, targets
-from support.scenes import noise_scene as make_scene
+from support.scenes import NOISE_SIZE, ArraySource, frames_of, noise_scene, sideways, targets
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError, UserError
@@ -41,15 +39,15 @@ def run(generator: CausalGenerator, scene: Scene, seed: int = 7) -> Frames:
 
 @pytest.mark.parametrize("count", [1, 9, 10, 22])
 def test_every_frame_of_any_clip_comes_out(generator: CausalGenerator, count: int) -> None:
-    frames = run(generator, make_scene(count))
-    assert frames.shape == (count, *SIZE, 3)
+    frames = run(generator, noise_scene(count))
+    assert frames.shape == (count, *NOISE_SIZE, 3)
     assert frames.dtype == np.uint8
     assert frames.std() > 1
 
 
 def test_cut_back_equals_the_clip_extended_by_its_last_frame(generator: CausalGenerator) -> None:
     """The frames that fill the last block up leave no trace but there."""
-    scene = make_scene(13)
+    scene = noise_scene(13)
     order = [*range(13), *[12] * 8]
     whole = frames_of(generator.start(scene.select(order), seed=7), path(scene)[order])
     assert np.array_equal(run(generator, scene), whole[:13])
@@ -57,7 +55,7 @@ def test_cut_back_equals_the_clip_extended_by_its_last_frame(generator: CausalGe
 
 def test_a_short_block_before_the_end_sees_the_frames_that_follow(generator: CausalGenerator) -> None:
     """Its source is that of the whole block, as it is where it was encoded ahead; only renders are filled up."""
-    scene, other = make_scene(21), make_scene(21)
+    scene, other = noise_scene(21), noise_scene(21)
     other.frames.values[16:] = 255 - other.frames.values[16:]  # pyright: ignore[reportAttributeAccessIssue]
     made = [frames_of(generator.start(each, seed=7), path(each)[:13]) for each in (scene, other)]
     assert np.array_equal(made[0][:9], made[1][:9])
@@ -65,8 +63,8 @@ def test_a_short_block_before_the_end_sees_the_frames_that_follow(generator: Cau
 
 
 def test_the_past_does_not_depend_on_the_future(generator: CausalGenerator) -> None:
-    scene, other = make_scene(33), make_scene(33)
-    changed = make_scene(33, seed=1)
+    scene, other = noise_scene(33), noise_scene(33)
+    changed = noise_scene(33, seed=1)
     for source in ("frames", "depth"):
         array = getattr(other, source).values
         array[21:] = getattr(changed, source).values[21:]
@@ -76,16 +74,16 @@ def test_the_past_does_not_depend_on_the_future(generator: CausalGenerator) -> N
 
 
 def test_a_run_depends_on_its_seed_and_on_nothing_before_it(generator: CausalGenerator) -> None:
-    scene = make_scene(21)
+    scene = noise_scene(21)
     first = run(generator, scene)
-    run(generator, make_scene(9, seed=3))
+    run(generator, noise_scene(9, seed=3))
     torch.manual_seed(99)
     assert np.array_equal(run(generator, scene), first)
     assert not np.array_equal(run(generator, scene, seed=8), first)
 
 
 def test_the_prompt_matters(generator: CausalGenerator) -> None:
-    scene = make_scene(9)
+    scene = noise_scene(9)
     assert not np.array_equal(
         run(generator, scene), run(generator, replace(scene, prompt="another room, brightly lit"))
     )
@@ -114,8 +112,8 @@ def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
             reads.extend(indices)
             return super().read(indices)
 
-    whole = make_scene(35).read_frames(range(35))
-    scene = replace(make_scene(35), frames=Watched(whole), renders=BlackRenders(SIZE))
+    whole = noise_scene(35).read_frames(range(35))
+    scene = replace(noise_scene(35), frames=Watched(whole), renders=BlackRenders(NOISE_SIZE))
     frames_of(generator.start(scene, seed=0), path(scene))
     assert reads == list(range(35))
 
@@ -127,11 +125,11 @@ def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
 
 def test_any_size_of_whole_patches() -> None:
     generator = make_generator(size=(48, 16))
-    assert run(generator, make_scene(10, size=(48, 16))).shape == (10, 48, 16, 3)
+    assert run(generator, noise_scene(10, size=(48, 16))).shape == (10, 48, 16, 3)
 
 
 def test_memory_does_not_grow_with_the_clip(generator: CausalGenerator) -> None:
-    scene = make_scene(57)
+    scene = noise_scene(57)
     session, cameras, held = generator.start(scene, seed=0), path(scene), []
     for _ in range(5):
         done = session.step(cameras[: session.block_frames])
@@ -153,9 +151,9 @@ class BlackRenders:
         return Render(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), None)
 
 
-@pytest.mark.parametrize("renders", [BlackRenders(SIZE, more=-1), BlackRenders((32, 32))])
+@pytest.mark.parametrize("renders", [BlackRenders(NOISE_SIZE, more=-1), BlackRenders((32, 32))])
 def test_renders_that_do_not_fit(generator: CausalGenerator, renders: BlackRenders) -> None:
-    scene = replace(make_scene(9), renders=renders)
+    scene = replace(noise_scene(9), renders=renders)
     with pytest.raises(ClipError, match="render"):
         frames_of(generator.start(scene, seed=0), path(scene))
 
@@ -163,7 +161,7 @@ def test_renders_that_do_not_fit(generator: CausalGenerator, renders: BlackRende
 @pytest.mark.parametrize("bad_block", [0, 1, 2])
 def test_nan_stops_with_the_number_of_the_block(bad_block: int) -> None:
     """In the step after, or in the clip's last one, whether that is a whole block or not."""
-    generator, scene = make_generator(), make_scene(33)
+    generator, scene = make_generator(), noise_scene(33)
     session, cameras = generator.start(scene, seed=0), path(scene)
     bias = generator.dit.head.head.bias
 
@@ -182,7 +180,7 @@ def test_nan_stops_with_the_number_of_the_block(bad_block: int) -> None:
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_out_of_memory_says_what_to_change(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    generator, scene = make_generator(), make_scene(9)
+    generator, scene = make_generator(), noise_scene(9)
 
     def refuse(*_: object, **__: object) -> None:
         raise error

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.scenes import ROOM_FRAMES as FRAMES
-from support.scenes import ROOM_SIZE as SIZE
-from support.scenes import frames_of, moments, orbit, psnr, room, room_scene, targets
-from support.scenes import room_intrinsics as intrinsics
+from support.scenes import (
+    ROOM_FRAMES,
+    ROOM_SIZE,
+    frames_of,
+    moments,
+    orbit,
+    psnr,
+    room,
+    room_intrinsics,
+    room_scene,
+    targets,
+)
 
 from inspatio.cameras import poses as cameras
 from inspatio.evaluation.synthetic_room import scene as truth
@@ -28,7 +36,7 @@ def play(scene: Scene, poses: np.ndarray, **options) -> np.ndarray:
 
 @pytest.mark.parametrize("renderer", [WarpRenderer(), PointRenderer()])
 def test_what_the_renderer_covers_stays(renderer: Renderer):
-    path = targets(room(), orbit(FRAMES))
+    path = targets(room(), orbit(ROOM_FRAMES))
     render = render_scene(renderer, room(), 0, path, with_depth=True)
     blocks = list(drive(start(room(), renderer=renderer), path))
     covered = render.masks > 0
@@ -44,47 +52,47 @@ def test_what_the_renderer_covers_stays(renderer: Renderer):
 
 
 def test_neither_seed_nor_threads_nor_an_earlier_session_matter():
-    generator, path = PreviewGenerator(SIZE), targets(room(), orbit(FRAMES))
+    generator, path = PreviewGenerator(ROOM_SIZE), targets(room(), orbit(ROOM_FRAMES))
     first = frames_of(generator.start(room(), seed=1), path)
     assert np.array_equal(first, frames_of(generator.start(room(), seed=2), path))
-    assert np.array_equal(first, play(room(), orbit(FRAMES), threads=1))
+    assert np.array_equal(first, play(room(), orbit(ROOM_FRAMES), threads=1))
 
 
 def test_new_cameras_never_change_the_past():
     kept = start(room()).block_frames
-    straight, turning = orbit(FRAMES), orbit(FRAMES)
-    turning[kept:] = orbit(FRAMES, -20.0)[kept:]
+    straight, turning = orbit(ROOM_FRAMES), orbit(ROOM_FRAMES)
+    turning[kept:] = orbit(ROOM_FRAMES, -20.0)[kept:]
     ways = [play(room(), path) for path in (straight, turning)]
     assert np.array_equal(ways[0][:kept], ways[1][:kept])
     assert not np.array_equal(ways[0][-1], ways[1][-1])
 
 
 def test_a_still_scene_from_a_still_camera_does_not_flicker():
-    scene = room().select([0] * FRAMES)
-    away = np.tile(orbit(2, 12.0)[-1:], (FRAMES, 1, 1))
+    scene = room().select([0] * ROOM_FRAMES)
+    away = np.tile(orbit(2, 12.0)[-1:], (ROOM_FRAMES, 1, 1))
     result = play(scene, away)
     assert (render_scene(WarpRenderer(), scene, 0, targets(scene, away[:1])).masks == 0).mean() > 0.05
     assert np.array_equal(result, np.broadcast_to(result[0], result.shape))
 
 
 def test_what_was_made_up_is_still_there_on_the_way_back():
-    scene = room().select([0] * FRAMES)
+    scene = room().select([0] * ROOM_FRAMES)
     there_and_back = np.concatenate([orbit(15, 12.0), orbit(15, 12.0)[::-1]])
     result = play(scene, there_and_back)
     for place in (9, 12, 14):
-        assert psnr(result[place], result[FRAMES - 1 - place]) > 35
+        assert psnr(result[place], result[ROOM_FRAMES - 1 - place]) > 35
 
 
 def test_other_frames_show_what_is_hidden():
     """Places that only other frames saw look as they are, and better than made up ones."""
-    scene, world_to_camera = room(), np.tile(np.eye(4), (FRAMES, 1, 1))
+    scene, world_to_camera = room(), np.tile(np.eye(4), (ROOM_FRAMES, 1, 1))
     masks = render_scene(WarpRenderer(), scene, 0, targets(scene, world_to_camera)).masks
-    place = FRAMES - 1
+    place = ROOM_FRAMES - 1
     holes = masks[place] == 0
     assert holes.mean() > 0.03
-    true = truth.true_view(moments()[place], np.eye(4), intrinsics(), SIZE)
+    true = truth.true_view(moments()[place], np.eye(4), room_intrinsics(), ROOM_SIZE)
     seen = play(scene, world_to_camera)[place]
-    guessed = play(scene.select([place] * FRAMES), world_to_camera)[place]
+    guessed = play(scene.select([place] * ROOM_FRAMES), world_to_camera)[place]
     assert psnr(seen[holes], true[holes]) > 20  # pictures of 160x96 show textures no better
     assert psnr(seen[holes], true[holes]) > psnr(guessed[holes], true[holes]) + 4
 
@@ -99,15 +107,15 @@ def test_things_that_move_leave_no_ghosts():
 
 
 def test_memory_is_bounded():
-    scene = room().select(list(range(FRAMES)) * 4)
+    scene = room().select(list(range(ROOM_FRAMES)) * 4)
     session = start(scene, observed=3, completed=2, gap=0.0)
     rng = np.random.default_rng(3)
     angles = rng.uniform(-25, 25, (2, len(scene)))
     frames_of(session, targets(scene, cameras.invert(cameras.orbit(angles[0], angles[1], 2.0))))
     assert len(session.memory.keyframes) == 3 + 2
-    wide = 1.5 * 1.5 * SIZE[0] * SIZE[1]
+    wide = 1.5 * 1.5 * ROOM_SIZE[0] * ROOM_SIZE[1]
     points = sum(len(keyframe.points) for keyframe in session.memory.keyframes)
-    assert points <= 3 * SIZE[0] * SIZE[1] + 2 * wide
+    assert points <= 3 * ROOM_SIZE[0] * ROOM_SIZE[1] + 2 * wide
 
 
 def keyframe(value: int) -> Keyframe:
@@ -153,7 +161,7 @@ def test_options_that_leave_no_room(options: dict[str, int]):
 @pytest.mark.parametrize("count", [1, 2])
 def test_very_short_clips(count: int):
     result = play(room().select(range(count)), orbit(count, 8.0))
-    assert result.shape == (count, *SIZE, 3)
+    assert result.shape == (count, *ROOM_SIZE, 3)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 64)])
@@ -166,22 +174,22 @@ def test_tiny_frames(size):
 
 def test_nothing_known_is_black_and_no_crash():
     scene = room()
-    blind = room_scene(scene.read_frames([0, 1]), np.zeros((2, *SIZE)), scene.world_to_camera[:2])
+    blind = room_scene(scene.read_frames([0, 1]), np.zeros((2, *ROOM_SIZE)), scene.world_to_camera[:2])
     assert not play(blind, orbit(2)).any()
 
 
 def test_unknown_depth_is_filled_from_around():
     scene = room()
-    depth = scene.read_depth(range(FRAMES))
+    depth = scene.read_depth(range(ROOM_FRAMES))
     depth[:, 30:50, 60:90] = 0
-    patchy = room_scene(scene.read_frames(range(FRAMES)), depth, scene.world_to_camera)
-    result = play(patchy, np.tile(np.eye(4), (FRAMES, 1, 1)))
+    patchy = room_scene(scene.read_frames(range(ROOM_FRAMES)), depth, scene.world_to_camera)
+    result = play(patchy, np.tile(np.eye(4), (ROOM_FRAMES, 1, 1)))
     true = scene.read_frames([0])[0]
     assert np.abs(result[0, 30:50, 60:90].mean((0, 1)) - true[30:50, 60:90].mean((0, 1))).max() < 40
 
 
 def test_the_description_names_every_option():
-    base = describe_preview(SIZE)
+    base = describe_preview(ROOM_SIZE)
     assert base["name"] == "preview"
-    assert base != describe_preview(SIZE, PreviewOptions(observed=4))
+    assert base != describe_preview(ROOM_SIZE, PreviewOptions(observed=4))
     assert base != describe_preview((240, 416))

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.clips import encode
-from tiny import da3 as tiny
+from tiny import da3
 
 from inspatio.errors import ClipError, MissingWeightsError, UsageError
 from inspatio.geometry.backend import GeometrySummary
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    tiny.write(folder, seed=1)
+    da3.write(folder, seed=1)
     return folder
 
 
@@ -333,7 +333,7 @@ def test_fingerprint_follows_options_and_weights(
     first = nested().fingerprint(clip)
     assert first == nested().fingerprint(clip)
     assert first != nested(window=8).fingerprint(clip)
-    tiny.write(tmp_path, seed=2)
+    da3.write(tmp_path, seed=2)
     assert first != DepthAnything3(tmp_path / "DA3", device=CPU, longest=112).fingerprint(clip)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.clips import write_clip
-from tiny import da3 as tiny
+from tiny import da3
 
 from inspatio.config import GeometryConfig
 from inspatio.errors import UsageError
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    tiny.write(folder, seed=4)
+    da3.write(folder, seed=4)
     return folder
 
 

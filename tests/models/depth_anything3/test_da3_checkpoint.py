@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.paths import GOLDEN
-from tiny import da3 as tiny
+from tiny import da3
 
 from inspatio.errors import MissingWeightsError
 from inspatio.models.depth_anything3.checkpoint import MODELS, WEIGHTS_FILE, module_name, open_folder
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
-    tiny.write(folder, seed=0)
+    da3.write(folder, seed=0)
     return folder
 
 
@@ -45,7 +45,7 @@ def test_published_checkpoints_fit(name: str) -> None:
     assert used == len(keys)
 
 
-@pytest.mark.parametrize("name", tiny.FOLDERS)
+@pytest.mark.parametrize("name", da3.FOLDERS)
 def test_tiny_folders_load(name: str, folders: Path) -> None:
     folder = open_folder(folders / name)
     networks = folder.load(CPU, torch.float32)
@@ -64,11 +64,11 @@ def test_tiny_names_are_the_published_ones() -> None:
     for config in (network for model in MODELS.values() for network in model.networks):
         with torch.device("meta"):
             names = DepthNetwork(config).state_dict()
-        assert {module_name(tiny.published_name(name)) for name in names} == set(names)
+        assert {module_name(da3.published_name(name)) for name in names} == set(names)
     with torch.device("meta"):
         base = DepthNetwork(MODELS["da3-base"].networks[0]).state_dict()
     published = PUBLISHED["DA3 da3-base: model.safetensors"]
-    assert {f"model.{tiny.published_name(name)}" for name in base} <= set(published)
+    assert {f"model.{da3.published_name(name)}" for name in base} <= set(published)
 
 
 def copy(folders: Path, target: Path, name: str = "DA3") -> Path:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial.transform import Rotation
-from tiny import da3 as tiny
+from tiny import da3
 
 from inspatio.models.depth_anything3 import backbone
 from inspatio.models.depth_anything3.backbone import choose_reference, order_with_first
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[DepthNetwork, ...]:
     folder = tmp_path_factory.mktemp("models")
-    tiny.write(folder, seed=3)
+    da3.write(folder, seed=3)
     return open_folder(folder / "DA3").load(CPU, torch.float32)
 
 
@@ -99,7 +99,7 @@ def test_intrinsics_reach_the_corners_alike() -> None:
 
 
 def test_half_precision_stays_near(tmp_path: Path) -> None:
-    tiny.write(tmp_path, seed=3)
+    da3.write(tmp_path, seed=3)
     exact, rounded = (open_folder(tmp_path / "DA3-any-view").load(CPU, dtype)[0].any_view(images(4)) for dtype in (
         torch.float32, torch.bfloat16))  # fmt: skip
     assert rounded.depth.dtype == torch.float32

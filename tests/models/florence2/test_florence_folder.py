@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.paths import ROOT
-from tiny import florence as tiny
+from tiny import florence
 
 from inspatio.captioning.florence import Florence2Captioner
 from inspatio.errors import MissingWeightsError
@@ -317,13 +317,13 @@ def test_weights_that_would_run_code_are_refused(copy_of: CopyOf, tmp_path):
 
 
 def test_two_seeds_two_networks_and_one_seed_one(tmp_path, folders, images):
-    tiny.write(tmp_path / "again", seed=0, layout="original")
+    florence.write(tmp_path / "again", seed=0, layout="original")
     for path in sorted(folders["original"].iterdir()):
         if path.suffix != ".bin":  # a zip archive, which names its own folder
             assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     again = Florence2Captioner.load(tmp_path / "again").caption(images)
     assert again == Florence2Captioner.load(folders["original"]).caption(images)
-    tiny.write(tmp_path / "other", seed=1)
+    florence.write(tmp_path / "other", seed=1)
     assert Florence2Captioner.load(tmp_path / "other").caption(images) != again
 
 
