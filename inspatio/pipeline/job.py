@@ -134,6 +134,13 @@ def resolve(arguments: argparse.Namespace) -> Job:
     if "log_json" in options and options["log_json"].resolve() == source.resolve():
         raise UsageError(f"--log_json {options['log_json']}: is the input; choose another file")
     own = [work_folder / folder for folder in WORK_SUBFOLDERS]
+    if run_folder is not None:
+        for folder in own:
+            if run_folder.resolve().is_relative_to(folder.resolve()):
+                raise UsageError(
+                    f"--output_folder {run_folder}: lies in {folder}, which the work folder needs for itself. "
+                    "Choose another --output_folder."
+                )
     own += [run_folder / folder for folder in RUN_SUBFOLDERS] if run_folder is not None else []
     inputs = (source if source.is_dir() else source.parent).resolve()
     for folder in own:

@@ -248,7 +248,8 @@ def clip_ids(paths: Sequence[Path]) -> list[str]:
     """The id of every clip: the file's stem, or its whole name where several files share a stem.
 
     Raises:
-        UsageError: two files of one name (from different folders).
+        UsageError: two files of one name (from different folders) or whose results would have one name, or a name that
+            no folder can have.
     """
     stems = [path.stem.casefold() for path in paths]
     ids = [path.stem if stems.count(path.stem.casefold()) == 1 else path.name for path in paths]
@@ -256,4 +257,12 @@ def clip_ids(paths: Sequence[Path]) -> list[str]:
         if clip_id in ids[:index]:
             first = paths[ids.index(clip_id)]
             raise UsageError(f"two clips have the name {clip_id}: {first} and {paths[index]}. Rename one.")
+    names: dict[str, Path] = {}
+    for clip_id, path in zip(ids, paths, strict=True):
+        if clip_id in (".", ".."):
+            raise UsageError(f"{path}: got the clip name {clip_id!r}, expected one that a folder can have. Rename it.")
+        for name in (f"{clip_id}{end}".casefold() for end in RESULT_ENDINGS):
+            if name in names:
+                raise UsageError(f"{names[name]} and {path}: both would write the result {name}. Rename one.")
+            names[name] = path
     return ids

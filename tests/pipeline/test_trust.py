@@ -127,3 +127,23 @@ class TestDamage:
             path.write_text(json.dumps(data))
         assert run() == 0
         assert times(here / "output") == before
+
+
+class TestNamesThatCollide:
+    @pytest.mark.parametrize("other", ["one.comparison.mp4", "...mp4"])
+    def test_clips_whose_results_would_collide_are_refused(self, here, other, capsys):
+        """One result replaced the other with "2 of 2 clips done"; a clip named ``..`` renamed ``geometry/..``."""
+        entries = [{"video_path": "one.mp4"}, {"video_path": other}]
+        (here / "clips" / other).write_bytes((here / "clips/one.mp4").read_bytes())
+        (here / "clips/new.json").write_text(json.dumps(entries))
+        assert run("--input_dir", "clips/new.json", "--comparison") == 2
+        assert other in capsys.readouterr().err
+        assert not list((here / "output").rglob("*.mp4"))
+
+    @pytest.mark.parametrize("name", ["geometry", "reports", "prompts"])
+    def test_a_trajectory_named_like_a_folder_of_ours_needs_an_output_folder(self, here, name, capsys):
+        """Its renders and results went among the geometry."""
+        trajectory = here / f"{name}.txt"
+        trajectory.write_text("0\n0\n0\n")
+        assert run(trajectory=trajectory) == 2
+        assert "--output_folder" in capsys.readouterr().err
