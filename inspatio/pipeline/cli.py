@@ -20,6 +20,7 @@ from inspatio.pipeline.log import Detail, log_to_json, log_to_stderr
 from inspatio.pipeline.options import (
     CLIPS,
     DoctorOptions,
+    LicenseOptions,
     ProfileChoice,
     RunOptions,
     VerifyOptions,
@@ -35,7 +36,7 @@ COMMANDS = {
     "generate": "stage 3: the novel-view videos",
     "download": "published weights, after showing their sizes and licences",
     "verify": "read all results and say which files are damaged or missing",
-    "licenses": "which weights are used, and under what terms",
+    "licenses": "which weights and packages are used, and under what terms",
     "doctor": "what this machine and these checkpoints can do, and what is missing",
 }
 
@@ -152,6 +153,11 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         from inspatio.pipeline.verify import verify
 
         return verify(VerifyOptions(**given(VerifyOptions, arguments)))
+    if LicenseOptions(**given(LicenseOptions, arguments)).dependencies:
+        from inspatio.pipeline.dependencies import dependency_lines
+
+        print("\n".join(dependency_lines()))
+        return 0
     from inspatio.config import DEFAULT_PROFILE, find_profile, load_profile, profile_names
     from inspatio.pipeline.doctor import examine, examine_weights, print_licenses
 

@@ -253,6 +253,15 @@ class VerifyOptions(Settings):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LicenseOptions(Settings):
+    """What `inspatio licenses` takes besides the profile."""
+
+    dependencies: bool = setting(
+        False, "list the installed packages and bundled GPL libraries instead of weights", option="--dependencies"
+    )
+
+
 @dataclass(frozen=True)
 class Group:
     """Settings that are shown under one title, and the commands that take them."""
@@ -278,6 +287,7 @@ GROUPS = (
     Group("profiles", ("doctor", "licenses"), (ProfileChoice,)),
     Group("weights", ("doctor",), (DoctorOptions,)),
     Group("results to check", ("verify",), (VerifyOptions,)),
+    Group("dependencies", ("licenses",), (LicenseOptions,)),
 )
 
 BLOCK_NAMES = {kind: name for name, kind in blocks(Profile).items()}
