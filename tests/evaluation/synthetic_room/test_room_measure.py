@@ -86,8 +86,9 @@ def test_true_views_are_kept_and_made_again_only_when_the_camera_changes(tmp_pat
         made.append((frame, size))
         return true_view(frame, pose, shrunk if camera is None else camera, SMALL)
 
-    monkeypatch.setattr(truth, "true_view", small)
+    # Before the patch, since the room is made once for all tests.
     adapted, cameras = room().select([3, 3, 4]), np.tile(np.eye(4), (3, 1, 1))
+    monkeypatch.setattr(truth, "true_view", small)
     views = TrueViews(adapted, cameras, tmp_path)
     assert np.array_equal(views.image(0), views.image(1))
     assert not np.array_equal(views.image(0), views.image(2))
