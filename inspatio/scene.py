@@ -125,11 +125,16 @@ class Scene:
 
     def read_frames(self, places: Iterable[int]) -> Frames:
         """``t h w c`` uint8 RGB frames at these places of the clip."""
-        return self.frames.read(self.source_frames(places))
+        frames = self.frames.read(self.source_frames(places))
+        # Compiled loops index frames and depth alike without checks: one of another size would overwrite memory.
+        assert frames.shape[1:] == (*self.size, 3), f"frames {frames.shape}, expected t {self.size} 3: fit the source"
+        return frames
 
     def read_depth(self, places: Iterable[int]) -> DepthMaps:
         """``t h w`` float32 depth at these places of the clip, 0 where not known."""
-        return self.depth.read(self.source_frames(places))
+        depth = self.depth.read(self.source_frames(places))
+        assert depth.shape[1:] == self.size, f"depth {depth.shape}, expected t {self.size}: fit the geometry"
+        return depth
 
     def foreground_depth(self) -> float:
         """The depth that scales displacements, in the scene's unit.
