@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -300,7 +300,7 @@ def load_profile(path: Path) -> Profile:
         UsageError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or is out of range.
     """
     try:
-        given = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        given = OmegaConf.to_container(_load_yaml(path), resolve=True)
         if not isinstance(given, dict):
             raise UsageError("not a config: got a list, expected keys with values")
         return _at_home(fill(Profile, {"name": path.stem} | given))
@@ -310,6 +310,13 @@ def load_profile(path: Path) -> Profile:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except (OSError, ValueError, OmegaConfBaseException) as error:
         raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _load_yaml(path: Path) -> DictConfig | ListConfig:
+    try:
+        return OmegaConf.load(path)
+    except AssertionError as error:  # OmegaConf's own check, of a quoted text that is itself a value: '"1"'
+        raise UsageError("not a config: got a single value, expected keys with values") from error
 
 
 def _at_home(profile: Profile) -> Profile:

@@ -233,13 +233,17 @@ def _read_binary(folder: Path) -> tuple[dict[int, Camera], list[Image]]:
                 cameras[number] = _camera(path, name, width, height, list(_unpack(file, f"<{count}d")))
         images = []
         path = folder / "images.bin"
+        size = path.stat().st_size
         with path.open("rb") as file:
             for _ in range(_unpack(file, "<Q")[0]):
                 _, *pose, camera = _unpack(file, "<i7di")
                 name = b""
                 while (letter := _unpack(file, "<c")[0]) != b"\0":
                     name += letter
-                file.seek(_unpack(file, "<Q")[0] * struct.calcsize("<ddq"), 1)
+                points = _unpack(file, "<Q")[0]
+                if points > size:
+                    raise ClipError(f"{path}: got {points} points of an image in a file of {size} bytes; it is damaged")
+                file.seek(points * struct.calcsize("<ddq"), 1)
                 images.append(_image(path, cameras, name.decode(), camera, pose))
     except (OSError, struct.error, UnicodeDecodeError) as error:
         raise ClipError(f"{path}: not a whole COLMAP binary file ({error})") from None
