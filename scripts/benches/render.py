@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from benches.measure import Bench, peak_memory, seconds_of, size_argument
+
 from inspatio.cameras import poses as cameras
 from inspatio.cameras.cameras import Cameras, target_intrinsics
 from inspatio.render import PointRenderer, WarpRenderer, render_scene
