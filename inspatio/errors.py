@@ -1,14 +1,14 @@
-"""What can go wrong in a way the user can mend.
+"""Exceptions whose message tells the user how to fix the problem.
 
-Every class here is printed as one line, without a traceback: what was got, what was expected, what
-to do next. Anything else that escapes is a bug, and its traceback is wanted.
+The command line prints each of them as one line without a traceback: what was got, what was expected, what to do next.
+Any other exception that escapes is a bug, and its traceback is shown.
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A condition the user can mend: one line with got, expected and what to do (exit code 1)."""
+    """A problem that the user can fix: one line with got, expected and what to do (exit code 1)."""
 
 
 class UsageError(UserError, ValueError):
@@ -16,8 +16,8 @@ class UsageError(UserError, ValueError):
 
 
 class ClipError(UserError):
-    """One clip cannot be processed; it is recorded in the manifest and the others go on."""
+    """One clip cannot be processed; it is recorded in the manifest and the others continue."""
 
 
 class MissingWeightsError(UserError):
-    """A checkpoint that the chosen backend needs is not there, or is not the one it needs."""
+    """A checkpoint that the chosen backend needs is missing, damaged or of another model."""

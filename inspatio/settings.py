@@ -232,7 +232,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _as(kind: Any, value: Any, least: float | None, most: float | None) -> Any:
-    """Convert a value to one type that is no union, or raise ValueError or TypeError."""
+    """Convert a value to one type that is not a union, or raise ValueError or TypeError."""
     if get_origin(kind) is Literal:
         return get_args(kind)[get_args(kind).index(value)]
     if get_origin(kind) is tuple:

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     geometry.add_argument("--profile", default=DEFAULT_PROFILE, help=f"whose settings [{DEFAULT_PROFILE}]")
     for command in (views, geometry):
         command.add_argument("--folder", type=Path, default=Path("examples"), help="where the example is [examples]")
-        command.add_argument("--stride", type=int, default=10, help="measure every so manieth frame [10]")
+        command.add_argument("--stride", type=int, default=10, help="evaluate every N-th frame [10]")
     options = parser.parse_args(arguments)
     if options.command == "views" and options.run and not (options.traj and len(options.traj) == 1):
         parser.error("--run needs the one --traj that it was made with")

@@ -1,4 +1,4 @@
-"""Golden sets: what the published reference models compute, with weights that every machine can make anew.
+"""Golden sets: what the published reference models compute, with weights that any machine can generate.
 
 A set is a folder with ``manifest.json`` (a ``tag``, and for every case the network's size and its parameters' names and
 shapes) and one safetensors file of expected outputs per case; ``tests/golden/README.md`` describes the one that ships.
@@ -184,7 +184,7 @@ def read_set(folder: Path) -> list[GoldenCase]:
         raise UsageError(f"{path}: no such file; --golden takes a folder with manifest.json and the cases beside it")
     manifest = json.loads(path.read_text())
     if not isinstance(manifest, dict) or "tag" not in manifest or not manifest.get("cases"):
-        raise UsageError(f"{path}: expected an object with a tag and at least one case; this is no golden set")
+        raise UsageError(f"{path}: not a golden set: expected an object with a tag and at least one case")
     return [
         GoldenCase(name, manifest["tag"], folder, entry, manifest["cases"]) for name, entry in manifest["cases"].items()
     ]

@@ -137,7 +137,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def list_left_out(folder: Path) -> list[Path]:
-    """What lies in a folder of videos and is neither a video nor a usual companion, sorted by name.
+    """Entries of a folder of videos that are neither videos nor their usual companions, sorted by name.
 
     Hidden files, folders and text files are usual; a folder, a broken link or a device named like a video is not.
     """

@@ -338,8 +338,8 @@ def require(profile: Profile, stages: Collection[str]) -> None:
         files = "; ".join(f"{need.what}: {path}" for need, path in missing)
         raise MissingWeightsError(
             f"profile {profile.name} needs weights that are not there: {files}\n"
-            f"  to get them:     {advice(profile)}   (says sizes and licences first)\n"
-            "  to go without:   add --profile preview (no network, no download)"
+            f"  to get them:     {advice(profile)}\n"
+            "  to go without:   use --profile preview (no network, no download)"
         )
 
 

@@ -130,7 +130,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
             )
     for folder in (work_folder, run_folder, options.get("log_json")):
         if folder is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-            raise UsageError(f"{folder}: lies in the input folder, which is never written to; choose another")
+            raise UsageError(f"{folder}: is inside the input folder, which is never written to. Choose another folder")
     if "log_json" in options and options["log_json"].resolve() == source.resolve():
         raise UsageError(f"--log_json {options['log_json']}: is the input; choose another file")
     own = [work_folder / folder for folder in WORK_SUBFOLDERS]
@@ -138,7 +138,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
         for folder in own:
             if run_folder.resolve().is_relative_to(folder.resolve()):
                 raise UsageError(
-                    f"--output_folder {run_folder}: lies in {folder}, which the work folder needs for itself. "
+                    f"--output_folder {run_folder}: is inside {folder}, which the work folder needs for itself. "
                     "Choose another --output_folder."
                 )
     own += [run_folder / folder for folder in RUN_SUBFOLDERS] if run_folder is not None else []
@@ -146,7 +146,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
     for folder in own:
         if inputs.is_relative_to(folder.resolve()):
             raise UsageError(
-                f"--input_dir {source}: lies in {folder}, where results are written. "
+                f"--input_dir {source}: is inside {folder}, where results are written. "
                 "Choose another --work_folder or --output_folder."
             )
     if "caption" in options:

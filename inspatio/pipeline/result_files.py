@@ -28,7 +28,7 @@ def find_damage(folder: Path, files: Mapping[str, FileRecord], *, read_all: bool
     """What is wrong with the first file that differs from its record, or None.
 
     A file of the recorded size and time counts as whole, unless ``read_all`` asks for every file to be read. A new time
-    alone, as a copied folder has it, is no damage.
+    alone, as a copied folder has it, is not damage.
     """
     for name, record in files.items():
         try:

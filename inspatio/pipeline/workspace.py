@@ -171,7 +171,7 @@ class Workspace:
         except ClipError as error:
             return source, ClipFailure(stage=PROBE, message=str(error))
         record = video.to_record()
-        record.pop("file_size")  # which the source has, also where it is no readable video
+        record.pop("file_size")  # the source has it, also where the file is not a readable video
         return source.model_copy(update={"video": VideoFacts(**record)}), None
 
     def _index_file(self, clip_id: str) -> Path:

@@ -112,21 +112,28 @@ class RenderFiles:
         self._folder = folder
         self.cameras = RenderedCameras.load(folder / CAMERAS_NAME)
         self.targets = Cameras.from_poses(self.cameras.world_to_camera, self.cameras.intrinsics)
-        self._render = VideoReader(folder / RENDER_NAME)
-        self._mask = VideoReader(folder / MASK_NAME)
-        expected = len(self.cameras.order)
-        for name, reader in ((RENDER_NAME, self._render), (MASK_NAME, self._mask)):
-            if len(reader) != expected or reader.info.size != self.cameras.size:
-                found = f"{len(reader)} frames of {_spell(reader.info.size)}"
-                wanted = f"{expected} of {_spell(self.cameras.size)}"
-                raise ClipError(f"{folder / name}: {found}, expected {wanted}; run the render stage again with --force")
+        with ExitStack() as opened:  # closes the readers where one of them is refused
+            self._render = opened.enter_context(self._open(RENDER_NAME))
+            self._mask = opened.enter_context(self._open(MASK_NAME))
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> RenderFiles:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._render.close()
-        self._mask.close()
+        self._opened.close()
+
+    def _open(self, name: str) -> VideoReader:
+        expected = len(self.cameras.order), self.cameras.size
+        reader = VideoReader(self._folder / name)
+        got = len(reader), reader.info.size
+        if got == expected:
+            return reader
+        reader.close()
+        raise ClipError(
+            f"{self._folder / name}: got {got[0]} frames of {_spell(got[1])}, expected {expected[0]} of "
+            f"{_spell(expected[1])}. Run the render stage again with --force"
+        )
 
     def read(self, start: int, cameras: Cameras) -> Render:
         """Frames and masks from place ``start`` on, one for each camera, as stored (depth is not kept).

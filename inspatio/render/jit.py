@@ -1,7 +1,7 @@
 """Compiled loops for the CPU renderers.
 
 Numba keeps compiled code in the package folder or, where that is read-only, in the user's cache folder. Where neither
-can be written it refuses to cache at all; then the loops are compiled anew in each process, which costs a few seconds.
+can be written it refuses to cache at all; then the loops are compiled again in each process, which costs a few seconds.
 
 The loops release the interpreter lock and are run by plain Python threads, one frame (or one part of the points) to a
 thread. Numba's own parallel loops are not used: one of its thread layers may not be entered by two threads at once.

@@ -317,7 +317,7 @@ def view_depth(
 ) -> np.ndarray:
     """``h w`` float32 z-depth at the pixel centres, metres."""
     depth = np.empty(size, np.float32)
-    # A ray's third camera coordinate is 1, so the distance along it is z-depth as it stands.
+    # A ray's third camera coordinate is 1, so the distance along it is the z-depth.
     rays = np.ascontiguousarray(camera_to_room[:3, :3] @ np.linalg.inv(intrinsics))
     _depth(things, groups, room, np.ascontiguousarray(camera_to_room[:3, 3]), rays, depth)
     return depth

@@ -102,7 +102,7 @@ def load_tokenizer(wan_folder: Path) -> Tokenizer:
     """The published tokenizer: ends every prompt with the end token, cuts it to 512 tokens.
 
     Raises:
-        MissingWeightsError: the file is missing, or is no tokenizer of this kind.
+        MissingWeightsError: the file is missing, or is not a tokenizer of this kind.
     """
     path = wan_folder / TOKENIZER_FILE
     if not path.is_file():
