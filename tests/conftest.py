@@ -21,8 +21,15 @@ from inspatio.captioning.florence import Florence2Captioner
 from inspatio.locations import HOME_VARIABLE
 from inspatio.types import Image
 
-# Tiny networks are too small to share out: threads that wait for each other only cost time.
-torch.set_num_threads(1)
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """One thread for every test: tiny networks are too small to share out, and rounding depends on the number.
+
+    Set again each time, because numba's parallel loops (the synthetic room's) raise it for PyTorch too: both load the
+    same OpenMP library.
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -181,8 +181,7 @@ def test_a_job_that_the_user_starts_with_torchrun_gives_what_one_process_gives(h
             found[clip.id] = (clip.caption.text, depth)
         return found
 
-    # In a fresh process as well: what other tests left in this one can change the last bit of a depth.
-    subprocess.run([sys.executable, "-m", "inspatio", *arguments()], check=True)
+    assert run() == 0
     alone = {path.name: frames(path) for path in (here / "output/clips/still").glob("*.mp4")}
     texts_and_depth = described()
     (here / "output").rename(here / "alone")
