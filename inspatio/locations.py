@@ -38,6 +38,11 @@ def _user_data() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
 
 
+def compiler_cache() -> Path:
+    """Where compiled GPU kernels are kept, below the XDG base directory for caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inspatio" / "inductor"
+
+
 def in_home(path: Path | str) -> Path:
     """An absolute path from one that a profile gives relative to ``home()``."""
     return home() / path

@@ -50,21 +50,19 @@ def x0_from_flow(noisy: torch.Tensor, flow: torch.Tensor, sigma: float) -> torch
 
 
 def sample_block(
-    flow: Callable[[LatentTensor, int], LatentTensor],
-    noise: Callable[[], LatentTensor],
-    sigmas: Sequence[float],
+    flow: Callable[[LatentTensor, int], LatentTensor], noise: torch.Tensor, sigmas: Sequence[float]
 ) -> LatentTensor:
     """One block from noise.
 
     Args:
         flow: (noisy latents ``b f c h w``, number of the step) -> flow of the same shape.
-        noise: draws fresh unit noise ``b f c h w``; called once for each step.
-        sigmas: the level of each step, from 1 down.
+        noise: fresh unit noise for each step, ``s b f c h w``.
+        sigmas: the level of each of the ``s`` steps, from 1 down.
     """
-    latents = noise()
-    clean = latents
+    assert len(noise) == len(sigmas), f"noise for {len(noise)} steps, expected {len(sigmas)}"
+    latents = clean = noise[0]
     for step, sigma in enumerate(sigmas):
         if step > 0:
-            latents = add_noise(clean, noise(), sigma)
+            latents = add_noise(clean, noise[step], sigma)
         clean = x0_from_flow(latents, flow(latents, step), sigma)
     return clean

@@ -6,11 +6,15 @@
 Backends, in the order ``auto`` tries them:
 
     flash3   FlashAttention-3 (package ``flash_attn_interface``): half precision on Hopper GPUs
+    cudnn    cuDNN's fused kernel, called directly: half precision on Hopper GPUs and later
     flash2   FlashAttention-2 (package ``flash-attn``): half precision on Ampere GPUs and later
-    sdpa     PyTorch's scaled_dot_product_attention; on Hopper its cuDNN kernel first
+    sdpa     PyTorch's scaled_dot_product_attention, which chooses among its own kernels
     math     softmax(q k^T / sqrt(d)) v written out, everything in float32: the reference in tests
 
-The choice is an argument and never hidden state; the code that builds a model passes it on. The environment variable
+On Hopper, FlashAttention-2 is the slowest of the three fused kernels, so cuDNN comes before it. The choice is made once
+for a device, a dtype and a head size (:func:`choose`), not for every call. No GPU backend has run on a GPU yet.
+
+The backend is an argument and never hidden state; the code that builds a model passes it on. The environment variable
 ``INSPATIO_ATTENTION`` names the backend for a whole run (:func:`attend_from_environment`).
 
 Shapes: query ``b n h d``, key and value ``b m h d``, result ``b n h d`` in the query's dtype. Sources: FlashAttention-2
@@ -19,20 +23,21 @@ Shapes: query ``b n h d``, key and value ``b m h d``, result ``b n h d`` in the 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import torch
 from einops import einsum
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from inspatio.errors import UsageError
 
-Backend: TypeAlias = Literal["flash3", "flash2", "sdpa", "math"]
+Backend: TypeAlias = Literal["flash3", "cudnn", "flash2", "sdpa", "math"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 ENVIRONMENT_VARIABLE = "INSPATIO_ATTENTION"
 
@@ -40,13 +45,7 @@ Attend: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.T
 """(query, key, value) -> result: what models take, so that attention can be spread over GPUs from outside them."""
 
 _HALF = (torch.float16, torch.bfloat16)
-_FLASH_MAX_HEAD = 256
-_CUDNN_FIRST = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
+_log = logging.getLogger(__name__)
 
 
 def attention(
@@ -57,13 +56,26 @@ def attention(
     Raises:
         UsageError: the backend that was asked for cannot run here; the message says why.
     """
+    chosen = choose(backend, query.device, query.dtype, query.shape[-1])
+    return _IMPLEMENTATIONS[chosen](query, key, value)
+
+
+@cache
+def choose(backend: Backend | Literal["auto"], device: torch.device, dtype: torch.dtype, head_size: int) -> Backend:
+    """Choose the backend for tensors on a device, once; ``auto`` takes the first that fits.
+
+    Raises:
+        UsageError: the backend that was asked for cannot run here; the message says why.
+    """
     if backend == "auto":
-        backend = next(name for name in BACKENDS if why_not(name, query) is None)
-    elif reason := why_not(backend, query):
+        backend = next(name for name in BACKENDS if why_not(name, device, dtype, head_size) is None)
+        if device.type == "cuda":
+            _log.info("attention on %s in %s, heads of %d: %s", device, dtype, head_size, backend)
+    elif reason := why_not(backend, device, dtype, head_size):
         raise UsageError(
             f"attention backend {backend} cannot run here: {reason}. Use auto or one of {', '.join(BACKENDS)}"
         )
-    return _IMPLEMENTATIONS[backend](query, key, value)
+    return backend
 
 
 def backend_from_environment() -> Backend | Literal["auto"]:
@@ -92,51 +104,72 @@ def attend_from_environment() -> Attend:
     return attend
 
 
-def why_not(backend: Backend, query: torch.Tensor) -> str | None:
-    """Say why a backend cannot take tensors such as ``query``; None when it can."""
+def why_not(backend: Backend, device: torch.device, dtype: torch.dtype, head_size: int) -> str | None:
+    """Say why a backend cannot take such tensors; None when it can."""
     if backend in ("sdpa", "math"):
         return None
-    package, least, most = {"flash3": ("flash_attn_interface", 9, 9), "flash2": ("flash_attn", 8, 99)}[backend]
-    if query.device.type != "cuda":
-        return f"it needs an NVIDIA GPU, the tensors are on {query.device.type}"
-    if query.dtype not in _HALF:
-        return f"it needs float16 or bfloat16, the tensors are {query.dtype}"
-    if query.shape[-1] > _FLASH_MAX_HEAD or query.shape[-1] % 8:
-        return f"it needs a head size of at most {_FLASH_MAX_HEAD} and a multiple of 8, got {query.shape[-1]}"
-    generation = torch.cuda.get_device_capability(query.device)[0]
+    package, least, most, largest_head = {
+        "flash3": ("flash_attn_interface", 9, 9, 256),
+        "cudnn": (None, 9, 99, 128),
+        "flash2": ("flash_attn", 8, 99, 256),
+    }[backend]
+    if device.type != "cuda":
+        return f"it needs an NVIDIA GPU, the tensors are on {device.type}"
+    if dtype not in _HALF:
+        return f"it needs float16 or bfloat16, the tensors are {dtype}"
+    if head_size > largest_head or head_size % 8:
+        return f"it needs a head size of at most {largest_head} and a multiple of 8, got {head_size}"
+    generation = torch.cuda.get_device_capability(device)[0]
     if not least <= generation <= most:
-        return f"it does not support GPUs of compute capability {generation}.x"
-    if not _installed(package):
-        return f"the package {package} is not installed"
-    return None
+        return f"it is not used on GPUs of compute capability {generation}.x"
+    if package is None:
+        return None if torch.backends.cudnn.is_available() else "this PyTorch has no cuDNN"
+    found = load_package(package)
+    return found if isinstance(found, str) else None
 
 
 @cache
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+def load_package(name: str) -> Any:
+    """Import an optional package, once; return it, or a sentence (str) that says why it cannot be used.
+
+    That a package is there does not mean that it loads: its compiled part may be for another PyTorch or CUDA.
+    """
+    if importlib.util.find_spec(name) is None:
+        return f"the package {name} is not installed"
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (
+            f"the package {name} is installed but does not load with PyTorch {torch.__version__} ({cause}); "
+            "install its build for this PyTorch, or uninstall it"
+        )
+        _log.warning("%s", reason)
+        return reason
 
 
 def _flash3(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    from flash_attn_interface import flash_attn_func  # pyright: ignore[reportMissingImports]
-
-    result = flash_attn_func(query, key, value)
+    result = load_package("flash_attn_interface").flash_attn_func(query, key, value)
     return result[0] if isinstance(result, tuple) else result  # earlier releases return the softmax sums as well
 
 
 def _flash2(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    from flash_attn import flash_attn_func  # pyright: ignore[reportMissingImports]
+    return load_package("flash_attn").flash_attn_func(query, key, value)
 
-    return flash_attn_func(query, key, value)
+
+def cudnn_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attend by cuDNN's kernel or not at all."""
+    # The operator itself: sdpa_kernel() costs the host some 20 us a call, and with a list of kernels it would take
+    # another one than cuDNN's without saying so.
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    for_backward = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
+    result = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, for_backward, 0.0, False, False)
+    return result[0].transpose(1, 2)
 
 
 def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    if query.is_cuda and query.dtype in _HALF and torch.cuda.get_device_capability(query.device)[0] == 9:
-        with sdpa_kernel(_CUDNN_FIRST, set_priority=True):
-            result = scaled_dot_product_attention(q, k, v)
-    else:
-        result = scaled_dot_product_attention(q, k, v)
-    return result.transpose(1, 2)
+    return scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -145,4 +178,10 @@ def _math(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.
     return result.to(query.dtype)
 
 
-_IMPLEMENTATIONS: dict[Backend, Attend] = {"flash3": _flash3, "flash2": _flash2, "sdpa": _sdpa, "math": _math}
+_IMPLEMENTATIONS: dict[Backend, Attend] = {
+    "flash3": _flash3,
+    "cudnn": cudnn_attention,
+    "flash2": _flash2,
+    "sdpa": _sdpa,
+    "math": _math,
+}

@@ -40,9 +40,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # The CPU's and Apple's allocators raise plain RuntimeErrors.
+    # The CPU's and Apple's allocators, pinned memory and the libraries of NVIDIA raise plain RuntimeErrors. cuDNN finds
+    # no engine where no workspace is left for any.
     message = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
+    return isinstance(error, RuntimeError) and any(
+        sign in message
+        for sign in ("out of memory", "can't allocate memory", "cudnn_status_alloc_failed", "unable to find an engine")
+    )
 
 
 def release_memory(device: torch.device) -> None:

@@ -175,13 +175,14 @@ def _measure_generator(profile: Profile, clip: Frames, device: str) -> dict[str,
     schedule = Schedule.make(dit, config.steps, config.shift)
     text = dit.encode_text(pad_embeddings(embeddings))
     random = torch.Generator().manual_seed(0)
-    loop = BlockLoop(dit, schedule, text, lambda shape: torch.randn(*shape, generator=random).to(dit.device))
+    noise = torch.randn(len(schedule.sigmas), *latents.shape, generator=random).to(dit.device)
+    loop = BlockLoop(dit, schedule, text)
     mask = pack_mask(torch.ones_like(video[:, :1]), first=True)
     condition = condition_channels(mask, latents)
     loop.prefill(latents)
     assert loop.cache is not None, "prefill fills the cache"
-    flow = dit.denoise(loop.noise(latents.shape), condition, schedule.steps[0], text, loop.cache)
-    generated = loop.denoise(condition, latents.shape)
+    flow = dit.denoise(noise[0], condition, schedule.steps[0], text, loop.cache)
+    generated = loop.denoise(condition, noise)
     return {
         "latents: mean": latents.float().mean().item(),
         "latents: standard deviation": latents.float().std().item(),

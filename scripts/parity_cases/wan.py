@@ -7,7 +7,7 @@ groups: the larger error of both counts, so that streaming is compared with the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -82,24 +82,18 @@ def loop_blocks(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> I
     )
     mask = torch.where(case.noise("loop.mask", (1, frames, 4, *shape[1:])) > 0, 1.0, -1.0).to(device)
 
-    def draws() -> Iterator[torch.Tensor]:
-        for block, first in enumerate(range(0, frames, 3)):
-            yield noise[:, first : first + 3]
-            for k in range(block * (len(STEPS) - 1), (block + 1) * (len(STEPS) - 1)):
-                yield case.noise(f"loop.renoise{k}", (1, 3, *shape)).to(device)
-
-    drawn = draws()
-
-    def draw(shape: Sequence[int]) -> torch.Tensor:
-        return next(drawn)
+    def drawn(block: int) -> torch.Tensor:
+        again = range(block * (len(STEPS) - 1), (block + 1) * (len(STEPS) - 1))
+        fresh = [case.noise(f"loop.renoise{k}", (1, 3, *shape)).to(device) for k in again]
+        return torch.stack([noise[:, 3 * block : 3 * block + 3], *fresh])
 
     shifts = _shifts(case)
     schedule = Schedule.make(network, STEPS, PUBLISHED_SHIFT if PUBLISHED_SHIFT in shifts else shifts[0])
     text = network.encode_text(case.noise("loop.text", (1, config.text_len, config.text_dim)))
-    loop = BlockLoop(network, schedule, text, draw)
-    for first in range(0, frames, 3):
-        part = slice(first, first + 3)
-        yield loop.step(source[:, part], condition_channels(mask[:, part], render[:, part]))
+    loop = BlockLoop(network, schedule, text)
+    for block in range(case.manifest["blocks"]):
+        part = slice(3 * block, 3 * block + 3)
+        yield loop.step(source[:, part], condition_channels(mask[:, part], render[:, part]), drawn(block))
 
 
 def loop_figures(latents: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -39,18 +39,16 @@ def test_flow_undoes_noise(sigma: float) -> None:
 def test_a_perfect_network_gives_the_clean_block_after_any_step() -> None:
     clean = torch.randn(1, 3, 16, 2, 2, generator=torch.Generator().manual_seed(0))
     sigmas = warp_steps([1000, 750, 500, 250], 5.0).tolist()
-    drawn: list[torch.Tensor] = []
-
-    def noise() -> torch.Tensor:
-        drawn.append(torch.randn(clean.shape, generator=torch.Generator().manual_seed(len(drawn) + 1)))
-        return drawn[-1]
+    noise = torch.randn(4, *clean.shape, generator=torch.Generator().manual_seed(1))
+    steps: list[int] = []
 
     def flow(noisy: torch.Tensor, step: int) -> torch.Tensor:
-        torch.testing.assert_close(noisy, add_noise(clean, drawn[-1], sigmas[step]))
-        return drawn[-1] - clean
+        torch.testing.assert_close(noisy, add_noise(clean, noise[step], sigmas[step]))
+        steps.append(step)
+        return noise[step] - clean
 
     torch.testing.assert_close(sample_block(flow, noise, sigmas), clean)
-    assert len(drawn) == 4
+    assert steps == [0, 1, 2, 3]
 
 
 @given(st.integers(1, 4))

@@ -1,8 +1,8 @@
 """Generate one clip's latents block by block: what happens between the video autoencoders.
 
-    loop = BlockLoop(dit, schedule, text, noise)
+    loop = BlockLoop(dit, schedule, text)
     while the clip lasts:
-        latents = loop.step(source, condition)        three latent frames each
+        latents = loop.step(source, condition, noise)        three latent frames each
 
 The context of a block is the source's latents of the same time and, from the second block on, the block before as it
 was generated. Each block has one prefill, then one denoising pass for every level of the schedule. A loop owns the
@@ -11,7 +11,7 @@ caches of one clip; their size depends on the frame's size and not on the clip's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,29 +49,26 @@ class Schedule:
 class BlockLoop:
     """The latents of one clip, in order."""
 
-    def __init__(
-        self, dit: CausalDiT, schedule: Schedule, text: TextCache, noise: Callable[[Sequence[int]], torch.Tensor]
-    ) -> None:
-        """``noise`` draws unit noise of a shape, on the network's device in float32."""
+    def __init__(self, dit: CausalDiT, schedule: Schedule, text: TextCache) -> None:
         self.dit = dit
         self.schedule = schedule
         self.text = text
-        self.noise = noise
         self.cache: StaticKVCache | None = None
         self.previous: LatentTensor | None = None
 
-    def step(self, source: LatentTensor, condition: LatentTensor) -> LatentTensor:
+    def step(self, source: LatentTensor, condition: LatentTensor, noise: torch.Tensor) -> LatentTensor:
         """Generate the next block.
 
         Args:
             source: ``b f 16 h w``, the source's latents of this block's time.
             condition: ``b f 20 h w``, mask and render latents of the target view.
+            noise: ``s b f 16 h w`` float32 unit noise, fresh for each of the ``s`` steps.
 
         Returns:
             ``b f 16 h w`` float32 latents of the novel view.
         """
         self.prefill(source)
-        return self.denoise(condition, source.shape)
+        return self.denoise(condition, noise)
 
     def prefill(self, source: LatentTensor) -> None:
         """First half of a step: write the context, source and previous block, to the cache."""
@@ -80,15 +77,15 @@ class BlockLoop:
         context = source if self.previous is None else torch.cat((source, self.previous.to(source.dtype)), dim=1)
         self.dit.prefill(context, self.schedule.context, self.text, self.cache)
 
-    def denoise(self, condition: LatentTensor, shape: Sequence[int]) -> LatentTensor:
-        """Second half of a step: from noise of ``shape`` to latents."""
+    def denoise(self, condition: LatentTensor, noise: torch.Tensor) -> LatentTensor:
+        """Second half of a step: from noise to latents."""
         cache = self.cache
         assert cache is not None, "the cache holds no context: call prefill before denoise"
 
         def flow(noisy: LatentTensor, step: int) -> LatentTensor:
             return self.dit.denoise(noisy, condition, self.schedule.steps[step], self.text, cache)
 
-        self.previous = sample_block(flow, lambda: self.noise(shape), self.schedule.sigmas)
+        self.previous = sample_block(flow, noise, self.schedule.sigmas)
         return self.previous
 
     def free_cache(self) -> None:

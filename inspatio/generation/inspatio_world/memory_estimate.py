@@ -83,16 +83,17 @@ def estimate_memory(
         schedule = Schedule.make(dit, config.steps, config.shift)
         text = dit.encode_text(_empty(1, dit_config.text_len, dit_config.text_dim, dtype=dtype))
         one_step = Schedule(schedule.sigmas[:1], schedule.steps[:1], schedule.context)  # the others hold as much
-        loop = BlockLoop(dit, one_step, text, lambda shape: _empty(*shape, dtype=torch.float32))
+        loop = BlockLoop(dit, one_step, text)
         rows, columns = (side // SPATIAL_FACTOR for side in size)
         latents = _empty(1, BLOCK_LATENTS, LATENT_CHANNELS, rows, columns, dtype=dtype)
+        noise = _empty(1, *latents.shape, dtype=torch.float32)
         condition = _empty(1, BLOCK_LATENTS, CONDITION_CHANNELS, rows, columns, dtype=dtype)
         # The second block is the first with a full context, and with the autoencoders' states as they stay.
         for frames in (FIRST_BLOCK_FRAMES, BLOCK_FRAMES):
             video = _empty(1, 3, frames, *size, dtype=dtype)
             passing["encode"] = live.during(encoder.encode, video, source)
             encoder.encode(video, render)
-            passing["denoise"] = live.during(loop.step, latents, condition)
+            passing["denoise"] = live.during(loop.step, latents, condition, noise)
             passing["decode"] = live.during(decoder.decode, latents, going)
         cache = loop.cache
         assert cache is not None

@@ -21,13 +21,15 @@ plain order on a CPU, with the same results.
 
 A last block of fewer cameras is filled up: with the clip's following frames where it has them, then with its last one,
 and the last render. Noise is drawn on the CPU from a generator of the clip's own, so results depend neither on the
-device's random numbers nor on how many workers ran. Latents are float32 between the steps. Whether they are finite is
-known without waiting for the device only later: a block that holds NaN stops the session in the step after it, from the
-clip's end on in its own step.
+device's random numbers nor on how many workers ran. Where a GPU renders live, the order of its additions is not fixed,
+so there the same seed gives the same frames only with render files. Latents are float32 between the steps. Whether they
+are finite is known without waiting for the device only later: a block that holds NaN stops the session in one of the
+two steps after it, from the clip's end on in its own step.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, to_video
-from inspatio.generation.inspatio_world.streams import CudaStream
+from inspatio.generation.inspatio_world.streams import GeneratorStreams
 from inspatio.models.memory import free_memory, is_out_of_memory
 from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
 from inspatio.models.wan.cache import TextCache
@@ -92,6 +94,7 @@ class CausalGenerator:
         self.renderer = renderer
         self.options = options
         self.schedule = Schedule.make(dit, options.steps, options.shift)
+        self.streams = GeneratorStreams.make(dit.device, overlap=not options.offload)
 
     def start(self, scene: Scene, *, seed: int) -> CausalSession:
         """Start a session; see :class:`base.Generator`."""
@@ -113,15 +116,15 @@ class CausalSession(Session):
         self._device, self._dtype = generator.dit.device, generator.dit.dtype
         self._random = torch.Generator().manual_seed(seed)
         self._block = 0
-        self._loop = BlockLoop(generator.dit, generator.schedule, self._text(scene.prompt), self._noise)
+        streams = generator.streams
+        self._encoding, self._denoising, self._decoding = streams.encoding, streams.denoising, streams.decoding
+        self._loop = BlockLoop(generator.dit, generator.schedule, self._text(scene.prompt))
         self._source_state = generator.encoder.start()
         self._render_state = generator.encoder.start()
         self._decoder_state = generator.decoder.start()
-        streams = (CudaStream(self._device, overlap=not generator.options.offload) for _ in range(3))
-        self._encoding, self._denoising, self._decoding = streams
         self._read_ahead: Frames = np.zeros((0, *generator.options.size, 3), np.uint8)
         self._next_source: LatentTensor | None = None
-        self._finite: torch.Tensor | None = None
+        self._unchecked: deque[_FiniteCheck] = deque()
 
     @property
     def block_frames(self) -> int:
@@ -147,16 +150,17 @@ class CausalSession(Session):
                 source = self._encode_source(self._start, self.block_frames, len(cameras))
             render = self._render(cameras)
             condition = self._encode_condition(render)
-            self._check_last_block()
+            noise = self._draw_noise(source.shape)
+            self._check_finished_blocks()
             with self._denoising.run_after(self._encoding, reads=(source, condition)):
                 with record_function("prefill"):
                     self._loop.prefill(source)
                 with record_function("denoise"):
-                    latents = self._loop.denoise(condition, source.shape)
+                    latents = self._loop.denoise(condition, noise.to(self._device, non_blocking=True))
                 if self._generator.options.offload:
                     self._loop.free_cache()
                     release_unused(self._device)
-                self._finite = latents.isfinite().all()
+                self._unchecked.append(_FiniteCheck(self._block, latents))
             with (
                 self._decoding.run_after(self._denoising, reads=(latents,)),
                 record_function("decode"),
@@ -167,7 +171,7 @@ class CausalSession(Session):
             self._block += 1
             self._next_source = None
             if after >= clip_end or len(cameras) < self.block_frames:
-                self._check_last_block()
+                self._check_finished_blocks(wait=True)
             elif self._encodes_ahead and clip_end - after >= BLOCK_FRAMES:
                 self._next_source = self._encode_source(after, BLOCK_FRAMES, BLOCK_FRAMES)
         return FrameBlock(self._start, frames, render.depth, render.masks)
@@ -219,27 +223,34 @@ class CausalSession(Session):
 
     @torch.inference_mode()
     def _text(self, prompt: str) -> TextCache:
-        with self._errors():
+        # On the stream that reads them: a prompt may come while earlier blocks are still being denoised.
+        with self._errors(), self._denoising.run_after():
             return self._generator.dit.encode_text(self._generator.prompts(prompt))
 
     def _resident(self, state: AutoencoderState) -> AbstractContextManager[None]:
         return resident(state, self._device) if self._generator.options.offload else nullcontext()
 
-    def _noise(self, shape: Sequence[int]) -> torch.Tensor:
-        noise = torch.randn(tuple(shape), generator=self._random)
-        return noise.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else noise
+    def _draw_noise(self, shape: Sequence[int]) -> torch.Tensor:
+        """All noise of a block, ``s b f 16 h w`` on the host: drawn step by step, to be uploaded at once."""
+        steps = len(self._generator.schedule.sigmas)
+        noise = torch.empty((steps, *shape), pin_memory=self._device.type == "cuda")
+        for each in noise:
+            torch.randn(each.shape, generator=self._random, out=each)
+        return noise
 
-    def _check_last_block(self) -> None:
-        """Wait for the latents of the block before, and stop if they hold NaN or infinity."""
-        if self._finite is None:
-            return
-        with self._denoising.run_after():  # not the caller's stream, which waits for the decoding as well
-            finite = bool(self._finite)
-        if not finite:
-            raise ClipError(
-                f"{self._scene.clip_id}: block {self._block - 1} has NaN or infinite latents, so it is not kept. Check "
-                "the checkpoint (scripts/parity.py) or run with precision fp32"
-            )
+    def _check_finished_blocks(self, *, wait: bool = False) -> None:
+        """Stop if a finished block holds NaN or infinity; of those still at work wait for all but the latest, or for
+        all.
+
+        On a GPU the answer of the block before the last one is there by now, so that nothing waits for the device.
+        """
+        while self._unchecked and (wait or len(self._unchecked) > 1 or self._unchecked[0].is_ready()):
+            check = self._unchecked.popleft()
+            if not check.passed():
+                raise ClipError(
+                    f"{self._scene.clip_id}: block {check.block} has NaN or infinite latents, so it is not kept. Check "
+                    "the checkpoint (scripts/parity.py) or run with precision fp32"
+                )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -255,6 +266,31 @@ class CausalSession(Session):
                 f"({free_memory(self._device) / 2**30:.1f} GiB free) at {width}x{height}. Use --offload (on a GPU), "
                 "--use_tae, a smaller height and width, or a device with more memory"
             ) from error
+
+
+class _FiniteCheck:
+    """Whether a block's latents are finite: computed on the device, read on the host when it is there."""
+
+    def __init__(self, block: int, latents: LatentTensor) -> None:
+        """``latents`` are ready on the current stream."""
+        self.block = block
+        self._finite = latents.isfinite().all()
+        self._copied: torch.cuda.Event | None = None
+        if latents.device.type == "cuda":
+            device_flag, self._finite = self._finite, torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._finite.copy_(device_flag, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record(torch.cuda.current_stream(latents.device))
+
+    def is_ready(self) -> bool:
+        """Whether :meth:`passed` answers without waiting."""
+        return self._copied is None or self._copied.query()
+
+    def passed(self) -> bool:
+        """Wait for the answer and give it."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return bool(self._finite)
 
 
 def _by(sizes: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -19,8 +20,8 @@ class CudaStream:
     """A CUDA stream of its own, or the caller's order of execution where there is none."""
 
     def __init__(self, device: torch.device, *, overlap: bool) -> None:
-        """Without ``overlap``, or on another device than a GPU, work runs where the caller is. A new stream starts
-        behind what the current one has been given."""
+        """Without ``overlap``, or on another device than a GPU, work runs where the caller is. A stream starts behind
+        what the current one has been given."""
         self._stream = torch.cuda.Stream(device) if overlap and device.type == "cuda" else None
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(device))
@@ -46,3 +47,21 @@ class CudaStream:
             current.wait_stream(self._stream)
             tensor.record_stream(current)
         return tensor
+
+
+@dataclass(frozen=True)
+class GeneratorStreams:
+    """The streams of one generator, which all of its sessions use.
+
+    They are made once, because memory that PyTorch has cached belongs to the stream it was used on: with streams of
+    their own, sessions one after another would each leave gigabytes that only the thirty-third could use again.
+    """
+
+    encoding: CudaStream
+    denoising: CudaStream
+    decoding: CudaStream
+
+    @classmethod
+    def make(cls, device: torch.device, *, overlap: bool) -> GeneratorStreams:
+        encoding, denoising, decoding = (CudaStream(device, overlap=overlap) for _ in range(3))
+        return cls(encoding, denoising, decoding)

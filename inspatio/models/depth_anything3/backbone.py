@@ -26,6 +26,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from inspatio.models.attention import Attend, attention
+from inspatio.models.compilation import prepare_compiler
 
 PATCH = 14
 """Side of a patch in pixels."""
@@ -263,6 +264,7 @@ class Backbone(nn.Module):
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile only the repeated block, so that warm-up does not grow with depth."""
+        prepare_compiler()
         for block in self.blocks:
             assert isinstance(block, Block)
             block.compile_pieces(backend)

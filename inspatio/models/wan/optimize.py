@@ -1,7 +1,7 @@
 """Make a finished transformer faster: compile its layers, quantize its matrix products to 8 bits.
 
 Regional compilation: a layer is compiled as a whole and once for all layers, so warm-up does not grow with depth, and
-PyTorch's own cache on disk (TORCHINDUCTOR_CACHE_DIR) makes the next run's shorter. Attention is one opaque call in the
+PyTorch's cache on disk (``models/compilation.py``) makes the next run's shorter. Attention is one opaque call in the
 graph. Four shapes occur, and each has its own graph: prefill and denoising, with a context of one block and of two.
 
 fp8: the linear layers of the blocks take 8-bit weights and activations scaled per row, through torchao; everything else
@@ -19,6 +19,7 @@ from torch import nn
 
 from inspatio.errors import UsageError
 from inspatio.models.attention import attention
+from inspatio.models.compilation import prepare_compiler
 from inspatio.models.wan.dit import CausalDiT
 
 FP8_CAPABILITY = (8, 9)
@@ -28,6 +29,7 @@ FP8_CAPABILITY = (8, 9)
 def compile_blocks(dit: CausalDiT, backend: str | Callable[..., Any] = "inductor") -> CausalDiT:
     """Compile every layer, in place; ``backend`` is torch.compile's."""
     # The choice between attention backends asks for packages and devices, which cannot be traced. What it comes to can.
+    prepare_compiler()
     torch.compiler.allow_in_graph(attention)
     for block in dit.blocks.children():
         block.compile(dynamic=False, backend=backend)

@@ -31,6 +31,9 @@ from inspatio.models.wan.dit import CachedAttention, CausalDiT
 JOB_TIMEOUT = timedelta(hours=24)
 """How long a process waits for the others of its job. Shares of clips are unequal, and the default (10 minutes with
 NCCL, 30 with gloo) would end the job while the longest clip is still being generated."""
+CLIP_TIMEOUT = timedelta(hours=1)
+"""How long the processes that share a clip wait for each other. They work in step, but one may have to compile first or
+to wait for a slow disk, for longer than the default."""
 
 
 def parallelize(dit: CausalDiT, group: dist.ProcessGroup) -> CausalDiT:
@@ -140,7 +143,7 @@ def clip_process_group(size: int) -> dist.ProcessGroup:
     init_process_group()
     world, rank = dist.get_world_size(), dist.get_rank()
     assert world % size == 0, f"{world} processes cannot be cut into groups of {size}"
-    groups = [dist.new_group(list(range(first, first + size))) for first in range(0, world, size)]
+    groups = [dist.new_group(list(range(first, first + size)), timeout=CLIP_TIMEOUT) for first in range(0, world, size)]
     own = groups[rank // size]
     assert isinstance(own, dist.ProcessGroup), "a process is a member of its own group"
     return own

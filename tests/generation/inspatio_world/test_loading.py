@@ -170,17 +170,18 @@ def test_a_published_checkpoint_says_its_own_size(config: GeneratorConfig, tmp_p
     assert found.head_size == 128
 
 
-def two_blocks(dit: CausalDiT) -> torch.Tensor:
+def two_blocks(dit: CausalDiT, size: tuple[int, int] = (4, 6)) -> torch.Tensor:
     random = torch.Generator().manual_seed(3)
     with torch.inference_mode():
         loop = BlockLoop(
             dit,
             Schedule.make(dit, (1000, 500), 5.0),
             dit.encode_text(embed("a room")),
-            lambda shape: torch.randn(tuple(shape), generator=random),
         )
-        parts = [torch.randn(1, 3, 36, 4, 6, generator=random) for _ in range(2)]
-        return torch.cat([loop.step(part[:, :, :16], part[:, :, 16:]) for part in parts])
+        parts = [torch.randn(1, 3, 36, *size, generator=random) for _ in range(2)]
+        noise = torch.randn(2, 2, 1, 3, 16, *size, generator=random)
+        steps = [loop.step(part[:, :, :16], part[:, :, 16:], noise[block]) for block, part in enumerate(parts)]
+        return torch.cat(steps)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -204,7 +205,8 @@ def test_a_pass_that_failed_leaves_every_layer_its_own_weights() -> None:
 
 
 def test_layers_are_compiled_once_for_all() -> None:
-    """Prefill and denoising, each with a context of one block and of two: four graphs, without a break in any."""
+    """Prefill and denoising, each with a context of one block and of two: four graphs for each frame size, without a
+    break in any, and none more for a second clip."""
     torch.compiler.reset()
     graphs: list[torch.fx.GraphModule] = []
 
@@ -218,8 +220,12 @@ def test_layers_are_compiled_once_for_all() -> None:
     compile_blocks(dit, backend=count)
     counters.clear()
     torch.testing.assert_close(two_blocks(dit), expected)
+    two_blocks(dit)
     assert len(graphs) == 4
     assert not counters["graph_break"]
+    for number, size in enumerate([(4, 4), (6, 6)], start=2):
+        two_blocks(dit, size)
+        assert len(graphs) == 4 * number, "a frame size runs uncompiled"
     torch.compiler.reset()
 
 

@@ -39,12 +39,12 @@ def test_what_is_kept_is_exact(name: AutoencoderName, encoder, decoder) -> None:
     source, render, going = encoder.start(), encoder.start(), decoder.start()
     with torch.inference_mode():
         text = dit.encode_text(torch.zeros(1, 16, 32))
-        loop = BlockLoop(dit, Schedule.make(dit, [1000, 500], 5.0), text, lambda shape: torch.zeros(tuple(shape)))
+        loop = BlockLoop(dit, Schedule.make(dit, [1000, 500], 5.0), text)
         for frames in (9, 12, 12):
             video = torch.zeros(1, 3, frames, *SIZE, dtype=dtype)
             encoder.encode(video, source)
             latents = encoder.encode(video, render)
-            loop.step(latents, torch.zeros(1, 3, 20, 6, 10, dtype=dtype))
+            loop.step(latents, torch.zeros(1, 3, 20, 6, 10, dtype=dtype), torch.zeros(2, *latents.shape))
             decoder.decode(latents, going)
     cache = loop.cache
     assert cache is not None

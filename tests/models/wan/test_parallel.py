@@ -34,12 +34,14 @@ def latents(dit: CausalDiT) -> torch.Tensor:
     with torch.inference_mode():
         schedule = Schedule.make(dit, (1000, 500), 5.0)
         text = dit.encode_text(embed("a room"))
-        loop = BlockLoop(dit, schedule, text, lambda shape: torch.randn(tuple(shape), generator=random))
+        loop = BlockLoop(dit, schedule, text)
         source, condition = (
             torch.randn(6, 16, *LATENTS, generator=random),
             torch.randn(6, 20, *LATENTS, generator=random),
         )
-        return torch.cat([loop.step(source[None, part], condition[None, part]) for part in (slice(0, 3), slice(3, 6))])
+        noise = torch.randn(2, 1, 6, 16, *LATENTS, generator=random)
+        parts = (slice(0, 3), slice(3, 6))
+        return torch.cat([loop.step(source[None, part], condition[None, part], noise[:, :, part]) for part in parts])
 
 
 def frames(dit: CausalDiT) -> np.ndarray:
