@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from parity_cases import geometry, render, wan
+from parity_cases import geometry, render, wan, worldfm
 
 from inspatio.errors import UsageError
 from inspatio.evaluation.golden import CaseFunction, CaseResult, GoldenCase, judge, read_set
@@ -34,6 +34,8 @@ CASES: dict[str, CaseFunction] = {
     "umt5": wan.umt5,
     "da3": geometry.da3,
     "render": render.render,
+    "worldfm_dit": worldfm.dit,
+    "worldfm_vae": worldfm.vae,
 }
 
 

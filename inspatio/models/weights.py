@@ -280,6 +280,8 @@ def _load_pickle(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except _DAMAGED_PICKLE as error:
         raise MissingWeightsError(f"{path}: cut short or damaged ({_first_line(error)}). {_get_again(path)}") from error
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = value["state_dict"]  # as training code saves it, beside its own records
     if not isinstance(value, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in value.values()):
         inside = (
             f"a dict with {_some([str(key) for key in value])}" if isinstance(value, dict) else type(value).__name__
