@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benches import caption, generate, geometry, preview, render
+from benches import caption, generate, geometry, preview, render, structure
 from benches.measure import Bench, report
 
 BENCHES: dict[str, Bench] = {
@@ -22,6 +22,7 @@ BENCHES: dict[str, Bench] = {
     "geometry": geometry.BENCH,
     "preview": preview.BENCH,
     "render": render.BENCH,
+    "structure": structure.BENCH,
 }
 
 

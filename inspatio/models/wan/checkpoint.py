@@ -170,8 +170,12 @@ def _load_half(half: _Half, path: Path, device: torch.device | str, dtype: torch
         return None if key.startswith(half.omitted) else key
 
     load_strict(model, state, source=path, rename=rename, device=device, dtype=dtype)
-    # Convolutions on GPUs want channels last.
-    for parameter in model.eval().parameters():
+    return channels_last(model.eval())
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay a model's convolution weights out channels last, in place, as convolutions on GPUs want them."""
+    for parameter in model.parameters():
         if parameter.ndim >= 4:
             layout = torch.channels_last_3d if parameter.ndim == 5 else torch.channels_last
             parameter.data = parameter.data.contiguous(memory_format=layout)

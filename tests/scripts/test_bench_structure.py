@@ -1,0 +1,74 @@
+"""The structural bench: its counting rules on operations whose traffic is known, and the counts it must stay below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from benches.counting import Counter, Counts
+from torch.nn import functional
+
+
+def tensor(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
+    return torch.empty(shape, device="meta", dtype=torch.bfloat16).contiguous(memory_format=layout)
+
+
+def count(work: Callable[..., Any], *arguments: Any) -> Counts:
+    with torch.no_grad(), Counter() as counter:
+        return counter.measure(work, *arguments)
+
+
+X = tensor(1, 8, 6, 10)
+BYTES = 2 * X.numel()
+
+
+@pytest.mark.parametrize(
+    ("work", "kernels", "moved", "copied"),
+    [
+        (lambda x: x[:, 2:].clone(), 1, 2 * BYTES * 6 / 8, 2 * BYTES * 6 / 8),  # the slice is no kernel
+        (lambda x: x + 1, 1, 2 * BYTES, 0),
+        (lambda x: x.add_(tensor(1, 8, 6, 10)), 1, 3 * BYTES, 0),
+        (lambda x: x.copy_(tensor(1, 8, 6, 10)), 1, 2 * BYTES, 2 * BYTES),
+        (lambda x: torch.cat([x, x]), 1, 3 * BYTES, 3 * BYTES),
+        (lambda x: functional.rms_norm(x, (10,)), 1, 2 * BYTES, 0),
+        (lambda x: x.permute(0, 2, 3, 1), 0, 0, 0),
+        (lambda x: torch.empty_like(x), 0, 0, 0),
+    ],
+    ids=["slice", "add", "add_", "copy_", "cat", "rms_norm", "permute", "empty"],
+)
+def test_kernels_and_bytes(work: Callable[..., Any], kernels: int, moved: float, copied: float) -> None:
+    counts = count(work, tensor(1, 8, 6, 10))
+    assert (counts.kernels, counts.element_wise_bytes, counts.copy_bytes) == (kernels, moved, copied)
+
+
+@pytest.mark.parametrize(
+    ("source", "weight", "converted", "copied"),
+    [
+        (torch.contiguous_format, torch.contiguous_format, 0, 0),
+        (torch.channels_last, torch.channels_last, 0, 0),
+        (torch.contiguous_format, torch.channels_last, 1, 2 * BYTES),
+        (torch.channels_last, torch.contiguous_format, 0, 2 * 2 * 8 * 8 * 9),
+    ],
+)
+def test_convolutions_convert_what_is_not_in_the_common_format(
+    source: torch.memory_format, weight: torch.memory_format, converted: int, copied: int
+) -> None:
+    bias = tensor(8)
+    counts = count(functional.conv2d, tensor(1, 8, 6, 10, layout=source), tensor(8, 8, 3, 3, layout=weight), bias)
+    assert (counts.convolutions, counts.converted_convolutions, counts.copy_bytes) == (1, converted, copied)
+    assert counts.bias_bytes == 2 * 2 * 8 * 4 * 8
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: torch.tensor([1.0], device="meta"),
+        lambda: torch.ones(3).to("meta"),
+        lambda: torch.empty(3, device="meta").copy_(torch.ones(3)),
+    ],
+)
+def test_host_syncs(work: Callable[[], Any]) -> None:
+    assert count(work).host_syncs == 1
+    assert count(lambda: torch.zeros(3, device="meta")).host_syncs == 0
