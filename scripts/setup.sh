@@ -22,11 +22,25 @@ find_python() {
     setup_fail "no Python 3.11 or newer found; install one (apt install python3 python3-venv, brew install python)"
 }
 
+# Everything but PyTorch, from the lock files (scripts/lock.py): pip refuses a download whose hash is not in them.
+install_locked() {
+    local extra files=(-r "$ROOT/requirements/base.txt")
+    for extra in ${1//,/ }; do
+        if [ -f "$ROOT/requirements/$extra.txt" ]; then files+=(-r "$ROOT/requirements/$extra.txt"); fi
+    done
+    "$PYTHON" -m pip install --quiet --no-deps --only-binary :all: --require-hashes "${files[@]}" ||
+        setup_fail "pip could not install the dependencies (see above)"
+}
+
 # The pinned PyTorch: its CPU build where there is no NVIDIA GPU (the default build brings gigabytes of CUDA), else, and
-# where that cannot be had, what plain pip gives for the same version.
+# where that cannot be had, what plain pip gives for the same version. Its builds have hashes of their own.
 install_torch() {
     local pin
-    pin=$(grep -E '^torch==' "$ROOT/constraints.txt" | cut -d' ' -f1 | cut -d';' -f1)
+    pin=$(grep -oE '^torch==[^ ;]+' "$ROOT/constraints.txt")
+    if "$PYTHON" -c "from importlib.metadata import version; assert version('torch').split('+')[0] == '${pin#torch==}'" \
+        2>/dev/null; then
+        return
+    fi
     if [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then
         echo "setup: installing $pin (CPU build)"
         if "$PYTHON" -m pip install --quiet --no-deps --retries 0 --timeout 15 \
@@ -39,6 +53,21 @@ install_torch() {
         setup_fail "pip could not install $pin (see above)"
 }
 
+# This checkout itself, and those extras that have no lock file since they are compiled against PyTorch.
+install_project() {
+    local extra unlocked=()
+    for extra in ${1//,/ }; do
+        [ -f "$ROOT/requirements/$extra.txt" ] || unlocked+=("$extra")
+    done
+    "$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --editable "$ROOT" ||
+        setup_fail "pip could not install this checkout (see above)"
+    if [ ${#unlocked[@]} -eq 0 ]; then return; fi
+    echo "setup: installing ${unlocked[*]}, whose files have no hashes to compare with"
+    "$PYTHON" -m pip install --quiet --no-build-isolation --constraint "$ROOT/constraints.txt" \
+        "$ROOT[$(IFS=,; echo "${unlocked[*]}")]" ||
+        setup_fail "pip could not install ${unlocked[*]} (see above)"
+}
+
 setup() {
     if [ -n "${INSPATIO_PYTHON:-}" ]; then
         PYTHON=$INSPATIO_PYTHON
@@ -49,7 +78,7 @@ setup() {
     PYTHON=$ROOT/.venv/bin/python
     local stamp=$ROOT/.venv/.inspatio-setup wanted
     # The place counts: in a moved or copied checkout the editable install still names the old folder.
-    wanted=$({ echo "$ROOT"; cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" "$ROOT/scripts/setup.sh"; } | cksum)
+    wanted=$({ echo "$ROOT"; cat "$ROOT"/{pyproject.toml,constraints.txt,requirements/*.txt,scripts/setup.sh}; } | cksum)
     # Extras only ever add up: a run with fewer of them changes nothing.
     local had=""
     if [ -f "$stamp" ]; then
@@ -65,12 +94,12 @@ setup() {
         "$base" -m venv --clear "$ROOT/.venv" >/dev/null ||
             setup_fail "$base cannot make virtual environments; install its venv module (apt install python3-venv)"
     fi
-    "$PYTHON" -c 'import torch' 2>/dev/null || install_torch
     local all
     all=$(printf '%s,%s' "$had" "$EXTRAS" | tr ',' '\n' | sed '/^$/d' | sort -u | paste -sd, -)
-    echo "setup: installing the other dependencies${all:+ (with $all)}"
-    "$PYTHON" -m pip install --quiet --constraint "$ROOT/constraints.txt" --editable "$ROOT${all:+[$all]}" ||
-        setup_fail "pip could not install the dependencies (see above)"
+    echo "setup: installing the dependencies${all:+ (with $all)}"
+    install_locked "$all"
+    install_torch
+    install_project "$all"
     printf '%s\n%s\n' "$wanted" "$all" >"$stamp"
 }
 

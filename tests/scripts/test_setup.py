@@ -20,7 +20,7 @@ exec {sys.executable} "$@"
 
 def checkout(folder: Path) -> Path:
     """A checkout with a package that says where it lies, and an environment that notes what is installed into it."""
-    for name in ("run_pipeline.sh", "scripts/setup.sh", "pyproject.toml", "constraints.txt"):
+    for name in ("run_pipeline.sh", "scripts/setup.sh", "pyproject.toml", "constraints.txt", "requirements/base.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "inspatio/pipeline").mkdir(parents=True)
