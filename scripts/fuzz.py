@@ -3,7 +3,8 @@
 Takes the strategies of the test suite (tests/support/strategies.py). Each reader in turn gets a round of new cases; one
 that raises an undeclared exception, or takes too long, fails, and its case is saved. Needs the extra `dev`.
 
-The last line is one JSON object: cases and refusals by reader, failures, date and command. Exit status 1 on failures.
+The last line is one JSON object: cases and refusals by reader, failures, date and command; ``--record`` also appends it
+to a file for scripts/reliability.py. Exit status 1 on failures.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from reliability import keep
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reader", choices=list(READERS), nargs="+", default=list(READERS), help="which ones [all]")
     parser.add_argument("--seed", type=int, help="of the first round [a new one each time]")
     parser.add_argument("--output", type=Path, help="where failing cases are kept [a new temporary folder]")
+    parser.add_argument("--record", type=Path, help="file that the result is appended to")
     options = parser.parse_args(arguments)
     first = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
     campaign = Campaign(options.output or Path(tempfile.mkdtemp(prefix="inspatio-fuzz-")))
@@ -88,15 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.reader:
         print(f"{name:<12} {campaign.cases[name]:>8} cases, {campaign.refused[name]:>8} refused")
     readers = "" if options.reader == list(READERS) else f" --reader {' '.join(options.reader)}"
-    result = {
-        "what": "fuzz",
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python scripts/fuzz.py --minutes {options.minutes:g}{readers} --seed {first}",
-        "minutes": round((time.monotonic() - start) / 60, 1),
-        "cases": dict(campaign.cases),
-        "refused": dict(campaign.refused),
-        "failures": campaign.failures,
-    }
+    result = keep(
+        options.record,
+        "fuzz",
+        f"python scripts/fuzz.py --minutes {options.minutes:g}{readers} --seed {first}",
+        (time.monotonic() - start) / 60,
+        cases=dict(campaign.cases),
+        refused=dict(campaign.refused),
+        failures=campaign.failures,
+    )
     print(json.dumps(result))
     return 1 if campaign.failures else 0
 

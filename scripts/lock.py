@@ -46,7 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         def compile_to(output: str, *more: str) -> None:
             command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-            command += ["--annotation-style", "line", "--custom-compile-command", COMMAND, "--output-file", output, *more, "pyproject.toml"]
+            command += [
+                "--annotation-style",
+                "line",
+                "--custom-compile-command",
+                COMMAND,
+                "--output-file",
+                output,
+                *more,
+                "pyproject.toml",
+            ]
             subprocess.run([*map(str, command)], cwd=ROOT, check=True)
 
         every = [word for name in extras for word in ("--extra", name)]

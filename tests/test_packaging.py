@@ -1,14 +1,18 @@
-"""Installed from a wheel, profiles and trajectories come along, and weights have a place of their own."""
+"""Lock files cover what pyproject.toml asks for; a wheel brings profiles and trajectories and runs from any folder."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from lock import UNLOCKED
+from packaging.requirements import Requirement
 from support.paths import ROOT
 
 
@@ -66,3 +70,34 @@ def test_it_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "inspatio", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert help_text.returncode == 0, help_text.stderr
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+
+
+def locked(name: str) -> dict[str, str]:
+    """The packages of a lock file and what follows each name: version, marker, hashes."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    lines = text.replace("\\\n", "").splitlines()
+    return {line.partition("==")[0]: line.partition("==")[2] for line in lines if line and line.lstrip()[0] != "#"}
+
+
+@pytest.mark.parametrize("extra", ["base", *sorted(EXTRAS.keys() - UNLOCKED)])
+def test_lock_files_have_everything_that_is_asked_for(extra: str) -> None:
+    """Where this fails, pyproject.toml was changed: run `python scripts/lock.py`."""
+    wanted = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"] + EXTRAS.get(extra, [])
+    packages = locked("base") | locked(extra)
+    for requirement in map(Requirement, wanted):
+        if requirement.name != "torch":
+            version = re.match(r"[^ ;]+", packages[requirement.name.lower()])
+            assert version
+            assert version[0] in requirement.specifier
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.stem)
+def test_every_locked_package_has_hashes_and_one_version(path: Path) -> None:
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    for name, rest in locked(path.stem).items():
+        assert re.fullmatch(r"(\S+)( ; [^-]+)?(\s+--hash=sha256:[0-9a-f]{64})+\s*", rest), name
+        assert re.search(rf"^{re.escape(name)}=={re.escape(rest.split()[0])}(\s|$)", constraints, re.MULTILINE), name
