@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
-
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from typing import TYPE_CHECKING, Literal
 
 from inspatio.errors import UsageError
 from inspatio.locations import in_home, shipped
 from inspatio.settings import Settings, blocks, declared, fill, setting
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig, ListConfig
 
 CONFIG_FOLDERS = (Path("configs"), shipped("configs"))
 """Where profiles are looked for: the current folder's ``configs/``, then the shipped ones."""
@@ -299,6 +298,10 @@ def load_profile(path: Path) -> Profile:
     Raises:
         UsageError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or is out of range.
     """
+    from omegaconf import OmegaConf  # here: dataclasses alone, as benchmarks use them, need no YAML reader
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
     try:
         given = OmegaConf.to_container(_load_yaml(path), resolve=True)
         if not isinstance(given, dict):
@@ -313,6 +316,8 @@ def load_profile(path: Path) -> Profile:
 
 
 def _load_yaml(path: Path) -> DictConfig | ListConfig:
+    from omegaconf import OmegaConf
+
     try:
         return OmegaConf.load(path)
     except AssertionError as error:  # OmegaConf's own check, of a quoted text that is itself a value: '"1"'

@@ -1,6 +1,6 @@
 """Hold the networks against a golden set.
 
-    python scripts/parity.py --golden tests/golden [--device cuda] [--dtype bfloat16]
+    python scripts/parity.py --golden tests/golden [--device cuda] [--dtype bfloat16] [--cases dit da3]
 
 Runs every case of the set and prints a table: case, tensors compared, largest relative error, tolerance, pass or
 fail. Where tensors of one case have different tolerances, the row shows the one that comes nearest to failing.
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder with manifest.json")
     parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1 [cpu]")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="precision of the networks [float32]")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), metavar="CASE", help="only these [all of the set]")
     options = parser.parse_args(arguments)
     # Convolutions on a GPU would otherwise round float32 inputs to TF32, which no float32 tolerance allows for.
     torch.backends.cudnn.allow_tf32 = False
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'case':<14} {'compared':>8} {'max error':>12} {'tolerance':>12}")
     passed = True
     for case in cases:
+        if options.cases and case.name not in options.cases:
+            continue
         result = run_case(case, CASES.get(case.name), torch.device(options.device), DTYPES[options.dtype])
         print(format_row(result), flush=True)
         passed = passed and result.passed

@@ -25,15 +25,13 @@ for ``image_size``, ``order`` for ``timeline``, nine numbers for ``intrinsics``)
 from __future__ import annotations
 
 import json
-import reprlib
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inspatio.cameras.poses import check_rigid
 from inspatio.errors import ClipError
@@ -43,8 +41,6 @@ from inspatio.types import Intrinsics, ScaleKind, WorldToCamera
 FORMAT = "inspatio-cameras"
 VERSION = 2
 CONVENTION = "opencv, world_to_camera"
-_MAX_SIDE = 65536
-"""The largest image side in pixels; no video has a larger one."""
 _GEOMETRY_V1 = ("inspatio-geometry", 1)
 _RENDER_V1 = ("inspatio-cameras", 1)
 
@@ -135,27 +131,6 @@ class CameraFile:
             raise ClipError(f"{path}: {error}. {remedy}") from None
 
 
-class _DepthCoding(BaseModel):
-    model_config = ConfigDict(strict=True)
-    quantity: Literal["inverse_depth"]
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Header(BaseModel):
-    """Every field but the matrices, which numpy checks. Fields that are not known are ignored."""
-
-    model_config = ConfigDict(strict=True)
-    convention: Literal["opencv, world_to_camera"]
-    image_size: Annotated[list[Annotated[int, Field(gt=0, le=_MAX_SIDE)]], Field(min_length=2, max_length=2)]
-    frame_count: Annotated[int, Field(gt=0, lt=2**31)]
-    scale: ScaleKind
-    frame_rate: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}/[1-9][0-9]{0,17}$")] | None = None
-    timeline: list[Annotated[int, Field(ge=0, lt=2**31)]] | None = None
-    backend: str = ""
-    settings: dict[str, Any] = {}
-    depth_coding: _DepthCoding | None = None
-
-
 def _parse(record: Any) -> CameraFile:
     """The checked record; ValueError names the field, what was got and what was expected."""
     if not isinstance(record, dict) or record.get("format") not in (FORMAT, _GEOMETRY_V1[0]):
@@ -166,10 +141,9 @@ def _parse(record: Any) -> CameraFile:
         record = _from_render_v1(record)
     elif made_by not in (_GEOMETRY_V1, (FORMAT, VERSION)):
         raise ValueError(f"got {made_by[0]} version {made_by[1]!r}, expected {FORMAT} version {VERSION} or older")
-    try:
-        header = _Header.model_validate(record)
-    except ValidationError as error:
-        raise ValueError(_first_fault(error)) from None
+    from inspatio.cameras.camera_header import read_header  # here: only reading a file needs Pydantic
+
+    header = read_header(record)
     try:
         json.dumps([header.backend, header.settings], ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -226,11 +200,3 @@ def _matrices(record: dict[str, Any], name: str, side: int, counts: tuple[int, .
     if not np.isfinite(values).all():
         raise ValueError(f"field {name!r}: got NaN or infinity, expected finite numbers")
     return values.astype(np.float64).reshape(-1, side, side)
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    name = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "missing":
-        return f"field {name!r} is missing"
-    return f"field {name!r}: got {reprlib.repr(fault['input'])}, {fault['msg'].replace('Input should be', 'expected')}"

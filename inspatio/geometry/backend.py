@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inspatio.media import VideoInfo
 from inspatio.types import Intrinsics, Progress, ScaleKind
+
+if TYPE_CHECKING:
+    from inspatio.media import VideoInfo
 
 USUAL_VIEW = (10.0, 120.0)
 """Horizontal fields of view in degrees of ordinary cameras: from a long telephoto to an ultra-wide lens."""

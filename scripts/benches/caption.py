@@ -80,4 +80,4 @@ def random_network(
     return model.eval()
 
 
-BENCH = Bench("images per second of Florence-2, random weights", add_arguments, run)
+BENCH = Bench(add_arguments, run)

@@ -1,17 +1,21 @@
 """``bench.py generate``: the neural generator end to end and part by part, on whatever device there is.
 
-    python scripts/bench.py generate --config_path configs/inference_1.3b.yaml --random_weights --device cuda
+    python scripts/bench.py generate --random_weights --use_tae --device cuda
 
-A made-up clip is rendered live along an orbit of ten degrees and goes through a whole session. Measured are
+A made-up clip is rendered live along an orbit of ten degrees and goes through a whole session; the clip is made before
+the clock starts. Measured are
 
     warm_up_seconds          loading aside: the first three blocks of the process, with whatever is compiled for them
     first_block_seconds      from the start of a session to its first frames on the host, after warm-up
     frames_per_second        from the start of a session to its last frames on the host, for every number of --blocks,
                              with reading, encoding, denoising and decoding overlapped as in production
+    block_seconds            of those same runs: the time from block to block, median and slowest, the first one aside
     peak memory              of those same runs: it must not grow with the blocks
+    steady_frames_per_second what the longest run has over the shortest, so that the start of a session does not count
     parts                    seconds a steady block of 12 frames spends in each part, one part at a time
 
-Random weights have the published sizes, so every figure but the picture is that of the published ones.
+Random weights have the published sizes and memory formats, so every figure but the picture is that of the published
+ones.
 """
 
 from __future__ import annotations
@@ -22,25 +26,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 from unittest import mock
 
 import numpy as np
 import torch
-from benches.measure import Bench, fill, peak_memory, seconds_of, size_argument
+from benches.measure import Bench, fill, gpu_state, peak_memory, seconds_of, size_argument
 from benches.render import YAW_DEG, made_up_scene
 
 from inspatio.cameras import poses as cameras
 from inspatio.cameras.cameras import Cameras, target_intrinsics
-from inspatio.config import AutoencoderName, GeneratorConfig, load_profile
+from inspatio.config import AutoencoderName, GeneratorConfig, Profile, load_profile
 from inspatio.generation.base import drive
 from inspatio.generation.inspatio_world import session as session_module
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
 from inspatio.generation.inspatio_world.loading import PRECISIONS, assemble, load_causal, precision_dtype
 from inspatio.generation.inspatio_world.session import CausalGenerator
-from inspatio.models.attention import attend_from_environment
-from inspatio.models.wan.checkpoint import PUBLISHED
+from inspatio.models.attention import attend_from_environment, backend_from_environment, choose
+from inspatio.models.wan.checkpoint import PUBLISHED, channels_last
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
@@ -58,12 +63,13 @@ PART_BLOCKS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config_path", type=Path, default=Path("configs/inference_1.3b.yaml"), help="the profile")
+    parser.add_argument("--config_path", type=Path, help="a profile [the defaults, which are inference_1.3b's]")
     parser.add_argument("--random_weights", action="store_true", help="no checkpoint: random numbers of --model's size")
     parser.add_argument("--model", choices=list(MODELS), default="1.3b", help="size of the random network [1.3b]")
     parser.add_argument("--blocks", type=int, nargs="+", default=[2, 20, 100], help="lengths to measure [2 20 100]")
     parser.add_argument("--size", type=size_argument, metavar="WxH", help="frame size [the profile's]")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--use_tae", action="store_true", help="TAEHV as encoder and decoder")
     for side in ("encoder", "decoder"):
         parser.add_argument(f"--{side}", choices=get_args(AutoencoderName), help=f"video {side} [the profile's]")
     parser.add_argument("--precision", choices=list(PRECISIONS), help="[the profile's]")
@@ -72,8 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    profile = load_profile(options.config_path)
-    given = {name: getattr(options, name) for name in ("encoder", "decoder", "precision") if getattr(options, name)}
+    profile = load_profile(options.config_path) if options.config_path else Profile()
+    both = {"encoder": "taehv", "decoder": "taehv"} if options.use_tae else {}
+    given = both | {
+        name: getattr(options, name) for name in ("encoder", "decoder", "precision") if getattr(options, name)
+    }
     switched = {name: True for name in ("compile_dit", "offload") if getattr(options, name)}
     config = replace(profile.generator, **given, **switched)
     size, device = options.size or profile.size, torch.device(options.device)
@@ -83,20 +92,39 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "decoder": config.decoder,
         "precision": config.precision,
         "size": size,
+        "attention": choose(
+            backend_from_environment(), generator.dit.device, generator.dit.dtype, generator.dit.config.head_size
+        ),
     }
 
-    results["warm_up_seconds"] = round(seconds_of(lambda: play(generator, WARM_UP_BLOCKS), device), 3)
-    results["first_block_seconds"] = round(seconds_of(lambda: play(generator, 1), device), 3)
+    def timed(blocks: int) -> tuple[float, list[float]]:
+        """Seconds of a whole session, and from block to block."""
+        made = clip(generator, blocks)
+        ends: list[float] = []
+        seconds = seconds_of(lambda: ends.extend(play(generator, *made)), device)
+        return seconds, [after - before for before, after in pairwise(ends)]
+
+    results["warm_up_seconds"] = round(timed(WARM_UP_BLOCKS)[0], 3)
+    results["first_block_seconds"] = round(timed(1)[0], 3)
     results["runs"] = {}
+    lasted: dict[int, float] = {}
     for blocks in options.blocks:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        seconds = seconds_of(lambda blocks=blocks: play(generator, blocks), device)
+        lasted[blocks], steady = timed(blocks)
         results["runs"][str(blocks)] = {
-            "frames_per_second": round(clip_length(blocks) / seconds, 3),
+            "frames_per_second": round(clip_length(blocks) / lasted[blocks], 3),
+            "block_seconds": {"median": round(statistics.median(steady), 5), "slowest": round(max(steady), 5)}
+            if steady
+            else None,
             **peak_memory(device),
+            "gpu": gpu_state(device),
         }
         print(f"{blocks:4d} blocks: {results['runs'][str(blocks)]}", flush=True)
+    short, long = min(lasted), max(lasted)
+    if short < long:
+        more = BLOCK_FRAMES * (long - short)
+        results["steady_frames_per_second"] = round(more / (lasted[long] - lasted[short]), 3)
     parts = time_parts(generator, device)
     for name, seconds in parts.items():
         print(f"{name:>8} {seconds * 1000:10.1f} ms a block {BLOCK_FRAMES / seconds:10.1f} frames/s", flush=True)
@@ -121,7 +149,7 @@ def make_generator(
         decoder = WanDecoder() if config.decoder == "wan" else TaeDecoder()
     for half in (encoder, decoder):
         fill(half, device)
-        half.to(dtype)
+        channels_last(half.to(dtype))
     width, length = random.text_dim, random.text_len
     return assemble(
         config,
@@ -153,11 +181,9 @@ def clip(generator: CausalGenerator, blocks: int) -> tuple[Scene, Cameras]:
     return scene, Cameras.from_poses(cameras.invert(orbit), target_intrinsics(scene.intrinsics[0], scene.size))
 
 
-def play(generator: CausalGenerator, blocks: int) -> None:
-    """A whole session, its frames fetched to the host, as the generate stage does."""
-    scene, targets = clip(generator, blocks)
-    for _ in drive(generator.start(scene, seed=0), targets):
-        pass
+def play(generator: CausalGenerator, scene: Scene, targets: Cameras) -> list[float]:
+    """A whole session, its frames fetched to the host as the generate stage does; when each block was there."""
+    return [time.perf_counter() for _ in drive(generator.start(scene, seed=0), targets)]
 
 
 def time_parts(generator: CausalGenerator, device: torch.device) -> dict[str, float]:
@@ -194,4 +220,4 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-BENCH = Bench("frames per second of the neural generator, end to end and part by part", add_arguments, run)
+BENCH = Bench(add_arguments, run)

@@ -104,4 +104,4 @@ def estimate(networks: Networks, count: int, size: tuple[int, int], settings: Op
     return notes
 
 
-BENCH = Bench("frames per second and memory of Depth Anything 3, random weights", add_arguments, run)
+BENCH = Bench(add_arguments, run)

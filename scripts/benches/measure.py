@@ -12,7 +12,9 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,14 +25,13 @@ from typing import Any
 
 import torch
 
-LIBRARIES = ("inspatio", "torch", "numpy", "numba", "transformers", "av")
+LIBRARIES = ("inspatio", "torch", "triton", "numpy", "numba", "transformers", "av")
 
 
 @dataclass(frozen=True)
 class Bench:
     """A subcommand: its options, and what it measures with them (JSON values by name, the unit in the name)."""
 
-    help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Mapping[str, Any]]
 
@@ -64,13 +65,30 @@ def median_seconds(
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """Largest resident memory of this process so far and, on a GPU, largest allocation there; both in GiB."""
+    """Largest resident memory of this process so far; on a GPU the largest allocation there, the largest part of its
+    memory that PyTorch held, and what all of its processes use now; in GiB."""
     # The unit is KiB on Linux, bytes on macOS.
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     peak = {"peak_resident_gib": round(resident / 2**30, 3)}
     if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
         peak["peak_gpu_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+        peak["peak_gpu_reserved_gib"] = round(torch.cuda.max_memory_reserved(device) / 2**30, 3)
+        peak["gpu_in_use_gib"] = round((total - free) / 2**30, 3)
     return peak
+
+
+def gpu_state(device: torch.device) -> dict[str, str]:
+    """What nvidia-smi says of a GPU now: clocks, power and temperature; empty without one."""
+    if device.type != "cuda" or shutil.which("nvidia-smi") is None:
+        return {}
+    fields = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    command = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode:
+        return {"nvidia-smi": done.stderr.strip() or done.stdout.strip()}
+    return dict(zip(fields, (value.strip() for value in done.stdout.split(",")), strict=True))
 
 
 def report(options: Mapping[str, Any], results: Mapping[str, Any]) -> str:
@@ -94,6 +112,8 @@ def hardware() -> dict[str, Any]:
         "cores": cores,
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
     }
 
 

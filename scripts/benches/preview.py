@@ -73,4 +73,4 @@ def _drive(session: PreviewSession, cameras: Cameras) -> list[tuple[float, int]]
     return blocks
 
 
-BENCH = Bench("frames per second of the generator without a network", add_arguments, run)
+BENCH = Bench(add_arguments, run)

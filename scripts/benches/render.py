@@ -91,4 +91,4 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-BENCH = Bench("frames per second of a renderer, streamed in chunks", add_arguments, run)
+BENCH = Bench(add_arguments, run)

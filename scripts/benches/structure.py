@@ -66,4 +66,4 @@ def count_autoencoder(name: str, size: tuple[int, int] = (480, 832)) -> dict[str
     return counts
 
 
-BENCH = Bench("kernels, bytes and host syncs of a steady block, counted without a GPU", add_arguments, run)
+BENCH = Bench(add_arguments, run)

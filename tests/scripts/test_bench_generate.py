@@ -21,4 +21,6 @@ def test_generate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert set(results["runs"]) == {"2", "3"}
     playing = sum(clip_length(int(blocks)) / run["frames_per_second"] for blocks, run in results["runs"].items())
     assert 0 < results["first_block_seconds"] + playing < 1.01 * elapsed
+    assert results["attention"] == "sdpa"
+    assert results["runs"]["3"]["block_seconds"]["slowest"] >= results["runs"]["3"]["block_seconds"]["median"] > 0
     assert set(results["part_seconds_per_block"]) == {"render", "encode", "prefill", "denoise", "decode"}

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,13 +42,15 @@ from inspatio.geometry.depth_anything3.windows import (
 )
 from inspatio.geometry.store import GeometryWriter
 from inspatio.locations import download_command
-from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.attention import Attend, attention
 from inspatio.models.depth_anything3.checkpoint import ModelFolder, open_folder
 from inspatio.models.depth_anything3.network import LONGEST_SIDE, to_source_frame
 from inspatio.models.weights import weights_fingerprint
 from inspatio.scene import FrameSource
 from inspatio.types import Progress
+
+if TYPE_CHECKING:
+    from inspatio.media import VideoInfo
 
 BACKEND = "da3"
 VERSION = 1
@@ -133,6 +135,8 @@ class DepthAnything3:
             ClipError: too little memory for the smallest window, or the networks' results are not numbers.
             MissingWeightsError: the weights cannot be loaded.
         """
+        from inspatio.media import VideoReader  # here, so that a benchmark on random frames needs no video library
+
         with VideoReader(video) as frames:
             return self.estimate_frames(frames, video.size, folder, progress)
 

@@ -22,7 +22,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import ftfy
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
@@ -89,6 +88,8 @@ class TextEncoder:
 
 def clean_prompt(prompt: str) -> str:
     """Repair broken encodings, resolve HTML entities (also doubly escaped ones), collapse white space."""
+    import ftfy  # here: a network without prompts of its own (parity, benchmarks) needs no text library
+
     text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     return re.sub(r"\s+", " ", text).strip()
 
