@@ -11,8 +11,8 @@ Each round starts a run in an empty folder, disturbs it up to three times, and l
 
 What must hold: after INT and TERM the exit code is 130, with no traceback and no process or temporary file left; and
 the run that finishes has exit code 0, leaves no temporary file, and every file equals that of an undisturbed run,
-byte by byte. The runs: ``preview`` (one process), ``workers`` (two torchrun workers in geometry, render and
-generate), ``networks`` (every network at a tiny size, two torchrun workers in generate).
+byte by byte. The runs: ``preview`` (one process), ``workers`` (two workers in geometry, render and
+generate), ``networks`` (every network at a tiny size, two workers in generate).
 
 The seed is printed. It decides what is done, and after which share of an undisturbed run's time, so moments still
 depend on the machine. Needs Linux and the extra `dev`. The last line is one JSON object with the counts, which
@@ -109,7 +109,7 @@ class Run:
             raise Wrong(f"still running after {LONGEST:.0f} s") from None
 
     def processes(self) -> list[int]:
-        """The process that was started, torchrun if there is one, then its workers."""
+        """The process that was started, then its workers."""
         parents = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -212,9 +212,9 @@ class Campaign:
         moment = time.monotonic() + seconds * self.random.random() ** 2  # a continued run has less to do
         running = running and run.ran_until(lambda: time.monotonic() > moment)
         if way == "worker":
-            running = running and run.ran_until(lambda: len(run.processes()) > 2)
+            running = running and run.ran_until(lambda: len(run.processes()) > 1)
         processes = run.processes()
-        if not running or (way == "worker" and len(processes) < 3):
+        if not running or (way == "worker" and len(processes) < 2):
             if code := run.end():
                 raise Wrong(f"before it was disturbed: exit code {code}:\n{run.said}")
             return False
@@ -224,7 +224,7 @@ class Campaign:
             case "main":
                 _signal(processes[:1], signal.SIGKILL)
             case "worker":
-                _signal([self.random.choice(processes[2:])], signal.SIGKILL)
+                _signal([self.random.choice(processes[1:])], signal.SIGKILL)
             case "INT":
                 os.killpg(run.process.pid, signal.SIGINT)
             case "TERM":

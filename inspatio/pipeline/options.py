@@ -83,7 +83,7 @@ class RunOptions(Settings):
         metavar="FILE",
     )
     master_port: int = setting(
-        29513, "port of torchrun's rendezvous", option="--master_port", metavar="PORT", least=1, most=65535
+        29513, "port where the processes of a stage meet", option="--master_port", metavar="PORT", least=1, most=65535
     )
     worker_stage: StageName | None = setting(None, None, option="--worker")
     """Set by a run that starts this process to do its share of one stage, in folders that the run has locked."""

@@ -1,14 +1,13 @@
 """Run stages over all clips, one stage after the other, so that every model is loaded once.
 
-A stage with several GPUs or processes is run by torchrun, as this run's own command line with ``--worker <stage>``
-added; its workers write part manifests, which are merged here. Everything else runs in this process.
+A stage with several GPUs or processes is run by workers (``workers.py``), each with this run's own command line and
+``--worker <stage>`` added; they write part manifests, which are merged here. Everything else runs in this process.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from inspatio.pipeline.log import facts
 from inspatio.pipeline.manifest import STAGES, StageName
 from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.stage import Stage, Status, log_damage, run_stage, status, statuses
+from inspatio.pipeline.workers import ends_with_starter, run_workers, wait_for_workers, working_in
 from inspatio.pipeline.workspace import PROBE, Workspace
 from inspatio.storage import folder_lock, remove_temporary
 
@@ -69,7 +69,8 @@ def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> i
     if job.worker_stage is not None:
         # A stage of the work folder must not see what an earlier run of this trajectory recorded.
         visible = job if STAGES[job.worker_stage].folder == "run" else replace(job, run_folder=None)
-        _work(visible, [job.worker_stage])
+        with ends_with_starter():
+            _work(visible, [job.worker_stage])
         destroy_process_group()
         return 0
     # With --caption no captioner is needed. Whether every clip has a caption file is known only after opening them.
@@ -130,6 +131,7 @@ def _lock_run_folder(job: Job, stages: Sequence[StageName], locks: ExitStack) ->
     if stages:
         assert job.run_folder is not None, f"{stages} need a run folder"
         locks.enter_context(folder_lock(job.run_folder, wait=False, notice=_log.info))
+        wait_for_workers(job.run_folder)
         for folder in (job.run_folder, *(job.run_folder / name for name in RUN_SUBFOLDERS)):
             remove_temporary(folder)
 
@@ -151,6 +153,7 @@ def _prepare_work_folder(job: Job, locks: ExitStack) -> Workspace:
     All trajectories share it: if another run is preparing it, waiting for that run saves doing the work twice.
     """
     locks.enter_context(folder_lock(job.work_folder, wait=True, notice=_log.info))
+    wait_for_workers(job.work_folder)
     for folder in ("", *WORK_SUBFOLDERS):
         remove_temporary(job.work_folder / folder)
     workspace = Workspace.open(job)
@@ -164,7 +167,12 @@ def _work(job: Job, stages: Sequence[StageName]) -> None:
     workspace = Workspace.open(job)
     for name in stages:
         stage = make_stage(name, workspace)
-        run_stage(stage, statuses(stage))
+        with ExitStack() as locks:
+            locks.enter_context(working_in(workspace.folder_of(name)))
+            if STAGES[name].folder == "run":
+                reading = folder_lock(job.work_folder, wait=True, notice=_log.info, name=READING, shared=True)
+                locks.enter_context(reading)
+            run_stage(stage, statuses(stage))
 
 
 def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> None:
@@ -187,18 +195,18 @@ def _process(stage: Stage, plan: Mapping[str, Status], processes: int, command_l
         run_stage(stage, plan)
     else:
         _log.info("%8s: %d processes on GPUs %s", name, processes, ", ".join(gpus))
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-        command += [f"--master_port={job.master_port}", "-m", "inspatio", *command_line, "--worker", name]
+        command = [sys.executable, "-m", "inspatio", *command_line, "--worker", name]
         if not (job.profile_name or job.config_path):
             command += ["--profile", job.profile.name]  # weights that arrive meanwhile must not change the choice
-        # One thread a worker is torchrun's own default, which it would explain on standard error.
+        # One thread a worker, as torchrun has it: they share the machine's cores already.
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         environment |= _same_code(os.environ.get("PYTHONPATH"))
-        code = subprocess.run(command, env=environment, check=False).returncode
+        code = run_workers(command, processes, job.master_port, environment)
         workspace.reload()
         if code != 0:
             raise UserError(
-                f"{name}: a worker ended with exit code {code} (see above). Finished clips are kept; run again."
+                f"{name}: a worker ended with exit code {code}, expected 0 (see above). "
+                "Finished clips are kept; run again."
             )
 
 

@@ -11,7 +11,7 @@ from support.paths import ROOT
 from inspatio.pipeline.cli import main
 
 STILL, ORBIT = ROOT / "traj" / "still.txt", ROOT / "traj" / "orbit_left.txt"
-LOCKS = (".lock", ".reading.lock")
+LOCKS = (".lock", ".reading.lock", ".workers.lock")
 PROFILE = """\
 description: the preview at a size for tests
 height: 48
