@@ -35,6 +35,7 @@ FrameChoice = int | Literal["middle"]
 
 AutoencoderName = Literal["wan", "taehv"]
 Precision = Literal["bf16", "fp32", "fp8"]
+FrameNoise = Literal["points", "fixed", "fresh"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +143,14 @@ class GeneratorConfig(Settings):
         UsageError: also where the steps do not fall, or where precision fp8 and offload come together.
     """
 
-    backend: Literal["causal", "preview"] = setting(
-        "causal", "causal: the InSpatio-World networks; preview: no network", changes="generate"
+    backend: Literal["causal", "worldfm", "preview"] = setting(
+        "causal",
+        "causal: the InSpatio-World networks; worldfm: InSpatio-WorldFM, frame by frame; preview: no network",
+        changes="generate",
     )
     checkpoint_path: str = setting(
         "checkpoints/InSpatio-World-1.3B/InSpatio-World-1.3B.safetensors",
-        "InSpatio-World weights",
+        "InSpatio-World or WorldFM weights",
         option="--checkpoint_path",
         metavar="FILE",
         changes="generate",
@@ -164,6 +167,14 @@ class GeneratorConfig(Settings):
         "TAEHV weights",
         option="--tae_checkpoint_path",
         metavar="FILE",
+        changes="generate",
+        by_content=True,
+    )
+    image_vae_path: str = setting(
+        "checkpoints/WorldFM/vae",
+        "image autoencoder of WorldFM, a diffusers folder",
+        option="--image_vae_path",
+        metavar="DIR",
         changes="generate",
         by_content=True,
     )
@@ -188,11 +199,20 @@ class GeneratorConfig(Settings):
         (1000, 750, 500, 250), "denoising steps: falling numbers from 1000 to 1", least=1, changes="generate"
     )
     shift: float = setting(5.0, "shift of the noise schedule, above 0", changes="generate")
+    frame_noise: FrameNoise = setting(
+        "points",
+        "noise that WorldFM's frames start from: attached to surfaces, one field for all, or fresh as published",
+        option="--frame_noise",
+        changes="generate",
+    )
+    frames_at_once: int = setting(1, "frames that WorldFM makes at a time; results are the same", least=1, most=64)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps[0] > 1000 or any(a <= b for a, b in pairwise(self.steps)):
             raise UsageError(f"steps: got denoising steps {list(self.steps)}, expected falling numbers from 1000 to 1")
+        if self.backend == "worldfm" and self.steps[0] > 999:
+            raise UsageError(f"steps: got {list(self.steps)} for worldfm, expected falling numbers from 999 to 1")
         if self.shift <= 0:
             raise UsageError(f"shift: got {self.shift:g}, expected a number above 0")
         if self.precision == "fp8" and self.offload:

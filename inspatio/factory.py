@@ -105,6 +105,10 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
             from inspatio.generation.inspatio_world.loading import describe_causal
 
             return describe_causal(config)
+        case "worldfm":
+            from inspatio.generation.worldfm.loading import describe_worldfm
+
+            return describe_worldfm(config) | {"size": list(size)}
         case _:
             assert_never(config.backend)
 
@@ -166,6 +170,12 @@ def make_generator(
                 renderer=renderer,
                 group=group,
             )
+        case "worldfm":
+            import torch
+
+            from inspatio.generation.worldfm.loading import load_worldfm
+
+            return load_worldfm(config, size, torch.device(device), renderer=renderer)
         case _:
             assert_never(config.backend)
 

@@ -1,7 +1,8 @@
 """Tiny networks with random weights in the published layout: python scripts/make_tiny_checkpoints.py [FOLDER]
 
 For trying the whole pipeline on any machine, and for its tests: every file that a profile reads is there, under the
-published names, a few megabytes in all. What they compute means nothing. Configuration ``configs/tiny.yaml`` uses them.
+published names, a few megabytes in all. What they compute means nothing. Profiles ``tiny`` and ``worldfm_tiny`` use
+them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tiny import da3, florence, wan
+from tiny import da3, florence, wan, worldfm
 
 
 def _florence(folder: Path, seed: int) -> None:
@@ -24,6 +25,7 @@ PARTS: dict[str, Callable[[Path, int], object]] = {
     "wan": wan.write,
     "florence": _florence,
     "da3": da3.write,
+    "worldfm": worldfm.write,
 }
 """What can be written, and how, into the checkpoints folder."""
 

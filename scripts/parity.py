@@ -36,6 +36,7 @@ CASES: dict[str, CaseFunction] = {
     "render": render.render,
     "worldfm_dit": worldfm.dit,
     "worldfm_vae": worldfm.vae,
+    "worldfm_sample": worldfm.sample,
 }
 
 

@@ -49,7 +49,7 @@ def test_what_a_file_leaves_out_has_the_default(tmp_path):
         ("height: 100", ["multiples of 16"]),
         ("generator: {precision: fp4}", ["generator.precision: got 'fp4'", "bf16, fp32 or fp8"]),
         ("generator: {encoder: vae}", ["generator.encoder: got 'vae'", "wan or taehv"]),
-        ("generator: {backend: wan}", ["generator.backend", "causal or preview"]),
+        ("generator: {backend: wan}", ["generator.backend", "causal, worldfm or preview"]),
         ("generator: {steps: [250, 500]}", ["generator.steps", "falling"]),
         ("generator: {steps: []}", ["generator.steps"]),
         ("generator: {offload: 1}", ["generator.offload: got 1", "true or false"]),
@@ -124,5 +124,6 @@ def test_the_settings_in_a_fingerprint_are_those_that_change_results():
         "precision": "bf16",
         "steps": [1000, 750, 500, 250],
         "shift": 5.0,
+        "frame_noise": "points",
     }
     assert result_settings(GeneratorConfig(offload=True, compile_dit=True, wan_path="x")) == result_settings(config)

@@ -20,7 +20,7 @@ from inspatio.locations import download_command, shown
 if TYPE_CHECKING:
     from inspatio.config import Profile
 
-Family: TypeAlias = Literal["florence", "da3", "inspatio-world", "wan", "taehv"]
+Family: TypeAlias = Literal["florence", "da3", "inspatio-world", "wan", "taehv", "worldfm"]
 """Checkpoints that can stand for each other, as far as the code that loads them is concerned."""
 
 WAN_TEXT_ENCODER = "models_t5_umt5-xxl-enc-bf16.pth"
@@ -29,6 +29,10 @@ WAN_TOKENIZER = "google/umt5-xxl"
 TAEHV = "taew2_1.pth"
 CONFIG = "config.json"
 SAFETENSORS = "model.safetensors"
+IMAGE_VAE = "diffusion_pytorch_model.safetensors"
+
+TINY_PROFILES = ("tiny", "worldfm_tiny")
+"""Profiles of random weights, which scripts/make_tiny_checkpoints.py writes."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", co
 NON_COMMERCIAL = License("CC BY-NC 4.0", "https://creativecommons.org/licenses/by-nc/4.0/", commercial=False)
 
 _NETWORKS = ("inference_1.3b", "inference_1.5", "inference_14b")
+_FRAME_MODELS = ("worldfm", "worldfm_1step")
 
 
 _NEWER = "newer weights for the network of the same name; nobody here has seen its config.json"
@@ -196,7 +201,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             "1.69 G",
             NON_COMMERCIAL,
             "geometry in metres: giant and metric in one",
-            profiles=_NETWORKS,
+            profiles=(*_NETWORKS, *_FRAME_MODELS),
         ),
         _depth_anything(
             "DA3-1.1", "DA3NESTED-GIANT-LARGE-1.1", "1.69 G", NON_COMMERCIAL, "geometry in metres", note=_NEWER
@@ -213,6 +218,22 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             "DA3METRIC-LARGE", "DA3METRIC-LARGE", "0.33 G", APACHE, "metres for `DA3-BASE` (--da3_metric_path)"
         ),
         _depth_anything("DA3MONO-LARGE", "DA3MONO-LARGE", "0.33 G", APACHE, "depth of single frames, without cameras"),
+        Checkpoint(
+            "WorldFM",
+            family="worldfm",
+            use="frame model (one and two steps) and its image autoencoder",
+            parameters="0.61 G each, of which 0.46 G work, + 0.084 G",
+            license=License("none stated for the weights", "https://huggingface.co/inspatio/worldfm", commercial=None),
+            files=(
+                WeightFile("worldfm_1-step.pth"),
+                WeightFile("worldfm_2-step.pth"),
+                WeightFile(f"vae/{CONFIG}"),
+                WeightFile(f"vae/{IMAGE_VAE}"),
+            ),
+            repository="inspatio/worldfm",
+            profiles=_FRAME_MODELS,
+            note="its code is Apache-2.0, which covers the code only; nobody here has seen the files",
+        ),
         Checkpoint(
             "Florence-2-large",
             family="florence",
@@ -319,6 +340,11 @@ def needs(profile: Profile) -> list[Need]:
         found.append(Need("generate", "Wan 2.1 text encoder and VAE", "wan", Path(generator.wan_path), tuple(names)))
         if "taehv" in (generator.encoder, generator.decoder):
             found.append(Need("generate", "TAEHV", "taehv", Path(generator.tae_checkpoint_path)))
+    if generator.backend == "worldfm":
+        found.append(Need("generate", "WorldFM", "worldfm", Path(generator.checkpoint_path)))
+        vae = Path(generator.image_vae_path)
+        names = ((f"{vae.name}/{CONFIG}",), (f"{vae.name}/{IMAGE_VAE}",))
+        found.append(Need("generate", "WorldFM image autoencoder", "worldfm", vae.parent, names))
     return found
 
 
@@ -347,7 +373,7 @@ def advice(profile: Profile) -> str:
     """The command that gets a profile's weights: all of a published profile's, else those whose folders are known."""
     if any(profile.name in row.profiles for row in CHECKPOINTS.values()):
         return download_command("--profile", profile.name)
-    if profile.name == "tiny":
+    if profile.name in TINY_PROFILES:
         return "python scripts/make_tiny_checkpoints.py"
     rows = [need.checkpoint for need in needs(profile) if need.missing]
     names = [row.name for row in rows if row is not None and row.source is not None]

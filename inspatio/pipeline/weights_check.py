@@ -27,7 +27,7 @@ from inspatio.generation.inspatio_world.condition import condition_channels, pac
 from inspatio.generation.inspatio_world.loading import load_causal
 from inspatio.geometry.depth_anything3 import DepthAnything3
 from inspatio.geometry.store import load_geometry
-from inspatio.models.checkpoints import Need, needs
+from inspatio.models.checkpoints import TINY_PROFILES, Need, needs
 from inspatio.models.wan.text_encoder import TextEncoder, pad_embeddings
 from inspatio.types import Frames
 
@@ -69,7 +69,7 @@ class Finding:
 
 def check_weights(profile: Profile, device: str) -> Iterator[Finding]:
     """Check files, then every part that a profile has; a part that cannot be loaded or run is a failed finding."""
-    bounds = {} if profile.name == "tiny" else PUBLISHED
+    bounds = {} if profile.name in TINY_PROFILES else PUBLISHED
     for need in needs(profile):
         yield from _check_files(need)
     clip = _synthetic_clip(profile.size)

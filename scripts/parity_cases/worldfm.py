@@ -9,13 +9,17 @@ import torch
 from parity_cases.wan import load_half
 from torch import nn
 
-from inspatio.evaluation.golden import GoldenCase, Outputs
+from inspatio.evaluation.golden import GoldenCase, Measured, Outputs, compare
+from inspatio.generation.worldfm.pictures import prepare_reference, to_frames, to_images
+from inspatio.generation.worldfm.sampler import alphas_cumprod, sample_frames, signal_and_noise
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.checkpoint import make_network, parse_autoencoder_config, parse_config
 from inspatio.models.worldfm.dit import CameraEncoding, WorldFM
 
 STEPS = (999, 200)
+U8_TOLERANCE = {torch.float32: 1, torch.float16: 8, torch.bfloat16: 16}
+"""Levels of 255 that a result may be off by, by the precision of the networks."""
 
 
 def _network(
@@ -101,3 +105,51 @@ def vae(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
         "decoded": decoder(case.stored["latent"].to(device)),
         "decoded_noise": decoder(noise),
     }
+
+
+def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
+    """Pictures to conditions to latents to pictures, in one step and in two, encoding by mean and by sample."""
+    network = _network(case, "wfs.dit.", device, dtype)
+    encoder, decoder = _autoencoder(case, "vae_config", "vae_keys", "wfs.vae.", device, dtype)
+    size = (case.manifest["image_size"],) * 2
+    pictures = {
+        "render": to_images(case.stored_input("render_u8").numpy()[None], torch.device("cpu")),
+        "reference": prepare_reference(case.stored_input("reference_u8").numpy(), size),
+    }
+    steps = tuple(case.manifest["time_steps"])
+    latent = (1, 4, size[0] // 8, size[1] // 8)
+    noises = [case.noise(f"wfs.{name}", latent).to(device) for name in ("z", "mid")]
+    outputs: dict[str, torch.Tensor | Measured] = {
+        "alphas_cumprod": alphas_cumprod(),
+        "signal_and_noise": torch.tensor([signal_and_noise(step) for step in steps]),
+    }
+    prepared = {name: picture.to(device) for name, picture in pictures.items()}
+    for name, picture in prepared.items():
+        # Resized from 8-bit pictures by another library: within 2 of 255.
+        outputs[f"cond_{name}"] = compare(picture, case.stored[f"cond_{name}"], 2 / 255)
+    schedule = [network.time_modulation(torch.tensor([step])) for step in steps]
+
+    def run(prefix: str, conditions: list[torch.Tensor], count: int) -> torch.Tensor:
+        def predict(noisy: torch.Tensor, number: int) -> torch.Tensor:
+            predicted = network(noisy, *conditions, schedule[number])[:, :4]
+            if number > 0:
+                outputs[f"{prefix}.noisy"] = noisy
+            outputs[f"{prefix}.network{number}"] = predicted
+            return predicted
+
+        return sample_frames(predict, noises.__getitem__, steps[:count])
+
+    for kind in ("mode", "sample"):
+        conditions = []
+        for name in ("render", "reference"):
+            noise = case.noise(f"wfs.{name}_noise", latent).to(device) if kind == "sample" else None
+            conditions.append(encoder(case.stored[f"cond_{name}"].to(device), noise))
+            outputs[f"{kind}.cond_{name}_latent"] = conditions[-1]
+        for count in (1, 2):
+            prefix = f"step{count}.{kind}"
+            latents = outputs[f"{prefix}.latent"] = run(prefix, conditions, count)
+            images = outputs[f"{prefix}.image"] = decoder(latents)
+            expected = case.stored[f"{prefix}.image_u8"].int()
+            error = (to_frames(images)[0].cpu().int() - expected).abs().max().item()
+            outputs[f"{prefix}.image_u8"] = Measured(error, U8_TOLERANCE[dtype])
+    return outputs

@@ -17,6 +17,7 @@ from inspatio.errors import MissingWeightsError
 from inspatio.models.checkpoints import (
     CHECKPOINTS,
     NON_COMMERCIAL,
+    TINY_PROFILES,
     checkpoint_of,
     how_to_get,
     needs,
@@ -47,7 +48,7 @@ def test_a_profile_is_downloaded_whole(profile: str) -> None:
 def test_every_profile_with_networks_is_in_the_table() -> None:
     downloaded = {name for row in CHECKPOINTS.values() for name in row.profiles}
     for name in profile_names():
-        assert (name in downloaded) == (name != "tiny" and bool(needs(load_profile(find_profile(name)))))
+        assert (name in downloaded) == (name not in TINY_PROFILES and bool(needs(load_profile(find_profile(name)))))
 
 
 def test_rows_lead_to_networks() -> None:

@@ -245,15 +245,19 @@ NEEDS = {"fallback": {"geometry": {"backend": "auto"}}, "freeze_frame": ["--free
 """What else must be said for a setting to have an effect."""
 
 
+PROFILES = {"frame_noise": "worldfm_tiny"}
+"""The profile that a setting has an effect in, where that is not tiny."""
+
+
 def another(each):
     """A value that is not the default, as the command line or YAML spells it."""
     words = {"caption": "a pot", "steps": [1000, 500], "height": 96, "width": 96, "longest": 98, "fallback": "da3"}
     return words.get(each.name) or next((word for word in reversed(each.choices) if word != each.default), "7")
 
 
-def inputs(argv, keys):
+def inputs(argv, keys, profile="tiny"):
     """What the fingerprint of each stage is made of, for the first clip."""
-    OmegaConf.save(OmegaConf.merge(OmegaConf.load(ROOT / "configs/tiny.yaml"), keys), "changed.yaml")
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(ROOT / f"configs/{profile}.yaml"), keys), "changed.yaml")
     Path("path.txt").write_text("1 0 0 0  0 1 0 0  0 0 1 0\n")
     given = ("run", "--config_path", "changed.yaml", "--input_dir", "clips", "--traj_txt_path", "path.txt")
     job = parse(*given, "--traj_direction", "world_to_camera", *argv)
@@ -271,11 +275,12 @@ def test_a_setting_changes_the_fingerprint_of_the_stage_it_names_and_of_no_other
             continue
         extra = NEEDS.get(each.name, [])
         argv, keys = (extra, {}) if isinstance(extra, list) else ([], extra)
-        before = inputs(argv, keys)
+        profile = PROFILES.get(each.name, "tiny")
+        before = inputs(argv, keys, profile)
         if block is None:
             argv = [*argv, each.options[0], *([] if each.kind is bool else [str(another(each))])]
         else:
             OmegaConf.update(keys := OmegaConf.create(keys), block + each.name, each.kind is bool or another(each))
-        after = inputs(argv, keys)
+        after = inputs(argv, keys, profile)
         changed = {name for name in STAGES if after[name] != before[name]}
         assert changed == ({each.changes} if each.changes else set()), each.name

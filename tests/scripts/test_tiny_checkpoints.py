@@ -81,3 +81,15 @@ def test_a_seed_says_everything(checkpoints: Path, tmp_path: Path) -> None:
     path = "InSpatio-World-1.3B/InSpatio-World-1.3B.safetensors"
     assert weights_fingerprint(checkpoints / path) == weights_fingerprint(tmp_path / "same" / path)
     assert weights_fingerprint(checkpoints / path) != weights_fingerprint(tmp_path / "other" / path)
+
+
+def test_worldfm_folders_have_the_published_names(tmp_path: Path) -> None:
+    assert make_tiny_checkpoints.main([str(tmp_path), "--only", "worldfm"]) == 0
+    folder = tmp_path / "WorldFM"
+    for name in ("worldfm_1-step.pth", "worldfm_2-step.pth"):
+        state = load_state(folder / name)
+        assert layer_zero(list(state)) == layer_zero(list(KEYS[name]))
+        assert all(state[key].ndim == len(KEYS[name][key]) for key in layer_zero(list(state)))
+    # The published stages have two layers each, these have one.
+    autoencoder = set(load_state(folder / "vae" / "diffusion_pytorch_model.safetensors"))
+    assert autoencoder < KEYS["vae/diffusion_pytorch_model.safetensors"].keys()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from support.scenes import NOISE_SIZE
@@ -10,9 +10,12 @@ from tiny.weights import random_state
 from torch import nn
 
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions
+from inspatio.generation.worldfm.session import WorldFMGenerator, WorldFMOptions
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.models.worldfm.autoencoder import AutoencoderConfig, ImageDecoder, ImageEncoder
+from inspatio.models.worldfm.dit import CameraEncoding, WorldFM, WorldFMConfig
 from inspatio.render import Renderer, WarpRenderer
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -48,3 +51,17 @@ def make_generator(
     encoder, decoder = seeded(encoder or WanEncoder(8)), seeded(WanDecoder(8))
     options = CausalOptions(size=size)
     return CausalGenerator(dit or make_dit(), encoder, decoder, embed, renderer or WarpRenderer(), options)
+
+
+def make_worldfm(
+    size: tuple[int, int] = NOISE_SIZE,
+    renderer: Renderer | None = None,
+    *,
+    encoding: CameraEncoding = "none",
+    **options: Any,
+) -> WorldFMGenerator:
+    """The frame model with tiny networks; ``options`` are those of ``WorldFMOptions`` besides the size."""
+    network = seeded(WorldFM(WorldFMConfig(hidden_size=32, depth=2, num_heads=2, camera_encoding=encoding)))
+    layout = AutoencoderConfig((8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
+    encoder, decoder = seeded(ImageEncoder(layout)), seeded(ImageDecoder(layout))
+    return WorldFMGenerator(network, encoder, decoder, renderer or WarpRenderer(), WorldFMOptions(size=size, **options))

@@ -44,8 +44,10 @@ def describe_causal(config: GeneratorConfig) -> dict[str, Any]:
     Raises:
         MissingWeightsError: a checkpoint is not there.
     """
+    settings = result_settings(config)
+    del settings["frame_noise"]  # WorldFM's alone
     return {
-        **result_settings(config),
+        **settings,
         "version": VERSION,
         "weights": weights_fingerprint(Path(config.checkpoint_path)),
         "text_encoder": weights_fingerprint(Path(config.wan_path) / WAN_TEXT_ENCODER),

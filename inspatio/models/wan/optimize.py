@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,18 +20,20 @@ from torch import nn
 from inspatio.errors import UsageError
 from inspatio.models.attention import attention
 from inspatio.models.compilation import prepare_compiler
-from inspatio.models.wan.dit import CausalDiT
+
+Transformer = TypeVar("Transformer", bound=nn.Module)
+"""A network whose layers are the children of its ``blocks``."""
 
 FP8_CAPABILITY = (8, 9)
 """The first GPUs whose matrix units multiply 8-bit floats (Ada, then Hopper)."""
 
 
-def compile_blocks(dit: CausalDiT, backend: str | Callable[..., Any] = "inductor") -> CausalDiT:
+def compile_blocks(dit: Transformer, backend: str | Callable[..., Any] = "inductor") -> Transformer:
     """Compile every layer, in place; ``backend`` is torch.compile's."""
     # The choice between attention backends asks for packages and devices, which cannot be traced. What it comes to can.
     prepare_compiler()
     torch.compiler.allow_in_graph(attention)
-    for block in dit.blocks.children():
+    for block in dit.get_submodule("blocks").children():
         block.compile(dynamic=False, backend=backend)
     return dit
 
@@ -49,7 +51,7 @@ def why_no_fp8(device: torch.device) -> str | None:
     return None
 
 
-def quantize_fp8(dit: CausalDiT, device: torch.device) -> CausalDiT:
+def quantize_fp8(dit: Transformer, device: torch.device) -> Transformer:
     """Replace the weights of the layers' linear parts by 8-bit ones, in place.
 
     Raises:
@@ -65,6 +67,6 @@ def quantize_fp8(dit: CausalDiT, device: torch.device) -> CausalDiT:
 
     # torchao's settings for the compiler would search for the fastest kernels, which takes minutes of warm-up.
     config = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
-    for block in dit.blocks.children():
+    for block in dit.get_submodule("blocks").children():
         quantize_(block, config, filter_fn=lambda module, name: isinstance(module, nn.Linear))
     return dit

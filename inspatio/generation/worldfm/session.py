@@ -1,0 +1,236 @@
+"""WorldFM as a generator: every frame on its own, from a point render at its camera and a reference picture.
+
+    generator = WorldFMGenerator(network, encoder, decoder, renderer, options)
+    session = generator.start(scene, seed=7)
+    block = session.step(cameras[: session.block_frames])          one camera (or options.frames_at_once)
+
+``loading.py`` makes one from a profile. A step goes through four parts, each a ``torch.profiler.record_function``:
+
+    render    what the scene shows of the target view, with its depth
+    encode    the render's latents, and the reference's where they are not known yet
+    denoise   one or two passes of the network from noise to the frame's latents
+    decode    latents to the frame
+
+Frames have no past: the result for a camera at a place of the clip depends on nothing that was stepped before, so
+places may be shared out and made in any order. What the render is and which picture is the reference depend on the
+scene. A clip's frame is drawn from its own source frame, which is also the reference, so that what moves in the clip
+moves in the result. A still scene of points (a panorama, a scanned place) is drawn from all of its points, and its
+frames are views of it, of which :mod:`references` chooses. Renders are always made here, because noise that is attached
+to surfaces needs the target view's depth; render files are not read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.profiler import record_function
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.config import FrameNoise
+from inspatio.errors import ClipError, UserError
+from inspatio.generation.base import FrameBlock, Session
+from inspatio.generation.worldfm.noise import NoiseSource
+from inspatio.generation.worldfm.pictures import to_frames, to_images
+from inspatio.generation.worldfm.sampler import sample_frames
+from inspatio.models.memory import free_memory, is_out_of_memory
+from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
+from inspatio.models.worldfm.camera_encoding import ViewCameras
+from inspatio.models.worldfm.dit import LATENT_CHANNELS, WorldFM
+from inspatio.render.renderer import Renderer, render_scene
+from inspatio.scene import Render, Scene
+from inspatio.types import Frames
+
+REFERENCES_KEPT = 256
+"""Latents of reference pictures that a session remembers; 64 KiB each at 512x512."""
+_RENDER_SALT, _REFERENCE_SALT = 1001, 1002
+"""Of the noise that a sampled encoding takes, beside the numbers of the sampling steps."""
+
+
+@dataclass(frozen=True)
+class WorldFMOptions:
+    """How the generator runs.
+
+    ``size`` is the frame (height, width), multiples of 16; ``steps`` are training steps from the noisiest down;
+    ``frames_at_once`` cameras make a step; ``offload`` has each network on the device only while it works. With
+    ``noise`` "fresh" conditions are encoded by sampling too, as published; else by the mean.
+    """
+
+    size: tuple[int, int] = (512, 512)
+    steps: tuple[int, ...] = (999, 200)
+    noise: FrameNoise = "points"
+    frames_at_once: int = 1
+    offload: bool = False
+
+
+class WorldFMGenerator:
+    """A loaded network and its autoencoder; ``device`` is where they work."""
+
+    def __init__(
+        self,
+        network: WorldFM,
+        encoder: ImageEncoder,
+        decoder: ImageDecoder,
+        renderer: Renderer,
+        options: WorldFMOptions,
+        device: torch.device | None = None,
+    ) -> None:
+        """``device``: None is the network's; another one only together with ``offload``."""
+        self.network = network
+        self.encoder = encoder
+        self.decoder = decoder
+        self.renderer = renderer
+        self.options = options
+        self.device = device or network.device
+        with torch.inference_mode(), self.resident(network):
+            self.schedule = [network.time_modulation(torch.tensor([step])) for step in options.steps]
+
+    def start(self, scene: Scene, *, seed: int) -> WorldFMSession:
+        """Start a session; see :class:`base.Generator`."""
+        if scene.size != self.options.size:
+            raise ClipError(
+                f"{scene.clip_id}: frames of {scene.size} (height, width), the generator works at {self.options.size}; "
+                "open the scene at the profile's height and width"
+            )
+        return WorldFMSession(self, scene, seed)
+
+    @contextmanager
+    def resident(self, module: nn.Module) -> Iterator[None]:
+        """Have a network on the device inside; with ``offload`` it is on the host outside."""
+        if not self.options.offload:
+            yield
+            return
+        module.to(self.device)
+        try:
+            yield
+        finally:
+            module.to("cpu")
+
+
+class WorldFMSession(Session):
+    """The running generation of one clip; see the module's docstring."""
+
+    def __init__(self, generator: WorldFMGenerator, scene: Scene, seed: int) -> None:
+        super().__init__()
+        self._generator = generator
+        self._scene = scene
+        self._noise = NoiseSource(generator.options.noise, seed, scene.size)
+        self._references: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    @property
+    def block_frames(self) -> int:
+        return self._generator.options.frames_at_once
+
+    def set_prompt(self, text: str) -> None:
+        """Accepted without effect: the model reads no text."""
+
+    @torch.inference_mode()
+    def _generate(self, cameras: Cameras) -> FrameBlock:
+        """The next frames.
+
+        Raises:
+            ClipError: the network gave values that are not finite.
+            UserError: the device has too little memory.
+        """
+        places = range(self._start, self._start + len(cameras))
+        with self._errors():
+            with record_function("render"):
+                render = self._render(cameras)
+            views = self._scene.source_frames(places)
+            with record_function("encode"), self._generator.resident(self._generator.encoder):
+                conditions = self._encode(render.frames, [(_RENDER_SALT, place) for place in places])
+                references = self._encode_references(views)
+            with record_function("denoise"):
+                latents = self._denoise(conditions, references, places, render, cameras, views)
+            with record_function("decode"), self._generator.resident(self._generator.decoder):
+                frames = to_frames(self._generator.decoder(latents))
+        return FrameBlock(self._start, frames, render.depth, render.masks)
+
+    def _render(self, cameras: Cameras) -> Render:
+        return render_scene(self._generator.renderer, self._scene, self._start, cameras, with_depth=True)
+
+    def _encode(self, frames: Frames, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Latents ``b 4 h w`` of pictures: their mean, or with fresh noise a sample; a key names each one's noise."""
+        device = self._generator.device
+        noise = None
+        if self._noise.kind == "fresh":
+            noise = torch.from_numpy(np.stack([self._noise.normal(*key) for key in keys])).to(device)
+        return self._generator.encoder(to_images(frames, device), noise)
+
+    def _encode_references(self, views: Sequence[int]) -> torch.Tensor:
+        """Latents ``b 4 h w`` of source frames, each encoded once."""
+        missing = sorted(set(views) - self._references.keys())
+        if missing:
+            frames = self._scene.frames.read(missing)
+            for view, latents in zip(
+                missing, self._encode(frames, [(_REFERENCE_SALT, view) for view in missing]), strict=True
+            ):
+                self._references[view] = latents
+        found = torch.stack([self._references[view] for view in views])
+        for view in views:
+            self._references.move_to_end(view)
+        while len(self._references) > max(REFERENCES_KEPT, len(views)):
+            self._references.popitem(last=False)
+        return found
+
+    def _denoise(
+        self,
+        conditions: torch.Tensor,
+        references: torch.Tensor,
+        places: Sequence[int],
+        render: Render,
+        cameras: Cameras,
+        views: Sequence[int],
+    ) -> torch.Tensor:
+        network, schedule = self._generator.network, self._generator.schedule
+        assert render.depth is not None, "depth was asked for"
+        depth = render.depth
+        encoded = self._view_cameras(cameras, views) if network.config.camera_encoding != "none" else None
+
+        def v(noisy: torch.Tensor, step: int) -> torch.Tensor:
+            return network(noisy, conditions, references, schedule[step], encoded)[:, :LATENT_CHANNELS]
+
+        def noise(step: int) -> torch.Tensor:
+            return self._noise.draw(step, places, depth, cameras).to(self._generator.device)
+
+        with self._generator.resident(network):
+            latents = sample_frames(v, noise, self._generator.options.steps)
+        if not bool(latents.isfinite().all()):
+            raise ClipError(
+                f"{self._scene.clip_id}: frame {self._start} has NaN or infinite latents, so it is not kept. Check the "
+                "checkpoint (scripts/parity.py) or run with precision fp32"
+            )
+        return latents
+
+    def _view_cameras(self, cameras: Cameras, views: Sequence[int]) -> ViewCameras:
+        """Target, target and reference: the cameras of the three pictures, principal points from the corner."""
+        sources = Cameras(self._scene.intrinsics, self._scene.world_to_camera)[list(views)]
+        per_view = (cameras, cameras, sources)
+        intrinsics = np.stack([each.intrinsics for each in per_view], axis=1)
+        intrinsics[..., :2, 2] += 0.5
+        poses = np.stack([each.world_to_camera for each in per_view], axis=1)
+        device = self._generator.device
+        return ViewCameras(
+            torch.from_numpy(poses).to(device), torch.from_numpy(intrinsics).to(device), self._scene.size
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn running out of memory, on whatever device, into an error that says what to change."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = self._generator.options.size
+            device = self._generator.device
+            raise UserError(
+                f"{self._scene.clip_id}: out of memory on {device} in frame {self._start} "
+                f"({free_memory(device) / 2**30:.1f} GiB free) at {width}x{height}. Use --offload (on a GPU), a "
+                "smaller height and width, or a device with more memory"
+            ) from error
