@@ -131,7 +131,7 @@ def test_a_checkpoint_of_the_other_step_count_is_refused(here: Path) -> None:
 @pytest.mark.parametrize("name", ["worldfm", "worldfm_1step", "worldfm_tiny"])
 def test_profiles_name_the_weights_of_their_step_count(name: str) -> None:
     config = profile_config(name)
-    check_step_count(Path(config.checkpoint_path), config.steps)
+    assert Path(config.checkpoint_path).name == f"worldfm_{len(config.steps)}-step.pth"
 
 
 def test_steps_are_those_of_the_schedule() -> None:
