@@ -71,15 +71,24 @@ class CaptionConfig(Settings):
 class GeometryConfig(Settings):
     """How depth and cameras of a clip are found."""
 
-    backend: Literal["da3", "files", "plane", "auto"] = setting(
+    backend: Literal["da3", "files", "motion", "plane", "auto"] = setting(
         "da3",
-        "da3: Depth Anything 3; files: beside the clip; plane: a tilted plane as a guess; auto: files where a clip has "
-        "them, else the fallback of the profile",
+        "da3: Depth Anything 3; files: beside the clip; motion: from the camera's own motion, no weights; plane: a "
+        "tilted plane as a guess; auto: files where a clip has them, else the fallback of the profile",
         option="--geometry",
         changes="geometry",
     )
-    fallback: Literal["da3", "files", "plane"] = setting(
-        "plane", "backend of clips without files where the backend is auto", changes="geometry"
+    fallback: Literal["da3", "files", "motion", "plane"] = setting(
+        "motion", "backend of clips without files where the backend is auto", changes="geometry"
+    )
+    focal: float | None = setting(
+        None,
+        "focal length of the source camera in pixels of its frames, for motion",
+        option="--focal",
+        metavar="PIXELS",
+        unset="estimated",
+        least=1,
+        changes="geometry",
     )
     model_path: str = setting(
         "checkpoints/DA3",

@@ -61,6 +61,10 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
             return FilesGeometry()
         case "plane":
             return PlaneGeometry()
+        case "motion":
+            from inspatio.geometry.motion.backend import MotionGeometry
+
+            return MotionGeometry(config.focal)
         case "da3":
             import torch
 

@@ -241,7 +241,11 @@ def test_a_terminated_program_ends_like_an_interrupted_one():
     assert ended.stderr.count("\n") == 1
 
 
-NEEDS = {"fallback": {"geometry": {"backend": "auto"}}, "freeze_frame": ["--freeze_repeat", "1"]}
+NEEDS = {
+    "fallback": {"geometry": {"backend": "auto"}},
+    "focal": {"geometry": {"backend": "motion"}},
+    "freeze_frame": ["--freeze_repeat", "1"],
+}
 """What else must be said for a setting to have an effect."""
 
 

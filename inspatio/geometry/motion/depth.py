@@ -1,0 +1,271 @@
+"""Depth of every frame of a moving camera whose poses are known, from optical flow.
+
+Keyframes: DIS optical flow (Kroeger et al. 2016) to up to six frames with useful parallax on both sides, each pixel
+triangulated with the known poses where its flow returns and lies on its epipolar line, and the weighted median taken.
+What that leaves open (occlusions, surfaces without texture) is filled with an edge-aware smoother (Min et al. 2014),
+guided by the picture and tied to the sparse points. What moves by itself is told by its flow to the next frame, which
+its filled depth cannot explain; it gets one depth, that of the nearest surfaces around its lower edge: something that
+moves stands in front of what it hides, and mostly on what is below it.
+
+Frames between keyframes carry the depth of both along the flow, so that a surface keeps its depth in time whether it
+moves or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio.cameras.poses import invert
+from inspatio.geometry.motion.poses import Lens
+from inspatio.geometry.motion.tracks import Grey
+from inspatio.geometry.motion.triangulate import carry, smooth_pass, triangulate, weighted_median
+from inspatio.types import WorldToCamera
+
+Map = NDArray[np.float32]
+
+PARALLAX = (0.008, 0.018, 0.03)
+"""Wanted parallax of the median point between a keyframe and its neighbours, as shares of the longer side."""
+MOST_APART = 90
+"""Frames between a keyframe and its farthest neighbour."""
+LEAST_IN_VIEW = 0.5
+"""A neighbour sees at least this share of the keyframe's points."""
+LARGEST_RETURN = 0.75
+LARGEST_MISS = 0.5
+"""Pixels of the depth maps, at 416 wide; see ``triangulate``."""
+TRUSTED_PARALLAX = 2.0
+"""Pixels of the depth map: a triangulated depth counts where a median point's parallax, all neighbours together, is
+above this."""
+SMOOTHING = 1000.0
+EDGE_STEP = 6.0
+"""Grey levels over which the smoother's links decay."""
+MOVING_PIXELS = 0.6
+"""What moves by itself is this far from where it should be, in pixels of the depth map from one frame to the next."""
+LEAST_MOVING_AREA = 0.0006
+"""As a share of the frame; smaller spots are noise of the flow."""
+CARRIED_MISS = 1.0
+"""Carried depth counts as that of a surface at rest up to this many pixels."""
+LARGEST_CHANGE = 16.0
+"""Grey levels by which a pixel and the one its depth is carried from may differ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Frames whose poses are known in one world.
+
+    ``greys`` are ``h w`` uint8 at the size of the depth maps and of ``lens``; ``world_to_camera`` is ``n 4 4``;
+    ``visible`` gives for each frame the sparse points it sees, ``v 3`` in the world. ``keyframes`` are ascending and
+    hold the first and the last frame.
+    """
+
+    greys: Sequence[Grey]
+    lens: Lens
+    world_to_camera: WorldToCamera
+    visible: Sequence[NDArray[np.float64]]
+    keyframes: Sequence[int]
+
+
+def depth_maps(stretch: Stretch, wanted: range) -> Iterator[Map]:
+    """Yield the inverse depth (``h w``, everywhere known) of the wanted frames in order."""
+    estimator = _Estimator(stretch)
+    before, known = -1, None
+    for after in stretch.keyframes:
+        if after < wanted.start:
+            before = after
+            continue
+        if before >= wanted.stop:
+            return
+        if known is None and before >= 0 and after > wanted.start:
+            known = estimator.keyframe(before)
+        following = estimator.keyframe(after)
+        for frame in range(before + 1, after):
+            if frame in wanted:
+                assert known is not None, "the first keyframe is the first frame"
+                yield estimator.between(frame, (before, known), (after, following))
+        if after in wanted:
+            yield following
+        before, known = after, following
+
+
+class _Estimator:
+    def __init__(self, stretch: Stretch) -> None:
+        self._at = stretch
+        height, width = stretch.lens.size
+        rows, columns = np.mgrid[:height, :width]
+        self._rays = stretch.lens.rays(np.stack([columns, rows], axis=-1).astype(np.float64)).astype(np.float32)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow.setFinestScale(0)
+
+    def keyframe(self, frame: int) -> Map:
+        """The filled inverse depth of a frame from its flow to others."""
+        inverse, weight = self._triangulated(frame)
+        points = self._points(frame)
+        middle = float(np.median(1 / points[:, 2]))
+        trusted = np.sqrt(weight) * middle > TRUSTED_PARALLAX
+        guide = self._at.greys[frame]
+        sparse, at = self._sparse(points)
+        inverse[~trusted] = 0
+        known = trusted.astype(np.float32)
+        open_ = sparse & ~trusted
+        inverse[open_], known[open_] = at[open_], 0.1
+        filled = np.where(trusted, inverse, fill(inverse, known, guide))
+        moving = self._moving(frame, filled, trusted)
+        return np.where(moving > 0, moving, filled).astype(np.float32)
+
+    def between(self, frame: int, before: tuple[int, Map], after: tuple[int, Map]) -> Map:
+        """The inverse depth of a frame carried from its two keyframes; each counts by how near it is in time."""
+        size, lens = self._at.lens.size, self._at.lens
+        total, known, nearest = np.zeros(size, np.float32), np.zeros(size, np.float32), abs(after[0] - before[0])
+        for source, inverse in (before, after):
+            flow = self._flow_between(frame, source)
+            carried, miss = np.empty(size, np.float32), np.empty(size, np.float32)
+            carry(flow, self._rays, self._pose(source, frame), inverse, lens.focal, lens.distortion, carried, miss)
+            rows, columns = np.indices(size, np.float32)
+            seen = cv2.remap(self._at.greys[source], columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR)
+            same = cv2.absdiff(seen, self._at.greys[frame]) <= LARGEST_CHANGE
+            share = 1 - abs(frame - source) / nearest
+            # What stands still is carried exactly; what does not only where no keyframe shows it at rest.
+            weight = np.where(miss < CARRIED_MISS, share, 0.01 * share) * (same & (carried > 0))
+            total += weight * carried
+            known += weight
+        inverse = np.where(known > 0, total / np.maximum(known, 1e-9), 0)
+        return np.where(known > 0, inverse, fill(inverse, (known > 0).astype(np.float32), self._at.greys[frame]))
+
+    def _flow_between(self, source: int, target: int) -> Map:
+        """``h w 2`` optical flow (columns, rows) in pixels from one frame to another."""
+        greys = self._at.greys
+        return self._flow.calc(greys[source], greys[target], None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def _pose(self, source: int, target: int) -> NDArray[np.float64]:
+        return self._at.world_to_camera[target] @ invert(self._at.world_to_camera[source])
+
+    def _points(self, frame: int) -> NDArray[np.float64]:
+        """The sparse points that a frame sees, in its camera."""
+        pose = self._at.world_to_camera[frame]
+        points = self._at.visible[frame] @ pose[:3, :3].T + pose[:3, 3]
+        return points[points[:, 2] > 0]
+
+    def _sparse(self, points: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Map]:
+        """Where the frame's map has a sparse point, and the points' inverse depth there."""
+        height, width = self._at.lens.size
+        column, row = np.rint(self._at.lens.pixels(points[:, :2] / points[:, 2:])).astype(int).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        inverse = np.zeros((height, width), np.float32)
+        inverse[row[inside], column[inside]] = 1 / points[inside, 2]
+        return inverse > 0, inverse
+
+    def _triangulated(self, frame: int) -> tuple[Map, Map]:
+        """Inverse depth (0 unknown) and weight, the median over the frame's neighbours."""
+        lens = self._at.lens
+        neighbours = self._neighbours(frame)
+        inverse = np.zeros((max(len(neighbours), 1), *lens.size), np.float32)
+        weight = np.zeros_like(inverse)
+        for place, other in enumerate(neighbours):
+            there, back = self._flow_between(frame, other), self._flow_between(other, frame)
+            pose = self._pose(frame, other)
+            triangulate(
+                there,
+                back,
+                self._rays,
+                pose,
+                lens.focal,
+                lens.distortion,
+                LARGEST_RETURN,
+                LARGEST_MISS,
+                inverse[place],
+                weight[place],
+            )
+        median, total = np.empty(lens.size, np.float32), np.empty(lens.size, np.float32)
+        weighted_median(inverse, weight, median, total)
+        return median, total
+
+    def _neighbours(self, frame: int) -> list[int]:
+        """The nearest frames on both sides at which the parallax reaches each wanted size, or comes nearest to it."""
+        wanted = [share * max(self._at.lens.size) for share in PARALLAX]
+        found: list[int] = []
+        sides = [self._parallax(frame, step) for step in (-1, 1)]
+        for side, other in zip(sides, reversed(sides), strict=True):
+            # Where the clip ends too early on one side, the other side gives more.
+            levels = wanted if other and max(other.values()) >= wanted[0] else [*wanted, 1.5 * wanted[-1]]
+            for level in levels:
+                reached = [at for at, parallax in side.items() if parallax >= level]
+                if reached:
+                    found.append(reached[0])
+            if side and max(side.values()) < levels[-1]:
+                found.append(max(side, key=lambda at: side[at]))
+        return sorted(set(found))
+
+    def _parallax(self, frame: int, step: int) -> dict[int, float]:
+        """Median parallax in pixels between a frame and those on one side, as far as they see the same."""
+        lens, points = self._at.lens, self._points(frame)
+        stop = frame + step * MOST_APART
+        parallax = {}
+        for other in range(frame + step, min(max(stop, -1), len(self._at.greys)), step):
+            pose = self._pose(frame, other)
+            turned = points @ pose[:3, :3].T
+            moved = turned + pose[:3, 3]
+            ahead = (moved[:, 2] > 0) & (turned[:, 2] > 0)
+            if not ahead.any():
+                break
+            turned, moved = turned[ahead], moved[ahead]
+            pixels = lens.pixels(moved[:, :2] / moved[:, 2:])
+            inside = ((pixels >= 0) & (pixels <= np.array(lens.size[::-1]) - 1)).all(axis=1)
+            if inside.sum() < LEAST_IN_VIEW * len(points):
+                break
+            shift = moved[:, :2] / moved[:, 2:] - turned[:, :2] / turned[:, 2:]
+            parallax[other] = lens.focal * float(np.median(np.linalg.norm(shift, axis=1)))
+        return parallax
+
+    def _moving(self, frame: int, filled: Map, trusted: NDArray[np.bool_]) -> Map:
+        """Inverse depth of what moves by itself, 0 elsewhere."""
+        size, lens, greys = self._at.lens.size, self._at.lens, self._at.greys
+        moves = ~trusted
+        rows, columns = np.indices(size, np.float32)
+        for other in (frame - 1, frame + 1):
+            if not 0 <= other < len(greys):
+                continue
+            flow = self._flow_between(frame, other)
+            pose = self._pose(frame, other)
+            camera = self._rays @ pose[:3, :2].T.astype(np.float32) + pose[:3, 2].astype(np.float32)
+            camera += filled[..., None] * pose[:3, 3].astype(np.float32)
+            still = lens.pixels(camera[..., :2] / np.maximum(camera[..., 2:], 1e-9)) - np.stack([columns, rows], -1)
+            seen = cv2.remap(greys[other], columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR)
+            moves &= np.linalg.norm(flow - still, axis=-1) > MOVING_PIXELS
+            moves &= cv2.absdiff(seen, greys[frame]) <= LARGEST_CHANGE
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        mask = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, disc)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+        inverse = np.zeros(size, np.float32)
+        for label in range(1, count):
+            top, height, area = stats[label, [cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA]]
+            if area < LEAST_MOVING_AREA * mask.size:
+                continue
+            own = labels == label
+            ring = cv2.dilate(own.astype(np.uint8), disc, iterations=2).astype(bool) & ~own & trusted
+            lower = ring & (rows >= top + 0.75 * height)
+            around = filled[lower] if lower.sum() >= 8 else filled[ring]
+            if around.size:
+                inverse[own] = np.median(around)
+        return inverse
+
+
+def fill(inverse: Map, known: Map, guide: Grey) -> Map:
+    """Spread known inverse depth (weight ``known``, 0 unknown) over the whole map, along but not across edges of the
+    grey ``guide``: three passes of the fast global smoother on each axis."""
+    grey = guide.astype(np.float32)
+    across = np.exp(-np.abs(np.diff(grey, axis=1, append=grey[:, -1:])) / EDGE_STEP)
+    down = np.ascontiguousarray(np.exp(-np.abs(np.diff(grey, axis=0, append=grey[-1:])) / EDGE_STEP).T)
+    value, weight = inverse * known, known.astype(np.float32).copy()
+    passes = 3
+    for index in range(passes):
+        # The strengths fall by four from pass to pass and add up to SMOOTHING.
+        strength = 3 * SMOOTHING * 4 ** (passes - 1 - index) / (4**passes - 1)
+        for links in (across, down):
+            smooth_pass(value, weight, links, strength)
+            value, weight = np.ascontiguousarray(value.T), np.ascontiguousarray(weight.T)
+    return (value / np.maximum(weight, 1e-12)).astype(np.float32)
