@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support.clips import encode
-from support.moving_room import INTRINSICS, SIZE, SOURCE_STEP, film, moving, turning
+from support.moving_room import INTRINSICS, SIZE, SOURCE_STEP, film, moving
 
 from inspatio.evaluation.cameras import pose_errors
 from inspatio.evaluation.metrics import depth_errors
 from inspatio.evaluation.synthetic_room import scene as room
 from inspatio.geometry.backend import GeometrySummary
-from inspatio.geometry.motion import pieces
 from inspatio.geometry.motion.backend import MotionGeometry
-from inspatio.geometry.plane import PlaneGeometry
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoInfo
 
