@@ -189,18 +189,19 @@ class GeneratorConfig(Settings):
     )
     encoder: AutoencoderName = setting("wan", "encodes videos to latents", option="--encoder", changes="generate")
     decoder: AutoencoderName = setting("wan", "decodes latents to videos", option="--decoder", changes="generate")
-    compile_dit: bool = setting(
-        False,
-        "compile the transformer blocks (pays off on long clips)",
+    compile_dit: bool | None = setting(
+        None,
+        "compile the transformer blocks",
         option="--compile_dit",
         off="--no_compile_dit",
+        unset="on a GPU, where it pays: some 10,000 frames, or precision fp8",
     )
     offload: bool = setting(
         False, "keep idle layers in host memory, for small GPUs", option="--offload", off="--no_offload"
     )
     precision: Precision = setting(
         "bf16",
-        "number format of the networks; fp8 needs an Ada or Hopper GPU",
+        "number format of the networks; fp8 needs an Ada or Hopper GPU and has not run on one yet",
         option="--precision",
         changes="generate",
     )

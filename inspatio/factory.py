@@ -151,10 +151,12 @@ def make_generator(
     group: ProcessGroup | None = None,
     *,
     renderer: Renderer,
+    frames: int = 0,
 ) -> Generator:
     """The generator of a profile for frames of ``size`` (height, width).
 
-    ``renderer`` is the profile's and draws live; ``group`` shares each clip.
+    ``renderer`` is the profile's and draws live; ``group`` shares each clip; ``frames`` is how many it will be asked
+    for, as far as that is known.
     """
     match config.backend:
         case "preview":
@@ -173,6 +175,7 @@ def make_generator(
                 prompts=_prompts(config, prompt_folder, device),
                 renderer=renderer,
                 group=group,
+                frames=frames,
             )
         case "worldfm":
             import torch

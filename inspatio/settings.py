@@ -54,6 +54,11 @@ class Setting:
         return tuple(spelling for spelling in (self.option, self.off) if spelling)
 
     @property
+    def is_switch(self) -> bool:
+        """Whether its options take no value: it is on, off, or (where its type allows None) not decided."""
+        return set(_alternatives(self.kind)) <= {bool, NoneType} and self.kind is not NoneType
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The values of a setting that has a fixed number of them; empty for all others."""
         kinds = [kind for kind in _alternatives(self.kind) if kind is not NoneType]

@@ -85,8 +85,31 @@ def _machine() -> list[str]:
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
             lines.append(f"  GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        lines += _gpu_libraries()
     else:
         lines.append("  no CUDA GPU: profile preview runs well here; the networks run, but slowly")
+    return lines
+
+
+def _gpu_libraries() -> list[str]:
+    """What the generator will use on the first GPU, and what is known to be wrong with it."""
+    import torch
+
+    from inspatio.models.attention import backend_from_environment, choose
+    from inspatio.models.cudnn import fault_in_half
+    from inspatio.models.wan.optimize import why_no_fp8
+
+    device, cudnn = torch.device("cuda:0"), torch.backends.cudnn.version()
+    attention = choose(backend_from_environment(), device, torch.bfloat16, 128)
+    no_fp8 = why_no_fp8(device)
+    lines = [
+        f"  CUDA {torch.version.cuda}, cuDNN {cudnn}, attention: {attention}, "
+        f"precision fp8: {no_fp8 or 'possible'} (no release of this program has run on a GPU yet)"
+    ]
+    if fault := fault_in_half(torch.__version__, cudnn):
+        lines.append(f"  warning: {fault}. Install PyTorch 2.10 or later, or use --use_tae")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9):
+        lines.append("  note: before PyTorch 2.9 RMS norms are several kernels each; 2.10 or later is faster")
     return lines
 
 

@@ -49,6 +49,7 @@ class GenerateStage(Stage):
         self._group = self.job.worker.group()
         self._torch_group: distributed.ProcessGroup | None = None
         self._generator: Generator | None = None
+        self._frames = 0
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
         return {
@@ -69,6 +70,7 @@ class GenerateStage(Stage):
         return block if all((self._run_folder / name).is_file() for name in names) else None
 
     def prepare(self, states: Sequence[ClipState]) -> None:
+        self._frames = sum(state.render.frame_count for state in states if state.render)
         texts = [state.caption.text if state.caption else "" for state in states]
         factory.prepare_prompts(self._config, texts, self._prompt_folder, self.job.device(self.name))
 
@@ -154,7 +156,13 @@ class GenerateStage(Stage):
             device = self.job.device(self.name)
             renderer = factory.make_renderer(self.job.profile.render, device)
             self._generator = factory.make_generator(
-                self._config, self.job.profile.size, device, self._prompt_folder, self._torch_group, renderer=renderer
+                self._config,
+                self.job.profile.size,
+                device,
+                self._prompt_folder,
+                self._torch_group,
+                renderer=renderer,
+                frames=self._frames // self._group.count,
             )
         return self._generator
 

@@ -319,7 +319,7 @@ def _dest(each: Setting) -> str:
 def _add(section: argparse._ArgumentGroup, each: Setting) -> None:
     about = argparse.SUPPRESS if each.help is None else help_text(each)
     shared: dict[str, Any] = {"dest": _dest(each), "default": argparse.SUPPRESS} if each.options else {}
-    if each.kind is bool:
+    if each.is_switch:
         if each.option:
             section.add_argument(each.option, action="store_true", help=about, **shared)
         if each.off:
@@ -339,7 +339,7 @@ def _add(section: argparse._ArgumentGroup, each: Setting) -> None:
 
 def help_text(each: Setting) -> str:
     """What a setting does and, in brackets, its default."""
-    shown = "" if each.kind is bool or each.required else each.default_text
+    shown = "" if (each.is_switch and not each.unset) or each.required else each.default_text
     return f"{each.help} [{shown}]" if shown else f"{each.help}"
 
 

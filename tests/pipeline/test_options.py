@@ -273,7 +273,7 @@ def test_a_setting_changes_the_fingerprint_of_the_stage_it_names_and_of_no_other
     """A setting forgotten in a fingerprint would let an out-of-date result count as up to date."""
     cases = [("", each) for each in declared(Profile)]
     cases += [(f"{name}.", each) for name, kind in blocks(Profile).items() for each in declared(kind)]
-    cases += [(None, each) for each in settings_of("run") if each.options and (each.kind is bool or each.changes)]
+    cases += [(None, each) for each in settings_of("run") if each.options and (each.is_switch or each.changes)]
     for block, each in cases:
         if each.by_content or each.name == "dry_run":
             continue
@@ -282,9 +282,9 @@ def test_a_setting_changes_the_fingerprint_of_the_stage_it_names_and_of_no_other
         profile = PROFILES.get(each.name, "tiny")
         before = inputs(argv, keys, profile)
         if block is None:
-            argv = [*argv, each.options[0], *([] if each.kind is bool else [str(another(each))])]
+            argv = [*argv, each.options[0], *([] if each.is_switch else [str(another(each))])]
         else:
-            OmegaConf.update(keys := OmegaConf.create(keys), block + each.name, each.kind is bool or another(each))
+            OmegaConf.update(keys := OmegaConf.create(keys), block + each.name, each.is_switch or another(each))
         after = inputs(argv, keys, profile)
         changed = {name for name in STAGES if after[name] != before[name]}
         assert changed == ({each.changes} if each.changes else set()), each.name

@@ -10,6 +10,7 @@ read by ``models/wan/checkpoint.py``; what is applied to the finished transforme
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,12 @@ from inspatio.config import GeneratorConfig
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions, Prompts
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
+from inspatio.models.cudnn import fault_in_half
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
 from inspatio.models.wan.checkpoint import load_decoder, load_dit, load_encoder
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import offload_blocks
-from inspatio.models.wan.optimize import compile_blocks, quantize_fp8
+from inspatio.models.wan.optimize import compile_blocks, fuse_gelu, join_projections, quantize_fp8
 from inspatio.models.wan.parallel import parallelize
 from inspatio.models.weights import weights_fingerprint
 from inspatio.render.renderer import Renderer
@@ -32,8 +34,14 @@ from inspatio.settings import result_settings
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+_log = logging.getLogger(__name__)
+
 VERSION = 1
 """Raised when the same weights and inputs would give other frames."""
+
+COMPILATION_PAYS = 10_000
+"""Frames from which compiling pays by default. Predicted, not measured: a minute of compilation (a quarter of that from
+the cache of an earlier run) against 40 ms that it saves on a block of 12 frames."""
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp8": torch.bfloat16}
 
@@ -64,6 +72,7 @@ def load_causal(
     prompts: Prompts,
     renderer: Renderer,
     group: ProcessGroup | None = None,
+    frames: int = 0,
 ) -> CausalGenerator:
     """Load a profile's networks.
 
@@ -74,6 +83,7 @@ def load_causal(
         prompts: gives a prompt's embeddings ``1 m c``.
         renderer: for sessions without render files.
         group: the processes that share each block; None: this one alone.
+        frames: how many frames it will be asked for, as far as that is known.
 
     Raises:
         MissingWeightsError: a file is missing, damaged, another model's, or of another size than its config.
@@ -89,7 +99,9 @@ def load_causal(
     )
     encoder = load_encoder(config.encoder, autoencoder_path(config, config.encoder), device=device, dtype=dtype)
     decoder = load_decoder(config.decoder, autoencoder_path(config, config.decoder), device=device, dtype=dtype)
-    return assemble(config, size, device, dit, encoder, decoder, prompts=prompts, renderer=renderer, group=group)
+    return assemble(
+        config, size, device, dit, encoder, decoder, prompts=prompts, renderer=renderer, group=group, frames=frames
+    )
 
 
 def assemble(
@@ -103,15 +115,24 @@ def assemble(
     prompts: Prompts,
     renderer: Renderer,
     group: ProcessGroup | None = None,
+    frames: int = 0,
 ) -> CausalGenerator:
-    """Make a generator of loaded networks; offload, 8-bit products, sharing and compilation are applied here."""
+    """Make a generator of loaded networks; what makes them fit, share or run faster is applied here, in this order."""
+    prepare_convolutions(config, device)
+    compiled = compiles(config, device, frames)
+    if config.precision == "fp8":
+        quantize_fp8(dit, device)
+        if not compiled:
+            _log.warning("precision fp8 without compilation is slower than bf16: leave out --no_compile_dit")
+    if device.type == "cuda":
+        fuse_gelu(dit)
     if config.offload:
         offload_blocks(dit, device)
-    elif config.precision == "fp8":
-        quantize_fp8(dit, device)
+    elif compiled and config.precision != "fp8":
+        join_projections(dit)
     if group is not None:
         parallelize(dit, group)
-    if config.compile_dit:
+    if compiled:
         compile_blocks(dit)
     options = CausalOptions(
         size=size,
@@ -120,6 +141,27 @@ def assemble(
         offload=config.offload,
     )
     return CausalGenerator(dit, encoder, decoder, prompts, renderer, options)
+
+
+def compiles(config: GeneratorConfig, device: torch.device, frames: int) -> bool:
+    """Whether the transformer's layers are compiled: as the profile says, else where it pays."""
+    if config.compile_dit is not None:
+        return config.compile_dit
+    return device.type == "cuda" and (config.precision == "fp8" or frames >= COMPILATION_PAYS)
+
+
+def prepare_convolutions(config: GeneratorConfig, device: torch.device) -> None:
+    """Make convolutions on a GPU compute in the precision asked for; warn where its libraries are known to be bad at
+    it."""
+    if device.type != "cuda":
+        return
+    if config.precision == "fp32":
+        # Otherwise they would round to 10 bits of mantissa (TF32).
+        torch.backends.cudnn.allow_tf32 = False
+        return
+    fault = fault_in_half(torch.__version__, torch.backends.cudnn.version())
+    if fault and "wan" in (config.encoder, config.decoder):
+        _log.warning("%s. Install PyTorch 2.10 or later, or use --use_tae, which has none of them", fault)
 
 
 def autoencoder_path(config: GeneratorConfig, name: str) -> Path:

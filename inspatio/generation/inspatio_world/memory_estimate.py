@@ -28,6 +28,7 @@ from inspatio.models.wan import vae as wan_vae
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
 from inspatio.models.wan.cache import BLOCK_LATENTS
 from inspatio.models.wan.dit import CONDITION_CHANNELS, CausalDiT, DiTConfig
+from inspatio.models.wan.optimize import rounded_parts
 
 META = torch.device("meta")
 
@@ -140,9 +141,11 @@ def _transformer_bytes(dit: CausalDiT, config: GeneratorConfig) -> int:
         return turns + _tensor_bytes(stays)
     whole = _module_bytes(dit)
     if config.precision == "fp8":
-        linear = [m.weight for m in dit.blocks.modules() if isinstance(m, nn.Linear)]
+        parts = [
+            block.get_parameter(f"{name}.weight") for block in dit.blocks.children() for name in rounded_parts(block)
+        ]
         # One byte a weight, and a float32 scale for each row.
-        whole += sum(w.numel() + 4 * w.shape[0] - w.numel() * w.dtype.itemsize for w in linear)
+        whole += sum(w.numel() + 4 * w.shape[0] - w.numel() * w.dtype.itemsize for w in parts)
     return whole
 
 

@@ -14,7 +14,7 @@ import torch
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import UsageError
-from inspatio.generation.inspatio_world.loading import precision_dtype
+from inspatio.generation.inspatio_world.loading import compiles, precision_dtype
 from inspatio.generation.worldfm.session import WorldFMGenerator, WorldFMOptions
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.wan.optimize import compile_blocks, quantize_fp8
@@ -68,7 +68,7 @@ def load_worldfm(
     decoder = load_decoder(Path(config.image_vae_path), device=home, dtype=dtype)
     if config.precision == "fp8":
         quantize_fp8(network, device)
-    if config.compile_dit:
+    if compiles(config, device, frames=0):
         compile_blocks(network)
     options = WorldFMOptions(
         size=size,

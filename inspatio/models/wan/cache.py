@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 
 BLOCK_LATENTS = 3
 """Latent frames that are denoised together."""
@@ -39,7 +39,11 @@ ROTARY_THETA = 10000.0
 
 @dataclass(frozen=True)
 class Rotary:
-    """Cosine and sine of every token's angles, ``n 1 d/2`` float32 each (the axis of 1 broadcasts over the heads)."""
+    """Cosine and signed sine of every token's angles, ``n 1 d`` float32 each (the axis of 1 broadcasts over the heads).
+
+    An adjacent pair has one angle: its cosine stands twice, its sine as (-sin, sin), so that a rotation is two products
+    and a sum of whole tensors.
+    """
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -58,7 +62,9 @@ class Rotary:
             ],
             dim=-1,
         )
-        return cls(angles.cos().float().to(device), angles.sin().float().to(device))
+        cos, sin = angles.cos().float(), angles.sin().float()
+        signed = torch.stack((-sin, sin), dim=-1).flatten(-2)
+        return cls(cos.repeat_interleave(2, dim=-1).to(device), signed.to(device))
 
     def __getitem__(self, tokens: slice) -> Rotary:
         return Rotary(self.cos[tokens], self.sin[tokens])
@@ -66,9 +72,9 @@ class Rotary:
 
 def apply_rotary(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     """Rotate queries or keys ``b n h d`` to their positions: in float32, returned in their own dtype."""
-    even, odd = rearrange(x.float(), "b n h (d pair) -> pair b n h d", pair=2)
-    rotated = torch.stack((even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos), dim=-1)
-    return rotated.flatten(-2).to(x.dtype)
+    exact = x.float()
+    swapped = exact.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # (even, odd) -> (odd, even)
+    return (exact * rotary.cos + swapped * rotary.sin).to(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -110,15 +110,27 @@ class Attention(nn.Module):
         self.o = nn.Linear(config.dim, config.dim)
         self.norm_q = nn.RMSNorm(config.dim, eps=config.eps)
         self.norm_k = nn.RMSNorm(config.dim, eps=config.eps)
+        # Set by optimize.join_projections: q, k and v one below the other, of which their own weights are then views.
+        self.joined_weight: torch.Tensor | None
+        self.joined_bias: torch.Tensor | None
+        self.register_buffer("joined_weight", None, persistent=False)
+        self.register_buffer("joined_bias", None, persistent=False)
 
     def query(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
+        return self._normed(self.norm_q, self.q(x))
 
-    def key(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm_k(self.k(x)).unflatten(-1, (self.heads, -1))
+    def key_value(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._normed(self.norm_k, self.k(x)), self.v(x).unflatten(-1, (self.heads, -1))
 
-    def value(self, x: torch.Tensor) -> torch.Tensor:
-        return self.v(x).unflatten(-1, (self.heads, -1))
+    def query_key_value(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """All three of the same tokens ``b n c``, each ``b n h d``."""
+        if self.joined_weight is None:
+            return self.query(x), *self.key_value(x)
+        q, k, v = F.linear(x, self.joined_weight, self.joined_bias).chunk(3, dim=-1)
+        return self._normed(self.norm_q, q), self._normed(self.norm_k, k), v.unflatten(-1, (self.heads, -1))
+
+    def _normed(self, norm: nn.RMSNorm, x: torch.Tensor) -> torch.Tensor:
+        return norm(x).unflatten(-1, (self.heads, -1))
 
 
 class CachedAttention(nn.Module):
@@ -175,9 +187,8 @@ class Block(nn.Module):
 
         # 1. self-attention
         y = modulated_norm(x, attn_shift, attn_gain, self.eps)
-        q = apply_rotary(self.self_attn.query(y), rotary)
-        k = apply_rotary(self.self_attn.key(y), rotary)
-        y = self.cached_attention(q, k, self.self_attn.value(y), cache)
+        q, k, v = self.self_attn.query_key_value(y)
+        y = self.cached_attention(apply_rotary(q, rotary), apply_rotary(k, rotary), v, cache)
         x = torch.addcmul(x, self.self_attn.o(y.flatten(-2)), attn_gate)
 
         # 2. cross-attention
@@ -299,7 +310,7 @@ class CausalDiT(nn.Module):
         expected = (self.config.text_len, self.config.text_dim)
         assert embeddings.shape[1:] == expected, f"prompt embeddings {tuple(embeddings.shape)}, expected b {expected}"
         tokens = self.text_embedding(embeddings.to(self.device, self.dtype))
-        pairs = [(block.cross_attn.key(tokens), block.cross_attn.value(tokens)) for block in self.blocks]
+        pairs = [block.cross_attn.key_value(tokens) for block in self.blocks]
         return TextCache(tuple(key for key, _ in pairs), tuple(value for _, value in pairs))
 
     def prefill(self, latents: LatentTensor, modulation: Modulation, text: TextCache, cache: KVCache) -> None:

@@ -20,14 +20,24 @@ from torch.utils._pytree import tree_leaves
 from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
-from inspatio.generation.inspatio_world.loading import describe_causal, load_causal
+from inspatio.generation.inspatio_world.loading import compiles, describe_causal, load_causal
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.models.wan.checkpoint import PUBLISHED, read_config
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import offload_blocks, resident
-from inspatio.models.wan.optimize import compile_blocks, quantize_fp8, why_no_fp8
+from inspatio.models.wan.optimize import (
+    Float8Linear,
+    compile_blocks,
+    fuse_gelu,
+    join_projections,
+    quantize_fp8,
+    round_products,
+    to_fp8,
+    why_no_fp8,
+)
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.models.weights import load_state
 from inspatio.render.splat import WarpRenderer
 
 CPU = torch.device("cpu")
@@ -216,7 +226,7 @@ def test_layers_are_compiled_once_for_all() -> None:
 
     config = replace(TINY, num_layers=5)
     expected = two_blocks(make_dit(config))
-    dit = make_dit(config)
+    dit = join_projections(make_dit(config))
     compile_blocks(dit, backend=count)
     counters.clear()
     torch.testing.assert_close(two_blocks(dit), expected)
@@ -227,6 +237,80 @@ def test_layers_are_compiled_once_for_all() -> None:
         two_blocks(dit, size)
         assert len(graphs) == 4 * number, "a frame size runs uncompiled"
     torch.compiler.reset()
+
+
+def test_joined_projections_keep_names_values_and_results(tmp_path: Path) -> None:
+    expected, dit = make_dit(), join_projections(make_dit())
+    assert all(block.self_attn.joined_weight is not None for block in dit.blocks.children())
+    torch.testing.assert_close(two_blocks(dit), two_blocks(expected))
+    save_file(dit.state_dict(), tmp_path / "saved.safetensors")
+    saved = load_state(tmp_path / "saved.safetensors")
+    assert saved.keys() == expected.state_dict().keys()
+    assert all(torch.equal(saved[name], value) for name, value in expected.state_dict().items())
+    other = make_dit()
+    for parameter in other.parameters():
+        parameter.data = parameter.data * 0.5
+    dit.load_state_dict(other.state_dict())  # the joined weights follow what is loaded
+    torch.testing.assert_close(two_blocks(dit), two_blocks(other))
+
+
+def test_fused_gelu_is_the_activation_of_the_product_before_it() -> None:
+    """On a CPU the fused form is the exact one, on a GPU the network's own (tanh)."""
+    dit = fuse_gelu(make_dit())
+    assert dit.state_dict().keys() == make_dit().state_dict().keys()
+    x = torch.randn(2, 5, TINY.dim, generator=torch.Generator().manual_seed(0))
+    for fused, plain in zip(dit.blocks.children(), make_dit().blocks.children(), strict=True):
+        expected = plain.ffn[2](torch.nn.functional.gelu(plain.ffn[0](x)))
+        torch.testing.assert_close(fused.ffn(x), expected)
+
+
+def test_8_bit_products_follow_their_rounding() -> None:
+    """The product of the rounded factors, scaled back, and near the exact one; nothing else changes."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48).bfloat16()
+    x = torch.randn(2, 9, 64).bfloat16() * torch.logspace(-3, 3, 9)[:, None].bfloat16()
+    with torch.no_grad():
+        rows, row_scale = to_fp8(x.flatten(0, 1))
+        columns, column_scale = to_fp8(linear.weight)
+        rounded = (rows.float() * row_scale) @ (columns.float() * column_scale).t() + linear.bias.float()
+        got, exact = Float8Linear(linear)(x).float().flatten(0, 1), linear(x).float().flatten(0, 1)
+    torch.testing.assert_close(got, rounded, rtol=1e-2, atol=1e-2 * float(rounded.abs().min(dim=1).values.max()))
+    # Each token has a scale of its own, so that small ones are as exact as large ones.
+    assert float(((got - exact).norm(dim=1) / exact.norm(dim=1)).max()) < 0.05
+
+    dit = make_dit(replace(TINY, dim=64, ffn_dim=96)).place(CPU, torch.bfloat16)
+    before = {name: type(module) for name, module in dit.named_modules()}
+    for block in dit.blocks.children():
+        round_products(block)
+    changed = {name for name, module in dit.named_modules() if type(module) is not before[name]}
+    names = ("self_attn.q", "self_attn.k", "self_attn.v", "cross_attn.q", "ffn.0", "ffn.2")
+    assert changed == {f"blocks.{layer}.{name}" for layer in range(TINY.num_layers) for name in names}
+
+
+def test_an_8_bit_network_is_near_the_exact_one() -> None:
+    config = replace(TINY, dim=64, ffn_dim=96)
+    dit = make_dit(config).place(CPU, torch.bfloat16)
+    exact = two_blocks(dit)
+    for block in dit.blocks.children():
+        round_products(block)
+    rounded = two_blocks(dit)
+    assert not torch.equal(rounded, exact)
+    assert float((rounded - exact).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "frames", "expected"),
+    [
+        ({}, "cpu", 10**6, False),
+        ({}, "cuda", 100, False),
+        ({}, "cuda", 20_000, True),
+        ({"precision": "fp8"}, "cuda", 100, True),
+        ({"compile_dit": False}, "cuda", 10**6, False),
+        ({"compile_dit": True}, "cpu", 0, True),
+    ],
+)
+def test_compiles_where_it_pays(given: dict[str, Any], device: str, frames: int, expected: bool) -> None:
+    assert compiles(GeneratorConfig(**given), torch.device(device), frames) is expected
 
 
 def test_fp8_says_why_not() -> None:

@@ -233,7 +233,7 @@ def test_size_that_cannot_be_cut_into_patches() -> None:
 
 def test_rotary_keeps_lengths_and_depends_on_distance_alone() -> None:
     table = Rotary.grid(4, 1, 1, 24, torch.device("cpu"))
-    assert table.cos.shape == (4, 1, 12)
+    assert table.cos.shape == (4, 1, 24)
     query, key = random(1, 1, 1, 24).expand(1, 4, 1, 24), random(1, 1, 1, 24, seed=2).expand(1, 4, 1, 24)
     turned_query, turned_key = apply_rotary(query, table), apply_rotary(key, table)
     torch.testing.assert_close(turned_query.norm(dim=-1), query.norm(dim=-1))
@@ -245,6 +245,6 @@ def test_rotary_keeps_lengths_and_depends_on_distance_alone() -> None:
 def test_rotary_pairs_of_the_published_head() -> None:
     """128 channels: 22 pairs turn with the frame, 21 with the row, 21 with the column."""
     table = Rotary.grid(2, 2, 2, 128, torch.device("cpu"))
-    angle = torch.atan2(table.sin, table.cos)[:, 0]
+    angle = torch.atan2(table.sin, table.cos)[:, 0, 1::2]
     moved = [(angle[token] != 0).nonzero().flatten().tolist() for token in (4, 2, 1)]
     assert moved == [list(range(22)), list(range(22, 43)), list(range(43, 64))]
