@@ -28,6 +28,7 @@ from torch import nn
 from inspatio.errors import UsageError
 from inspatio.models.attention import attention
 from inspatio.models.compilation import prepare_compiler
+from inspatio.models.wan.dit import CausalDiT
 
 Transformer = TypeVar("Transformer", bound=nn.Module)
 """A network whose layers are the children of its ``blocks``."""
