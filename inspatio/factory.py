@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from inspatio.config import CaptionConfig, GeneratorConfig, GeometryConfig, RenderConfig
+from inspatio.settings import result_settings
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -113,6 +114,17 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
             from inspatio.generation.worldfm.loading import describe_worldfm
 
             return describe_worldfm(config) | {"size": list(size)}
+        case _:
+            assert_never(config.backend)
+
+
+def generator_settings(config: GeneratorConfig) -> dict[str, Any]:
+    """The settings of a profile that a generator's results depend on by value, and which generator it is."""
+    match config.backend:
+        case "preview":
+            return {"backend": config.backend}
+        case "causal" | "worldfm":
+            return result_settings(config)
         case _:
             assert_never(config.backend)
 

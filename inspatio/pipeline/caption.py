@@ -18,7 +18,7 @@ from inspatio.config import FrameChoice
 from inspatio.errors import ClipError
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.checkpoints import weights_in_use
-from inspatio.pipeline.manifest import CaptionResult, StageResult, fingerprint
+from inspatio.pipeline.manifest import CaptionResult, StageResult
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.types import Image, Progress
@@ -53,17 +53,26 @@ class CaptionStage(Stage):
             "captioner": self._description,
         }
 
+    def units(self, state: ClipState) -> int:
+        return 1
+
+    def expected(self, state: ClipState) -> CaptionResult | None:
+        given = self._given(state)
+        return None if given is None else CaptionResult(**self.made_from(state), text=given[0], origin=given[1])
+
     def result(self, state: ClipState) -> CaptionResult | None:
         return state.caption
 
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         results: dict[str, StageResult | ClipError] = {}
         images = {}
+        made_from = {}
         for state in states:
+            made_from[state.id] = self.made_from(state)
             try:
                 given = self._given(state)
                 if given is not None:
-                    results[state.id] = self._result(state, Caption(given[0]), given[1])
+                    results[state.id] = self._result(state, Caption(given[0]), given[1], made_from[state.id])
                 else:
                     images[state.id] = _frame(self.workspace.info(state), self._config.frame)
             except ClipError as error:
@@ -72,7 +81,7 @@ class CaptionStage(Stage):
         if images:
             captions = self._load().caption(list(images.values()))
             for state, caption in zip([s for s in states if s.id in images], captions, strict=True):
-                results[state.id] = self._result(state, caption, self._config.backend)
+                results[state.id] = self._result(state, caption, self._config.backend, made_from[state.id])
             progress(len(results), len(states))
         return [results[state.id] for state in states]
 
@@ -95,13 +104,13 @@ class CaptionStage(Stage):
             self._captioner = factory.make_captioner(self._config, self.job.device(self.name))
         return self._captioner
 
-    def _result(self, state: ClipState, caption: Caption, origin: str) -> CaptionResult:
+    def _result(self, state: ClipState, caption: Caption, origin: str, made_from: dict[str, Any]) -> CaptionResult:
         if caption.flags:
             meanings = ", ".join(FLAG_MEANINGS[flag] for flag in caption.flags)
             advice = f"Write {state.path.stem}.txt beside the clip, or give --caption."
             _log.warning("caption: %s: %s. %s", state.id, meanings, advice)
         return CaptionResult(
-            fingerprint=fingerprint(self.inputs(state)),
+            **made_from,
             text=caption.text,
             origin=origin,
             flags=list(caption.flags),

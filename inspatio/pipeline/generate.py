@@ -18,9 +18,9 @@ from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.distributed import ProcessGroup
-from inspatio.pipeline.manifest import OutputResult, StageResult, fingerprint
+from inspatio.pipeline.manifest import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
-from inspatio.pipeline.scenes import open_clip
+from inspatio.pipeline.scenes import open_clip, target_frame_count
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
@@ -60,6 +60,9 @@ class GenerateStage(Stage):
             "seed": self.job.seed,
         }
 
+    def units(self, state: ClipState) -> int:
+        return target_frame_count(self.job, state)
+
     def result(self, state: ClipState) -> OutputResult | None:
         block = state.output
         if block is None:
@@ -86,13 +89,13 @@ class GenerateStage(Stage):
         if state.render is None:
             raise ClipError(f"{state.id}: has no render yet; run the render stage first")
         folder = self._run_folder
-        made_from = fingerprint(self.inputs(state))
+        made_from = self.made_from(state)
         video, cameras, comparison = (f"{state.id}{suffix}" for suffix in (".mp4", ".cameras.json", ".comparison.mp4"))
         with RenderFiles(folder / state.render.folder) as renders:
             # What is finished is not generated again because its comparison is wanted as well.
             if (
                 state.output
-                and state.output.fingerprint == made_from
+                and state.output.fingerprint == made_from["fingerprint"]
                 and (folder / video).is_file()
                 and not self._is_damaged(state.output)
                 and not self.job.force
@@ -108,7 +111,7 @@ class GenerateStage(Stage):
         names = [video, cameras, *([comparison] if self.job.comparison else [])]
         return [
             OutputResult(
-                fingerprint=made_from,
+                **made_from,
                 files=record_files(folder, names) if self._group.is_main else None,
                 video=video,
                 cameras=cameras,

@@ -14,7 +14,7 @@ from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoReader
 from inspatio.models.checkpoints import weights_in_use
-from inspatio.pipeline.manifest import GeometryResult, StageResult, fingerprint
+from inspatio.pipeline.manifest import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
@@ -51,12 +51,13 @@ class GeometryStage(Stage):
 
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
+        made_from = self.made_from(state)
         relative = f"geometry/{state.id}"
         with atomic_folder(self.workspace.work.folder / relative) as folder:
             summary = self._backend(state).estimate(self.workspace.info(state), folder, progress)
         return [
             GeometryResult(
-                fingerprint=fingerprint(self.inputs(state)),
+                **made_from,
                 files=record_files(self.workspace.work.folder, files_below(self.workspace.work.folder, relative)),
                 folder=relative,
                 backend=summary.backend,

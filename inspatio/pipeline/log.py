@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,9 @@ from inspatio.types import Progress
 
 Detail = Literal["quiet", "normal", "verbose"]
 """How much standard error shows: warnings and errors only; results and stages too; everything, with time and origin."""
+
+MAX_NAME = 40
+"""Characters of a name in lists on the screen."""
 
 LINE_INTERVAL = 30.0
 """Seconds between two progress lines where there is no terminal."""
@@ -79,6 +82,7 @@ class _JsonHandler(logging.Handler):
             "stage": None,
             "clip": None,
             "seconds": None,
+            "reason": None,
             "process": record.process,
         }
         line |= getattr(record, _FACTS, {})
@@ -90,11 +94,31 @@ _FACTS = "facts"
 
 
 def facts(
-    event: str, *, stage: str | None = None, clip: str | None = None, seconds: float | None = None
+    event: str,
+    *,
+    stage: str | None = None,
+    clip: str | None = None,
+    seconds: float | None = None,
+    reason: str | None = None,
 ) -> dict[str, Any]:
-    """What a log line is about, as the ``extra`` of a logging call; ``seconds`` is what ``event`` took."""
+    """What a log line is about, as the ``extra`` of a logging call.
+
+    ``seconds`` is what ``event`` took, ``reason`` why the clip's result of the stage has to be made.
+    """
     rounded = None if seconds is None else round(seconds, 3)
-    return {_FACTS: {"event": event, "stage": stage, "clip": clip, "seconds": rounded}}
+    return {_FACTS: {"event": event, "stage": stage, "clip": clip, "seconds": rounded, "reason": reason or None}}
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first five of some names, and how many there are."""
+    more = f" ... ({len(names)} in all)" if len(names) > 5 else ""
+    return ", ".join(fit(name, MAX_NAME) for name in names[:5]) + more
+
+
+def fit(name: str, width: int) -> str:
+    """A name in at most so many characters, with its middle left out."""
+    half = (width - 3) // 2
+    return name if len(name) <= width else f"{name[: width - 3 - half]}...{name[-half:]}"
 
 
 @contextmanager
@@ -139,11 +163,11 @@ def log_to_stderr(detail: Detail = "normal") -> Iterator[None]:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     handler = _StderrHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(name)s: %(message)s" if detail == "verbose" else None))
-    handler.setLevel(logging.WARNING if detail == "quiet" else logging.DEBUG)
+    handler.setLevel({"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.DEBUG}[detail])
     root, package = logging.getLogger(), logging.getLogger("inspatio")
     level = package.level
     root.addHandler(handler)
-    package.setLevel(logging.DEBUG if detail == "verbose" else logging.INFO)
+    package.setLevel(logging.DEBUG)  # a log file has the details whatever is shown here
     logging.captureWarnings(True)
     try:
         yield

@@ -4,27 +4,28 @@ Two folders have one each. The work folder's (``output/<input>/manifest.json``) 
 trajectory: ``source``, ``caption``, ``geometry``. The run folder's (``output/<input>/<trajectory>/manifest.json``)
 holds ``render`` and ``output`` and points to the first; :data:`STAGES` says which stage writes where. A stage's result
 is in the record once the stage has finished. Its ``fingerprint`` names everything it was made from (inputs, options,
-weights, version of the stage), so that the next run does only what is missing or out of date.
+weights, version of the stage), so that the next run does only what is missing or out of date; ``inputs`` has these by
+name, so that it can say why.
 
 Paths are POSIX and relative to the manifest's folder; those of results never lead out of it. The file is written to a
 temporary name, synced and renamed. Workers of one job write part files (``manifest.part-RANK.json``) with the records
 they finished, and :meth:`Manifest.open` merges the parts it finds.
 
+Version 4 added ``inputs`` to each result, and to a run's manifest the trajectory and options of all its results.
 Version 3 added ``files`` to each result. Version 2 added to ``source.video`` what a reader needs, so that a video is
-probed once. Both earlier versions are read: their results count, and the videos of version 1 are probed again.
+probed once. The earlier versions are read: their results count, and the videos of version 1 are probed again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from inspatio.errors import UserError
 from inspatio.settings import StageName
@@ -32,7 +33,7 @@ from inspatio.storage import write_json
 from inspatio.types import ScaleKind
 
 FORMAT = "inspatio-manifest"
-VERSION = 3
+VERSION = 4
 MANIFEST_NAME = "manifest.json"
 PART_PATTERN = "manifest.part-*.json"
 
@@ -95,6 +96,10 @@ class StageResult(_Record):
 
     fingerprint: str
     """Names everything that the result was made from."""
+    inputs: dict[str, JsonValue] | None = None
+    """The same by name (``reasons.py``). None for a result recorded by an earlier version."""
+    seconds: float | None = None
+    """How long it took, models and all; its share, where several clips were done together. It makes nothing stale."""
     files: dict[InsidePath, FileRecord] | None = None
     """The result's files, by their paths relative to the manifest's folder (``result_files.py``). None for a result
     without files, and for one recorded by an earlier version, which counts as whole while its files are there."""
@@ -183,6 +188,17 @@ class Clip(_Record):
     error: ClipFailure | None = None
 
 
+class TrajectoryRecord(_Record):
+    """The trajectory of all renders in a run folder."""
+
+    file: str
+    """Its path relative to the run folder."""
+    fingerprint: str
+    line_count: int
+    text: str | None = None
+    """Its content; None where that is long."""
+
+
 class _File(_Record):
     format: Literal["inspatio-manifest"]
     version: int
@@ -191,6 +207,10 @@ class _File(_Record):
     """The input folder, relative to this folder."""
     work: str | None = None
     """A run's work folder, relative to this folder."""
+    trajectory: TrajectoryRecord | None = None
+    """A run's trajectory. This and the options are None where an earlier version wrote the manifest."""
+    made_with: dict[StageName, dict[str, JsonValue]] | None = None
+    """The options of a run's stages, by stage and name (``run_record.py``)."""
     clips: list[Clip]
 
 
@@ -262,6 +282,18 @@ class Manifest:
     def clips(self) -> list[Clip]:
         return list(self._clips.values())
 
+    @property
+    def trajectory(self) -> TrajectoryRecord | None:
+        return self._file.trajectory
+
+    @property
+    def made_with(self) -> dict[StageName, dict[str, JsonValue]] | None:
+        return self._file.made_with
+
+    def describe_run(self, made_with: Mapping[StageName, dict[str, Any]], trajectory: TrajectoryRecord | None) -> None:
+        """Set what the run's results are made with; written with the next record."""
+        self._file = self._file.model_copy(update={"made_with": dict(made_with), "trajectory": trajectory})
+
     def get(self, clip_id: str) -> Clip | None:
         return self._clips.get(clip_id)
 
@@ -303,25 +335,6 @@ class Manifest:
 def relative(path: Path, folder: Path) -> str:
     """The path relative to ``folder``, as a manifest in ``folder`` spells it."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-
-
-def fingerprint(value: Any) -> str:
-    """Hash a JSON value (16 hex digits); the order of keys does not count."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_no_json)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def file_fingerprint(path: Path) -> str:
-    """Hash the whole content of a file (16 hex digits)."""
-    with path.open("rb") as file:
-        digest = hashlib.blake2b(digest_size=8)
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _no_json(value: Any) -> Any:
-    raise TypeError(f"a fingerprint is made of JSON values, got {type(value).__name__}: {value!r}")
 
 
 def _read(path: Path) -> _File:

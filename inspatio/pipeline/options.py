@@ -70,7 +70,7 @@ class RunOptions(Settings):
     )
     force: bool = setting(False, "recompute all results, even up-to-date ones", option="--force")
     dry_run: bool = setting(
-        False, "print the plan (clips, stages, what is up to date, what will run) and exit", option="--dry_run"
+        False, "print what each stage would do with every clip, and why, and exit", option="--dry_run"
     )
     keep_going: bool = setting(False, "record failures and continue, which is the default", option="--keep_going")
     fail_fast: bool = setting(False, "stop at the first failing clip", option="--fail_fast")
@@ -78,7 +78,7 @@ class RunOptions(Settings):
     verbose: bool = setting(False, "show details too, each line with its time and origin", option="--verbose")
     log_json: Path | None = setting(
         None,
-        "also append every line to a file as JSON: time, level, event, stage, clip, seconds, process, message",
+        "also append every line to a file as JSON: time, level, event, stage, clip, seconds, reason, process, message",
         option="--log_json",
         metavar="FILE",
     )

@@ -9,9 +9,9 @@ from typing import Any
 from inspatio import factory
 from inspatio.errors import ClipError
 from inspatio.media.fit import Fit
-from inspatio.pipeline.manifest import RenderResult, StageResult, fingerprint
+from inspatio.pipeline.manifest import RenderResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
-from inspatio.pipeline.scenes import open_clip, trajectory_inputs
+from inspatio.pipeline.scenes import open_clip, target_frame_count, trajectory_inputs
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
@@ -48,6 +48,9 @@ class RenderStage(Stage):
             **trajectory_inputs(self.job),
         }
 
+    def units(self, state: ClipState) -> int:
+        return target_frame_count(self.job, state)
+
     def result(self, state: ClipState) -> RenderResult | None:
         block = state.render
         folder = self._folder(block.folder) if block else None
@@ -56,6 +59,7 @@ class RenderStage(Stage):
 
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
+        made_from = self.made_from(state)
         relative = f"render/{state.id}"
         with open_clip(state, self.workspace) as scene, atomic_folder(self._folder(relative)) as folder:
             assert self.job.trajectory is not None, "a stage of the run without a trajectory"
@@ -80,7 +84,7 @@ class RenderStage(Stage):
         coverage = covered / (n * height * width)
         return [
             RenderResult(
-                fingerprint=fingerprint(self.inputs(state)),
+                **made_from,
                 files=record_files(self._folder(""), files_below(self._folder(""), relative)),
                 folder=relative,
                 frame_count=n,

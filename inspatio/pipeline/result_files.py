@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from inspatio.errors import UserError
-from inspatio.pipeline.manifest import MANIFEST_NAME, STAGES, FileRecord, Manifest, file_fingerprint
+from inspatio.pipeline.fingerprints import file_fingerprint
+from inspatio.pipeline.manifest import MANIFEST_NAME, STAGES, FileRecord, Manifest
 
 
 def record_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,16 +25,17 @@ from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
 from inspatio.pipeline.job import RUN_SUBFOLDERS, WORK_SUBFOLDERS, Job
-from inspatio.pipeline.log import facts
+from inspatio.pipeline.log import facts, shortened
+from inspatio.pipeline.loop import run_stage
 from inspatio.pipeline.manifest import STAGES, StageName
+from inspatio.pipeline.pace import Pace, Work
+from inspatio.pipeline.plan import StagePlan, log_plan, plan_run, plan_stage, weights_required
 from inspatio.pipeline.render import RenderStage
-from inspatio.pipeline.stage import Stage, Status, log_damage, run_stage, status, statuses
+from inspatio.pipeline.run_record import check_run, record_run
+from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workers import ends_with_starter, run_workers, wait_for_workers, working_in
 from inspatio.pipeline.workspace import PROBE, Workspace
 from inspatio.storage import folder_lock, remove_temporary
-
-MAX_NAME = 40
-"""Characters of a name in tables and lists on the screen."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,28 +74,44 @@ def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> i
             _work(visible, [job.worker_stage])
         destroy_process_group()
         return 0
-    # With --caption no captioner is needed. Whether every clip has a caption file is known only after opening them.
-    required = set(stages) - job.skip - ({"caption"} if job.caption is not None else set())
-    require(job.profile, required)
-    in_work: list[StageName] = [name for name in stages if STAGES[name].folder == "work"]
-    in_run: list[StageName] = [name for name in stages if STAGES[name].folder == "run" and name not in job.skip]
+    require(job.profile, weights_required(job, stages))
     if not job.worker.is_alone:
-        return _run_together(job, [*in_work, *in_run])
+        return _run_together(job, _in_order(job, stages))
+    in_work: list[StageName] = [name for name in stages if STAGES[name].folder == "work"]
+    in_run: list[StageName] = [name for name in _in_order(job, stages) if STAGES[name].folder == "run"]
     with ExitStack() as locks:
         _lock_run_folder(job, in_run, locks)
         with ExitStack() as work_lock:
-            workspace = _prepare_work_folder(job, work_lock)
+            workspace = _prepare_work_folder(job, in_run, work_lock)
+            pace = _look_ahead(workspace, [*in_work, *in_run])
             for name in in_work:
-                _run(name, workspace, command_line)
+                _run(name, workspace, command_line, pace)
             if in_run:
                 # Before the work folder's lock is dropped: from then on another run may want to replace geometry.
                 reading = folder_lock(job.work_folder, wait=True, notice=_log.info, name=READING, shared=True)
                 locks.enter_context(reading)
         if in_run:
+            record_run(workspace, in_run)
             workspace.save("run")
             for name in in_run:
-                _run(name, workspace, command_line)
+                _run(name, workspace, command_line, pace)
     return _conclude(workspace, stages)
+
+
+def _in_order(job: Job, stages: Sequence[StageName]) -> list[StageName]:
+    """The stages that a run goes through: those whose results are trusted too, unless nothing follows them."""
+    return [name for name in stages if STAGES[name].folder == "work" or name not in job.skip]
+
+
+def _look_ahead(workspace: Workspace, stages: Sequence[StageName]) -> Pace:
+    """The work of the whole run, as far as it can be told before it begins."""
+    built = [make_stage(name, workspace) for name in stages]
+    plans = plan_run(built)
+    work = {}
+    for stage in built:
+        todo = [state for state in workspace.clips if plans[stage.name][state.id].status == "to do"]
+        work[stage.name] = Work.of(stage, todo, _processes(workspace.job, stage.name))
+    return Pace(work)
 
 
 def _run_together(job: Job, stages: Sequence[StageName]) -> int:
@@ -107,15 +124,17 @@ def _run_together(job: Job, stages: Sequence[StageName]) -> int:
     with ExitStack() as locks:
         if job.worker.is_main:
             alone = replace(job, worker=Worker())
-            _lock_run_folder(alone, [name for name in stages if STAGES[name].folder == "run"], locks)
-            workspace = _prepare_work_folder(alone, locks)
+            in_run: list[StageName] = [name for name in stages if STAGES[name].folder == "run"]
+            _lock_run_folder(alone, in_run, locks)
+            workspace = _prepare_work_folder(alone, in_run, locks)
+            record_run(workspace, in_run)
             if workspace.run is not None:
                 workspace.save("run")
         for name in stages:
             with ExitStack() as writing:
                 if workspace is not None:
                     stage = make_stage(name, workspace)
-                    _wait_for_readers(stage, statuses(stage), writing)
+                    _wait_for_readers(stage, plan_stage(stage), writing)
                 barrier()
                 _work(job, [name])
                 barrier()
@@ -136,19 +155,21 @@ def _lock_run_folder(job: Job, stages: Sequence[StageName], locks: ExitStack) ->
             remove_temporary(folder)
 
 
-def _wait_for_readers(stage: Stage, plan: Mapping[str, Status], writing: ExitStack) -> None:
+def _wait_for_readers(stage: Stage, plan: StagePlan, writing: ExitStack) -> None:
     """Wait until no other run reads the work folder, if the stage is going to replace geometry that is there.
 
     A run keeps :data:`READING` while it renders and generates, when it has dropped the folder's lock, so that runs of
     several trajectories go on side by side. It would otherwise record results of the new geometry as those of the old.
     """
-    if any(plan[state.id] == "to do" and stage.replaces(state) for state in stage.workspace.clips):
+    if any(plan[state.id].status == "to do" and stage.replaces(state) for state in stage.workspace.clips):
         work_folder = stage.job.work_folder
         writing.enter_context(folder_lock(work_folder, wait=True, notice=_log.info, name=READING))
 
 
-def _prepare_work_folder(job: Job, locks: ExitStack) -> Workspace:
+def _prepare_work_folder(job: Job, in_run: Sequence[StageName], locks: ExitStack) -> Workspace:
     """Lock the work folder, remove what a killed run left, and record what is in the input folder.
+
+    ``in_run`` are the stages of the run folder that are going to run there, if they may (:func:`check_run`).
 
     All trajectories share it: if another run is preparing it, waiting for that run saves doing the work twice.
     """
@@ -157,6 +178,7 @@ def _prepare_work_folder(job: Job, locks: ExitStack) -> Workspace:
     for folder in ("", *WORK_SUBFOLDERS):
         remove_temporary(job.work_folder / folder)
     workspace = Workspace.open(job)
+    check_run(workspace, in_run)
     workspace.save("work")
     _introduce(job, workspace)
     return workspace
@@ -172,27 +194,30 @@ def _work(job: Job, stages: Sequence[StageName]) -> None:
             if STAGES[name].folder == "run":
                 reading = folder_lock(job.work_folder, wait=True, notice=_log.info, name=READING, shared=True)
                 locks.enter_context(reading)
-            run_stage(stage, statuses(stage))
+            run_stage(stage, plan_stage(stage), Pace())
 
 
-def _run(name: StageName, workspace: Workspace, command_line: Sequence[str]) -> None:
+def _run(name: StageName, workspace: Workspace, command_line: Sequence[str], pace: Pace) -> None:
     """Plan one stage, wait for what it needs, run it and what follows for all clips."""
-    job = workspace.job
-    processes = max(len(job.gpus[name]), job.processes if name == "generate" else 1)
     stage = make_stage(name, workspace)
-    plan = statuses(stage)
+    plan = plan_stage(stage)
     with ExitStack() as writing:
         _wait_for_readers(stage, plan, writing)
-        _process(stage, plan, processes, command_line)
+        _process(stage, plan, command_line, pace)
     _end(stage)
 
 
-def _process(stage: Stage, plan: Mapping[str, Status], processes: int, command_line: Sequence[str]) -> None:
+def _processes(job: Job, name: StageName) -> int:
+    """How many processes do a stage."""
+    return max(len(job.gpus[name]), job.processes if name == "generate" else 1)
+
+
+def _process(stage: Stage, plan: StagePlan, command_line: Sequence[str], pace: Pace) -> None:
     """Process the clips that a plan says to do, in this process or in workers."""
     name, workspace = stage.name, stage.workspace
-    job, gpus = workspace.job, workspace.job.gpus[name]
-    if processes == 1 or "to do" not in plan.values():
-        run_stage(stage, plan)
+    job, gpus, processes = workspace.job, workspace.job.gpus[name], _processes(workspace.job, name)
+    if processes == 1 or not any(each.status == "to do" for each in plan.values()):
+        run_stage(stage, plan, pace)
     else:
         _log.info("%8s: %d processes on GPUs %s", name, processes, ", ".join(gpus))
         command = [sys.executable, "-m", "inspatio", *command_line, "--worker", name]
@@ -244,7 +269,7 @@ def _introduce(job: Job, workspace: Workspace) -> None:
         _log.info("  to get them: %s   (says sizes and licences first)", download_command("--profile", DEFAULT_PROFILE))
     others = [path.name for path in list_left_out(job.input)] if job.input.is_dir() else []
     if others:
-        _log.info("%8s: no videos, left out: %s", "note", _shortened(others))
+        _log.info("%8s: no videos, left out: %s", "note", shortened(others))
     for state in workspace.clips:
         if state.error and state.error.stage == PROBE:
             failed = facts("failed", stage=PROBE, clip=state.id)
@@ -267,7 +292,7 @@ def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
             result = workspace.run.folder / state.output.video
             _log.info("%8s: %s", "result", result, extra=facts("result", stage="generate", clip=state.id))
     for note, clip_ids in notes.items():
-        _log.info("%8s: %s: %s", "note", _shortened(clip_ids), note)
+        _log.info("%8s: %s: %s", "note", shortened(clip_ids), note)
     for state in workspace.failed:
         if state.error:
             _log.error("%8s: %s (%s): %s", "failed", state.id, state.error.stage, state.error.message)
@@ -275,37 +300,20 @@ def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
     return 1 if workspace.failed else 0
 
 
-def _shortened(names: Sequence[str]) -> str:
-    """The first five of some names, and how many there are."""
-    more = f" ... ({len(names)} in all)" if len(names) > 5 else ""
-    return ", ".join(_fit(name, MAX_NAME) for name in names[:5]) + more
-
-
-def _fit(name: str, width: int) -> str:
-    """A name in at most so many characters, with its middle left out."""
-    half = (width - 3) // 2
-    return name if len(name) <= width else f"{name[: width - 3 - half]}...{name[-half:]}"
-
-
 def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
-    """Log what each stage would do with every clip (--dry_run). Writes nothing."""
+    """Log what each stage would do with every clip, and why (--dry_run). Writes nothing.
+
+    Raises:
+        UserError: what would end the run itself before it begins.
+    """
     workspace = Workspace.open(job)
     _introduce(job, workspace)
-    width = min(max(len(state.id) for state in workspace.clips), MAX_NAME)
-    _log.info("%s", "  ".join([f"{'clip':{width}}", *(f"{name:>8}" for name in stages)]))
-    built: dict[StageName, Stage] = {name: make_stage(name, workspace) for name in stages}
-    for state in workspace.clips:
-        cells, stale = [], False
-        for name, stage in built.items():
-            cell = "skipped" if name == "generate" and name in job.skip else status(stage, state)
-            # The result of an earlier stage that will run again is an input of this one.
-            if stale and cell == "fresh" and STAGES[name].folder == "run":
-                cell = "to do"
-            # A damaged result is made again as it was; what was made from it stays.
-            damaged = cell == "to do" and not job.force and stage.damage(state) is not None
-            if damaged:
-                log_damage(stage, [state])
-            stale = stale or (cell == "to do" and name != "caption" and not damaged)
-            cells.append(f"{cell:>8}")
-        _log.info("%s", "  ".join([f"{_fit(state.id, width):{width}}", *cells]))
-    return 1 if workspace.failed else 0
+    built = [make_stage(name, workspace) for name in _in_order(job, stages)]
+    plans = plan_run(built)
+    for name, plan in plans.items():
+        log_plan(name, plan, is_first_look=True)
+    in_run: list[StageName] = [name for name in plans if STAGES[name].folder == "run"]
+    check_run(workspace, in_run)
+    require(job.profile, weights_required(job, stages))
+    stopped = any(plan.status in ("missing", "failed") for each in plans.values() for plan in each.values())
+    return 1 if stopped else 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from inspatio.cameras.controls import clip_order
 from inspatio.errors import ClipError
 from inspatio.geometry.scene import open_scene
+from inspatio.pipeline.fingerprints import file_fingerprint
 from inspatio.pipeline.job import Job
-from inspatio.pipeline.manifest import file_fingerprint
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.scene import Scene
 from inspatio.settings import result_settings
@@ -31,6 +32,15 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
         prompt=state.caption.text if state.caption else "",
         foreground_ratio=state.public.radius_ratio if state.public else 1.0,
     )
+
+
+def target_frame_count(job: Job, state: ClipState) -> int:
+    """How many frames the clip has once it is adapted to the trajectory; its own number where it cannot be adapted."""
+    assert job.trajectory is not None, "a stage of the run without a trajectory"
+    try:
+        return len(clip_order(state.video.frame_count, job.trajectory, job.controls))
+    except ClipError:  # rendering the clip will report it
+        return state.video.frame_count
 
 
 def trajectory_inputs(job: Job) -> dict[str, Any]:

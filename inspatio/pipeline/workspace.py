@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from inspatio.errors import ClipError, UsageError
 from inspatio.media import FrameIndex, VideoInfo, list_videos, probe
 from inspatio.media.video_info import is_video_name
+from inspatio.pipeline.fingerprints import file_fingerprint
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.manifest import (
     STAGES,
@@ -22,7 +23,6 @@ from inspatio.pipeline.manifest import (
     StageName,
     StageResult,
     VideoFacts,
-    file_fingerprint,
     relative,
 )
 from inspatio.pipeline.public_manifest import PublicClip, read_public

@@ -17,7 +17,7 @@ from inspatio.locations import HOME_VARIABLE
 from inspatio.models.checkpoints import needs
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.log import log_to_json
-from inspatio.pipeline.stage import duration
+from inspatio.pipeline.pace import duration
 
 PROFILE = (
     "{height: 48, width: 80, caption: {backend: sidecar}, geometry: {backend: auto}, generator: {backend: preview}}"
@@ -52,7 +52,7 @@ def test_a_json_log_says_what_happened_to_every_clip(here: Path) -> None:
     assert ("result", "generate", "one") in found
     assert found[-1][0] == "finished"
     for line in lines(here / "log.jsonl"):
-        assert set(line) == {"time", "level", "event", "stage", "clip", "seconds", "process", "message"}
+        assert set(line) == {"time", "level", "event", "stage", "clip", "seconds", "reason", "process", "message"}
         assert (line["seconds"] is not None) == (line["event"] == "done")
     assert run("--log_json", "log.jsonl") == 1
     assert len(lines(here / "log.jsonl")) > len(found)  # another run is appended

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspatio.errors import UserError
+from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.manifest import (
     MANIFEST_NAME,
     CaptionResult,
@@ -17,8 +18,6 @@ from inspatio.pipeline.manifest import (
     Manifest,
     Source,
     VideoFacts,
-    file_fingerprint,
-    fingerprint,
 )
 
 
@@ -175,7 +174,8 @@ def test_kill_minus_nine_while_writing_leaves_a_whole_manifest(folder):
     """A process that rewrites the manifest without end is killed at random moments; the file is whole each time."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from test_manifest import make_clip; from inspatio.pipeline.manifest import Manifest\n"
+        "from test_manifest import make_clip; from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
+from inspatio.pipeline.manifest import Manifest\n"
         "m = Manifest.open(Path(sys.argv[1]), input=Path(sys.argv[2]))\n"
         "print('go', flush=True)\n"
         "i = 0\n"

@@ -138,12 +138,12 @@ class TestWhole:
         write_clip(here / "clips/one.mp4")
         assert run("--dry_run") == 0
         assert not (here / "output").exists()
-        assert capsys.readouterr().err.count("to do") == 4
+        assert capsys.readouterr().err.count("1 to do (one): not made yet") == 4
         assert run() == 0
         before = times(here / "output")
         capsys.readouterr()
         assert run("--dry_run") == 0
-        assert capsys.readouterr().err.count("fresh") == 4
+        assert capsys.readouterr().err.count("1 of 1 clips are finished already") == 4
         assert times(here / "output") == before
 
     def test_a_clip_taken_from_the_input_keeps_its_result(self, here):
@@ -318,7 +318,7 @@ class TestLog:
         def record(total, description, unit="frame"):
             yield lambda done, total: counts.update({description.split(":")[0].strip(): (done, total)})
 
-        monkeypatch.setattr("inspatio.pipeline.stage.progress_bar", record)
+        monkeypatch.setattr("inspatio.pipeline.loop.progress_bar", record)
         for name in "ab":
             write_clip(here / f"clips/{name}.mp4", count=2)
         assert run() == 0

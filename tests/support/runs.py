@@ -32,13 +32,16 @@ def run(*extra: object, trajectory: Path = STILL, command: str = "run") -> int:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder and what is in it, but for the times of files that manifests keep."""
+    """Every file below a folder and what is in it, but for the times that manifests keep."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(
-            re.sub(rb'"mtime_ns": \d+', b"", path.read_bytes()) if path.name == "manifest.json" else path.read_bytes()
+            re.sub(rb'"(mtime_ns|seconds)": [\d.]+', b"", path.read_bytes())
+            if path.name == "manifest.json"
+            else path.read_bytes()
         ).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in LOCKS
+        for data in [path.read_bytes()]
     }
 
 
