@@ -43,7 +43,7 @@ def check_run(workspace: Workspace, stages: Sequence[StageName]) -> None:
     finished = {name: [clip.id for clip in run.clips if getattr(clip, STAGES[name].field)] for name in STAGES}
     # The results of stages after the last one are neither read nor replaced.
     concerned: list[StageName] = [name for name in now if finished[name] and _place(name) <= _place(stages[-1])]
-    found = [each for name in concerned for each in option_changes(name, run.made_with.get(name, {}), now[name])]
+    found = {name: option_changes(name, run.made_with.get(name, {}), now[name]) for name in concerned}
     if "render" in concerned and run.trajectory is not None:
         path = trajectory_record(job, run.folder)
         difference = _difference(run.trajectory, path)
@@ -51,13 +51,12 @@ def check_run(workspace: Workspace, stages: Sequence[StageName]) -> None:
             clips = finished["render"]
             _log.warning("%8s: %s; made again: %s", "render", difference, shortened(clips))
         elif difference:
-            found.append(difference)
-    if not found:
-        return
-    fault = f"{run.folder}: holds results that were made otherwise: {'; '.join(found)}."
-    if "render" in concerned and "render" not in stages:
+            found["render"].append(difference)
+    differences = "; ".join(each for several in found.values() for each in several)
+    fault = f"{run.folder}: holds results that were made otherwise: {differences}."
+    if found.get("render") and "render" not in stages:
         raise UserError(f"{fault} Run the render stage first, or give what it was given.")
-    if not job.force:
+    if differences and not job.force:
         raise UserError(
             f"{fault} Choose another --output_folder, or replace them with --force "
             "(and --skip_step1 --skip_step2 to keep captions and geometry)."

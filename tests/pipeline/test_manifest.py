@@ -174,8 +174,7 @@ def test_kill_minus_nine_while_writing_leaves_a_whole_manifest(folder):
     """A process that rewrites the manifest without end is killed at random moments; the file is whole each time."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from test_manifest import make_clip; from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
-from inspatio.pipeline.manifest import Manifest\n"
+        "from test_manifest import make_clip; from inspatio.pipeline.manifest import Manifest\n"
         "m = Manifest.open(Path(sys.argv[1]), input=Path(sys.argv[2]))\n"
         "print('go', flush=True)\n"
         "i = 0\n"
