@@ -2,6 +2,7 @@
 
     weights                  home() / "checkpoints"
     profiles, trajectories   the shipped ones: configs/ and traj/ of the checkout, or their copies in an installed wheel
+    what can be made again   cache()
 
 ``home()`` is INSPATIO_HOME if set, else the checkout that this package lies in, else the user's data folder. A relative
 path in a profile is relative to it; a path on the command line is relative to the current folder, as everywhere.
@@ -31,6 +32,14 @@ def home() -> Path:
     if given:
         return Path(given).expanduser().absolute()
     return checkout() or _user_data() / "inspatio"
+
+
+def cache() -> Path:
+    """The folder for what can be made again at any time: ``cache/`` in INSPATIO_HOME if set, else the user's cache."""
+    given = os.environ.get(HOME_VARIABLE)
+    if given:
+        return Path(given).expanduser().absolute() / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inspatio"
 
 
 def _user_data() -> Path:

@@ -1,75 +1,93 @@
-"""Regions of a frame: the borders of holes, and the pixels whose surface was seen a frame before."""
+"""Where a frame's pixels come from: what the render covers, holes that other frames show, holes nobody saw, borders.
+
+The regions of a target view, which measures are taken over:
+
+    covered   the render shows the surface
+    seen      a hole whose surface another source frame shows: a memory could know it
+    unseen    a hole whose surface no source frame shows: it must be invented
+    border    within BORDER pixels of the edge of a hole, on both sides
+    whole     all of it
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
-from inspatio.types import Image
 
+Region = Literal["covered", "seen", "unseen", "border", "whole"]
+REGIONS: tuple[Region, ...] = get_args(Region)
+BORDER = 3
 SAME_DEPTH = 0.02
 """Relative difference of depth up to which two frames show the same surface."""
 
-
-@dataclass(frozen=True)
-class View:
-    """One frame of a target view: what was made and what is true, ``h w 3`` uint8."""
-
-    place: int
-    """Its place in the clip."""
-    render: Image
-    mask: NDArray[np.bool_]
-    """``h w``: what the render covers; the rest are holes."""
-    result: Image
-    true: Image
-    true_depth: NDArray[np.float32]
-    """``h w`` z-depth."""
-    world_to_camera: NDArray[np.float64]
-    """``4 4``."""
+Mask = NDArray[np.bool_]
 
 
-def near_border(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
+def regions_of(covered: Mask, seen: Mask | None) -> dict[Region, Mask]:
+    """The regions of a view (``h w`` each); without ``seen``, holes are ``unseen`` as far as anyone knows: left out."""
+    found: dict[Region, Mask] = {"covered": covered}
+    if seen is not None:
+        found["seen"], found["unseen"] = ~covered & seen, ~covered & ~seen
+    found["border"], found["whole"] = near_border(covered, BORDER), np.ones_like(covered)
+    return found
+
+
+def near_border(mask: Mask, distance: int) -> Mask:
     """The pixels of ``h w`` within ``distance`` pixels (in rows and columns) of the mask's border, on both sides."""
     kernel = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
     holes = (~mask).astype(np.uint8)
     return cv2.dilate(holes, kernel) != cv2.erode(holes, kernel, borderValue=1)
 
 
-def follow_surface(
-    after: View, before: View, intrinsics: NDArray[np.float64]
-) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], NDArray[np.bool_]]:
-    """Where the surface that each pixel shows was in the frame before, by true depth and ``3 3`` intrinsics.
+def project(depth: NDArray[np.floating], camera: Cameras, other: Cameras) -> NDArray[np.float32]:
+    """Where another camera sees the surface of each pixel: ``3 h w``, column, row and z-depth there.
 
-    Returns columns and rows (``h w`` each, as ``cv2.remap`` takes them), and ``h w``: whether the surface was visible
-    there and did not move by itself.
+    ``depth`` is ``h w`` z-depth as ``camera`` sees it; both cameras are single ones.
     """
-    height, width = after.true_depth.shape
-    pixels = np.indices((height, width))[::-1].reshape(2, -1)
-    depth = after.true_depth.astype(np.float64).ravel()
-    points = np.linalg.inv(intrinsics) @ (np.concatenate([pixels, np.ones((1, pixels.shape[1]))]) * depth)
-    between = before.world_to_camera @ invert(after.world_to_camera)
-    points = intrinsics @ (between[:3, :3] @ points + between[:3, 3:])
-    u, v = (points[:2] / points[2]).astype(np.float32).reshape(2, height, width)
-    there = cv2.remap(before.true_depth, u, v, cv2.INTER_NEAREST, borderValue=0)
-    visible = np.abs(there.ravel() - points[2]) < SAME_DEPTH * depth
-    return (u, v), visible.reshape(height, width)
+    height, width = depth.shape
+    between = other.world_to_camera[0] @ invert(camera.world_to_camera[0])
+    matrix = other.intrinsics[0] @ between[:3, :3] @ np.linalg.inv(camera.intrinsics[0])
+    vector = other.intrinsics[0] @ between[:3, 3]
+    columns, rows = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (matrix[2, 0] * columns + matrix[2, 1] * rows + matrix[2, 2]) * depth + vector[2]
+        x = ((matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]) * depth + vector[0]) / z
+        y = ((matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2]) * depth + vector[1]) / z
+    return np.stack([x, y, z]).astype(np.float32)
 
 
-def border_flicker(before: View, after: View, intrinsics: NDArray[np.float64], distance: int = 3) -> float:
-    """How much more the result changes than the truth does at the borders of holes, along the true surfaces.
+def visible_at(
+    depth: NDArray[np.floating], camera: Cameras, other_depth: NDArray[np.floating], other: Cameras
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
+    """Where another view shows the surface of each pixel, and whether it does.
 
-    Mean absolute change from frame to frame, in 1/255, within ``distance`` pixels of a hole's border; 0 without any.
+    Returns columns and rows (``h w`` each, as ``cv2.remap`` takes them), and ``h w``: the surface lies inside the other
+    view, nothing is before it there, and it has not moved by itself. Depth 0 is unknown and visible nowhere.
     """
-    came_from, visible = follow_surface(after, before, intrinsics)
-    near = near_border(after.mask, distance) & visible
-    if not near.any():
-        return 0.0
-    change, true_change = (
-        np.abs(new.astype(np.float32) - cv2.remap(old, *came_from, cv2.INTER_LINEAR)).mean(axis=-1)[near].mean()
-        for new, old in ((after.result, before.result), (after.true, before.true))
-    )
-    return float(change - true_change)
+    x, y, z = project(depth, camera, other)
+    there = cv2.remap(np.asarray(other_depth, np.float32), x, y, cv2.INTER_NEAREST, borderValue=0)
+    return x, y, (np.asarray(depth) > 0) & (there > 0) & (np.abs(there - z) < SAME_DEPTH * z)
+
+
+def seen_before(
+    depth: NDArray[np.floating],
+    camera: Cameras,
+    source_depth: NDArray[np.floating],
+    source_cameras: Cameras,
+    place: int,
+) -> Mask:
+    """``h w``: whether some source frame shows the surface that a target view has at each pixel.
+
+    ``depth`` is the target view's at the time of source frame ``place``; ``source_depth`` (``n h w``) are all frames'.
+    """
+    seen = np.zeros(depth.shape, bool)
+    for frame in sorted(range(len(source_depth)), key=lambda frame: abs(frame - place)):
+        unknown = np.where(seen, np.float32(0), np.asarray(depth, np.float32))
+        seen |= visible_at(unknown, camera, source_depth[frame], source_cameras[[frame]])[2]
+    return seen

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from inspatio.errors import UsageError, UserError
+from inspatio.evaluation.options import EvaluateOptions
 from inspatio.pipeline import download
 from inspatio.pipeline.log import Detail, log_to_json, log_to_stderr
 from inspatio.pipeline.options import (
@@ -36,6 +37,7 @@ COMMANDS = {
     "generate": "stage 3: the novel-view videos",
     "download": "published weights, after showing their sizes and licences",
     "verify": "read all results and say which files are damaged or missing",
+    "evaluate": "measure results against a truth, or generators on a suite of held-out clips",
     "licenses": "which weights and packages are used, and under what terms",
     "doctor": "what this machine and these checkpoints can do, and what is missing",
 }
@@ -153,6 +155,10 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         from inspatio.pipeline.verify import verify
 
         return verify(VerifyOptions(**given(VerifyOptions, arguments)))
+    if arguments.command == "evaluate":
+        from inspatio.pipeline.evaluate import evaluate
+
+        return evaluate(EvaluateOptions(**given(EvaluateOptions, arguments)))
     if LicenseOptions(**given(LicenseOptions, arguments)).dependencies:
         from inspatio.pipeline.dependencies import dependency_lines
 

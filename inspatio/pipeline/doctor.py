@@ -21,7 +21,7 @@ PLATFORMS = "Linux, Python 3.11 to 3.13, NVIDIA GPU or CPU (macOS and Windows un
 PACKAGES = ("torch", "transformers", "numpy", "numba", "av", "opencv-python-headless")
 OPTIONAL = {
     "flash-attn": "faster attention on NVIDIA GPUs: pip install -e '.[flash]'",
-    "scikit-image": "scripts/evaluate.py: pip install -e '.[evaluation]'",
+    "torchmetrics": "inspatio evaluate: EXTRAS=evaluation bash scripts/setup.sh",
 }
 
 

@@ -274,6 +274,15 @@ class Manifest:
         """
         return _read(folder / MANIFEST_NAME).clips
 
+    @staticmethod
+    def work_folder(folder: Path) -> Path:
+        """The work folder of a run folder, as its manifest on the disk names it; a work folder is its own.
+
+        Raises:
+            UserError: the file cannot be read or has a missing or wrong field.
+        """
+        return (folder / (_read(folder / MANIFEST_NAME).work or ".")).resolve()
+
     @property
     def path(self) -> Path:
         return self.folder / MANIFEST_NAME

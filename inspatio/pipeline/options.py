@@ -22,6 +22,7 @@ from inspatio.config import (
     RenderConfig,
 )
 from inspatio.errors import UsageError
+from inspatio.evaluation.options import EvaluateOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
 from inspatio.types import Direction, FitMode
 
@@ -287,6 +288,7 @@ GROUPS = (
     Group("profiles", ("doctor", "licenses"), (ProfileChoice,)),
     Group("weights", ("doctor",), (DoctorOptions,)),
     Group("results to check", ("verify",), (VerifyOptions,)),
+    Group("what to measure", ("evaluate",), (EvaluateOptions,)),
     Group("dependencies", ("licenses",), (LicenseOptions,)),
 )
 
@@ -334,7 +336,10 @@ def _add(section: argparse._ArgumentGroup, each: Setting) -> None:
                 raise argparse.ArgumentTypeError(str(error)) from error
 
         metavar = f"{{{','.join(each.choices)}}}" if each.choices else each.metavar
-        section.add_argument(each.option, type=value, metavar=metavar, required=each.required, help=about, **shared)
+        if each.option.startswith("-"):
+            section.add_argument(each.option, type=value, metavar=metavar, required=each.required, help=about, **shared)
+        else:  # a word without an option before it
+            section.add_argument(each.option, type=value, nargs="?", help=about)
 
 
 def help_text(each: Setting) -> str:

@@ -1,4 +1,4 @@
-"""A small ray-caster for the example scene: boxes, ellipsoids and cones in a room, soft light from a window.
+"""A small ray-caster for synthetic rooms: boxes, ellipsoids and cones in a room, soft light from a window.
 
 All surfaces are matt, so a point has the same colour from everywhere and what a camera elsewhere would see can be
 predicted exactly from a depth map; only what was hidden cannot. Room coordinates: x right, y into the room,
@@ -25,7 +25,7 @@ GROUP_COLUMNS = 8
 
 SIDE = 3
 SAMPLES = SIDE * SIDE
-"""Rays to a pixel, a fixed pattern of 3 by 3; each looks at a part of the window of its own."""
+"""Rays to a pixel at most, a fixed pattern of 3 by 3; each looks at a part of the window of its own."""
 
 _EPSILON = 1e-5
 _NOTHING = 1e30
@@ -193,8 +193,8 @@ def _trace(things, groups, room, window, sides, sample, ox, oy, oz, dx, dy, dz):
     if index < 0:
         axis, sign = side // 2, -1.0 if side % 2 else 1.0
         nx, ny, nz = sign if axis == 0 else 0.0, sign if axis == 1 else 0.0, sign if axis == 2 else 0.0
-        material = sides[side]
-        red, green, blue = albedo(material, 0.0, (x, y, z), (1.0, 1.0, 1.0), (nx, ny, nz))
+        material = int(sides[side])
+        red, green, blue = albedo(material, float(sides[side] - material), (x, y, z), (1.0, 1.0, 1.0), (nx, ny, nz))
         inside = side == 0 and window[0, 1] < y < window[1, 1] and window[0, 2] < z < window[1, 2]
         if inside:
             # Panes, bars and what is outside.
@@ -279,14 +279,14 @@ def _depth(things, groups, room, camera, rays, depth):
             depth[row, column] = t
 
 
-def _pattern() -> np.ndarray:
-    """``SAMPLES 2`` offsets (columns, rows) in pixels with the density of a tent two pixels wide.
+def _pattern(side: int) -> np.ndarray:
+    """``side * side 2`` offsets (columns, rows) in pixels with the density of a tent two pixels wide.
 
     A tent keeps what a pixel grid can carry and little more, so that resampling the picture loses little.
     """
-    cells = (np.arange(SIDE) + 0.5) / SIDE
+    cells = (np.arange(side) + 0.5) / side
     tent = np.where(cells < 0.5, np.sqrt(2 * cells) - 1, 1 - np.sqrt(2 - 2 * cells))
-    return np.stack(np.meshgrid(tent, tent), axis=-1).reshape(SAMPLES, 2)
+    return np.stack(np.meshgrid(tent, tent), axis=-1).reshape(side * side, 2)
 
 
 def view(
@@ -298,12 +298,17 @@ def view(
     camera_to_room: np.ndarray,
     intrinsics: np.ndarray,
     size: tuple[int, int],
+    side: int = SIDE,
 ) -> np.ndarray:
-    """``h w 3`` uint8: what a camera sees. ``room`` is (lower, upper) corners, ``window`` (lower, upper, lamp)."""
+    """``h w 3`` uint8: what a camera sees. ``room`` is (lower, upper) corners, ``window`` (lower, upper, lamp).
+
+    ``sides`` are the materials of -x, +x, -y, +y, -z, +z; a fraction is the seed of that side's texture.
+    A pixel is the mean of ``side`` by ``side`` rays, at most SIDE.
+    """
     image = np.empty((*size, 3), np.uint8)
     rays = np.ascontiguousarray(camera_to_room[:3, :3] @ np.linalg.inv(intrinsics))
     camera = np.ascontiguousarray(camera_to_room[:3, 3])
-    _render(things, groups, room, window, sides, _pattern(), camera, rays, image)
+    _render(things, groups, room, window, sides, _pattern(side), camera, rays, image)
     return image
 
 

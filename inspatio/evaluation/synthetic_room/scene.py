@@ -13,6 +13,7 @@ import numpy as np
 
 from inspatio.evaluation.synthetic_room import raycast, textures
 from inspatio.evaluation.synthetic_room.raycast import BOX, CONE, ELLIPSOID
+from inspatio.evaluation.synthetic_room.things import grouped, thing, turned
 
 SIZE = (480, 832)
 FRAME_COUNT = 97
@@ -104,39 +105,7 @@ def true_depth(
 
 def furniture(frame: int) -> tuple[np.ndarray, np.ndarray]:
     """The things (``v COLUMNS``) at a moment and their groups (``g GROUP_COLUMNS``), as the ray-caster wants them."""
-    groups = [*_STILL, [_ball(frame)]]
-    rows, bounds = [], []
-    for group in groups:
-        lower = np.min([_bounds(row)[0] for row in group], axis=0)
-        upper = np.max([_bounds(row)[1] for row in group], axis=0)
-        bounds.append([*lower, *upper, len(rows), len(rows) + len(group)])
-        rows.extend(group)
-    return np.array(rows), np.array(bounds)
-
-
-def _thing(
-    kind: int, centre, half, material: int, seed: float = 0.0, axes: np.ndarray | None = None, taper: float = 0.0
-):
-    axes = np.eye(3) if axes is None else axes
-    widest = np.array(half) * (1 + abs(taper), 1 + abs(taper), 1)
-    reach = (1 if kind == ELLIPSOID else 0) * max(half) ** 2 or np.sum(widest**2)
-    return np.array([kind, *centre, *half, *axes.ravel(), material, seed, taper, reach])
-
-
-def _turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
-    """Axes (as rows) of a thing rolled about x, pitched about y, then turned about z; degrees."""
-    a, b, c = np.radians([yaw, pitch, roll])
-    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]])
-    return (about_z @ about_y @ about_x).T
-
-
-def _bounds(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    centre, half = row[raycast.CENTRE : raycast.CENTRE + 3], row[raycast.HALF : raycast.HALF + 3].copy()
-    half[:2] *= 1 + abs(row[raycast.TAPER])
-    reach = np.abs(row[raycast.AXES : raycast.AXES + 9].reshape(3, 3)).T @ half + 1e-6
-    return centre - reach, centre + reach
+    return grouped([*_STILL, [_ball(frame)]])
 
 
 def _ball(frame: int) -> np.ndarray:
@@ -145,41 +114,41 @@ def _ball(frame: int) -> np.ndarray:
     hop = (time * 3.2 + 0.35) % 1.0
     height = 4 * hop * (1 - hop) * 0.46 * (1 - 0.35 * time)
     x = -0.78 + 1.68 * time
-    roll = _turned(-18.0) @ _turned(0.0, -np.degrees(1.68 * time / radius) * 0.85, 35.0)
-    return _thing(ELLIPSOID, (x, 2.28 - 0.04 * time, radius + height), (radius,) * 3, textures.BALL, 0.0, roll)
+    roll = turned(-18.0) @ turned(0.0, -np.degrees(1.68 * time / radius) * 0.85, 35.0)
+    return thing(ELLIPSOID, (x, 2.28 - 0.04 * time, radius + height), (radius,) * 3, textures.BALL, 0.0, roll)
 
 
 def _table() -> list[np.ndarray]:
-    turn = _turned(-11.0)
+    turn = turned(-11.0)
     middle = np.array([0.50, 2.82, 0.0])
 
     def at(x: float, y: float, z: float) -> np.ndarray:
         return middle + turn.T @ np.array([x, y, z])
 
-    rows = [_thing(BOX, at(0, 0, 0.44), (0.66, 0.36, 0.022), textures.WOOD, 0.1, turn)]
+    rows = [thing(BOX, at(0, 0, 0.44), (0.66, 0.36, 0.022), textures.WOOD, 0.1, turn)]
     rows += [
-        _thing(BOX, at(sx * 0.60, sy * 0.30, 0.209), (0.028, 0.028, 0.209), textures.WOOD, 0.2, turn)
+        thing(BOX, at(sx * 0.60, sy * 0.30, 0.209), (0.028, 0.028, 0.209), textures.WOOD, 0.2, turn)
         for sx in (-1, 1)
         for sy in (-1, 1)
     ]
-    rows.append(_thing(BOX, at(0, 0, 0.15), (0.58, 0.28, 0.012), textures.WOOD, 0.3, turn))
+    rows.append(thing(BOX, at(0, 0, 0.15), (0.58, 0.28, 0.012), textures.WOOD, 0.3, turn))
     height = 0.462
     for i, (half, yaw) in enumerate([((0.15, 0.11, 0.018), 8), ((0.13, 0.10, 0.022), 25), ((0.12, 0.085, 0.015), -6)]):
         height += half[2]
-        rows.append(_thing(BOX, at(-0.36, 0.05, height), half, textures.BOOK, 0.13 + 0.31 * i, _turned(yaw)))
+        rows.append(thing(BOX, at(-0.36, 0.05, height), half, textures.BOOK, 0.13 + 0.31 * i, turned(yaw)))
         height += half[2]
-    rows.append(_thing(CONE, at(0.02, -0.16, 0.512), (0.042, 0.042, 0.05), textures.GLAZE, 0.12, None, 0.12))
-    rows.append(_thing(ELLIPSOID, at(0.36, 0.06, 0.577), (0.105, 0.105, 0.115), textures.MARBLE, 0.3))
-    rows.append(_thing(CONE, at(0.36, 0.06, 0.72), (0.042, 0.042, 0.06), textures.MARBLE, 0.3, None, 0.25))
-    rows.append(_thing(CONE, at(0.13, 0.17, 0.492), (0.14, 0.14, 0.03), textures.GLAZE, 0.8, None, 0.35))
+    rows.append(thing(CONE, at(0.02, -0.16, 0.512), (0.042, 0.042, 0.05), textures.GLAZE, 0.12, None, 0.12))
+    rows.append(thing(ELLIPSOID, at(0.36, 0.06, 0.577), (0.105, 0.105, 0.115), textures.MARBLE, 0.3))
+    rows.append(thing(CONE, at(0.36, 0.06, 0.72), (0.042, 0.042, 0.06), textures.MARBLE, 0.3, None, 0.25))
+    rows.append(thing(CONE, at(0.13, 0.17, 0.492), (0.14, 0.14, 0.03), textures.GLAZE, 0.8, None, 0.35))
     for x, y, seed in ((0.09, 0.14, 0.0), (0.18, 0.15, 0.25), (0.13, 0.22, 0.85)):
-        rows.append(_thing(ELLIPSOID, at(x, y, 0.555), (0.045, 0.045, 0.043), textures.PLAIN, seed))
-    rows.append(_thing(BOX, at(0.02, 0.0, 0.166), (0.2, 0.14, 0.004), textures.BOOK, 0.62, _turned(-20)))
+        rows.append(thing(ELLIPSOID, at(x, y, 0.555), (0.045, 0.045, 0.043), textures.PLAIN, seed))
+    rows.append(thing(BOX, at(0.02, 0.0, 0.166), (0.2, 0.14, 0.004), textures.BOOK, 0.62, turned(-20)))
     return rows
 
 
 def _armchair() -> list[np.ndarray]:
-    turn = _turned(-32.0)
+    turn = turned(-32.0)
     middle = np.array([-1.42, 3.22, 0.0])
 
     def at(x: float, y: float, z: float) -> np.ndarray:
@@ -187,15 +156,15 @@ def _armchair() -> list[np.ndarray]:
 
     colour = 0.68
     rows = [
-        _thing(BOX, at(0, 0, 0.24), (0.36, 0.36, 0.13), textures.FABRIC, colour, turn),
-        _thing(BOX, at(0, -0.02, 0.41), (0.29, 0.34, 0.055), textures.FABRIC, colour, turn),
-        _thing(BOX, at(0, 0.33, 0.56), (0.36, 0.09, 0.36), textures.FABRIC, colour, turn),
-        _thing(BOX, at(-0.36, 0, 0.36), (0.075, 0.38, 0.25), textures.FABRIC, colour, turn),
-        _thing(BOX, at(0.36, 0, 0.36), (0.075, 0.38, 0.25), textures.FABRIC, colour, turn),
-        _thing(ELLIPSOID, at(0.06, 0.17, 0.60), (0.19, 0.075, 0.17), textures.FABRIC, 0.25, _turned(-20.0, 9.0, 14.0)),
+        thing(BOX, at(0, 0, 0.24), (0.36, 0.36, 0.13), textures.FABRIC, colour, turn),
+        thing(BOX, at(0, -0.02, 0.41), (0.29, 0.34, 0.055), textures.FABRIC, colour, turn),
+        thing(BOX, at(0, 0.33, 0.56), (0.36, 0.09, 0.36), textures.FABRIC, colour, turn),
+        thing(BOX, at(-0.36, 0, 0.36), (0.075, 0.38, 0.25), textures.FABRIC, colour, turn),
+        thing(BOX, at(0.36, 0, 0.36), (0.075, 0.38, 0.25), textures.FABRIC, colour, turn),
+        thing(ELLIPSOID, at(0.06, 0.17, 0.60), (0.19, 0.075, 0.17), textures.FABRIC, 0.25, turned(-20.0, 9.0, 14.0)),
     ]
     rows += [
-        _thing(BOX, at(sx * 0.36, sy * 0.33, 0.055), (0.025, 0.025, 0.055), textures.WOOD, 0.8, turn)
+        thing(BOX, at(sx * 0.36, sy * 0.33, 0.055), (0.025, 0.025, 0.055), textures.WOOD, 0.8, turn)
         for sx in (-1, 1)
         for sy in (-1, 1)
     ]
@@ -205,10 +174,10 @@ def _armchair() -> list[np.ndarray]:
 def _shelf() -> list[list[np.ndarray]]:
     """A bookcase against the far wall: the case, and one group of books to a board."""
     x, y, half_width, half_depth = 1.62, 4.22, 0.62, 0.16
-    case = [_thing(BOX, (x, 4.385, 1.0), (half_width, 0.012, 1.0), textures.WOOD, 0.7)]
-    case += [_thing(BOX, (x + s * half_width, y, 1.0), (0.02, half_depth, 1.0), textures.WOOD, 0.6) for s in (-1, 1)]
+    case = [thing(BOX, (x, 4.385, 1.0), (half_width, 0.012, 1.0), textures.WOOD, 0.7)]
+    case += [thing(BOX, (x + s * half_width, y, 1.0), (0.02, half_depth, 1.0), textures.WOOD, 0.6) for s in (-1, 1)]
     heights = [0.06, 0.46, 0.86, 1.26, 1.64, 2.0]
-    case += [_thing(BOX, (x, y, z), (half_width, half_depth, 0.015), textures.WOOD, 0.9) for z in heights]
+    case += [thing(BOX, (x, y, z), (half_width, half_depth, 0.015), textures.WOOD, 0.9) for z in heights]
     boards = [case]
     rng = np.random.default_rng(5)
     for board, z in enumerate(heights[:-1]):
@@ -219,14 +188,12 @@ def _shelf() -> list[list[np.ndarray]]:
             if left + 2 * thick > end:
                 break
             centre = (left + thick, y + 0.13 - deep, z + 0.015 + high)
-            books.append(_thing(BOX, centre, (thick, deep, high), textures.BOOK, rng.uniform()))
+            books.append(thing(BOX, centre, (thick, deep, high), textures.BOOK, rng.uniform()))
             left += 2 * thick + 0.002
         if board == 1:
-            books.append(
-                _thing(ELLIPSOID, (left + 0.13, y - 0.02, z + 0.125), (0.11, 0.11, 0.11), textures.MARBLE, 0.7)
-            )
+            books.append(thing(ELLIPSOID, (left + 0.13, y - 0.02, z + 0.125), (0.11, 0.11, 0.11), textures.MARBLE, 0.7))
         if board == 3:
-            books.append(_thing(CONE, (left + 0.11, y, z + 0.115), (0.06, 0.06, 0.1), textures.GLAZE, 0.7, None, -0.3))
+            books.append(thing(CONE, (left + 0.11, y, z + 0.115), (0.06, 0.06, 0.1), textures.GLAZE, 0.7, None, -0.3))
         boards.append(books)
     return boards
 
@@ -235,46 +202,46 @@ def _plant() -> list[np.ndarray]:
     """A pot plant close to the camera, on a stool."""
     x, y = -0.98, 1.88
     rows = [
-        _thing(CONE, (x, y, 0.21), (0.16, 0.16, 0.21), textures.WOOD, 0.3, None, -0.1),
-        _thing(CONE, (x, y, 0.535), (0.105, 0.105, 0.115), textures.GLAZE, 0.35, None, 0.25),
+        thing(CONE, (x, y, 0.21), (0.16, 0.16, 0.21), textures.WOOD, 0.3, None, -0.1),
+        thing(CONE, (x, y, 0.535), (0.105, 0.105, 0.115), textures.GLAZE, 0.35, None, 0.25),
     ]
     rng = np.random.default_rng(12)
     for i in range(22):
         yaw, lean = 137.5 * i, 22.0 + 2.6 * i
         length = 0.15 + 0.05 * rng.uniform()
-        axes = _turned(yaw, -(90 - lean), 0.0)
+        axes = turned(yaw, -(90 - lean), 0.0)
         stem = axes.T @ np.array([length * 1.05, 0.0, 0.0])
         centre = np.array([x, y, 0.62]) + stem
-        rows.append(_thing(ELLIPSOID, centre, (length, 0.036, 0.007), textures.LEAF, rng.uniform(), axes))
+        rows.append(thing(ELLIPSOID, centre, (length, 0.036, 0.007), textures.LEAF, rng.uniform(), axes))
     return rows
 
 
 def _hanging_lamp() -> list[np.ndarray]:
     x, y, z = LAMP
     return [
-        _thing(CONE, (x, y, z + 0.62), (0.005, 0.005, 0.46), textures.PLAIN, 0.95),
-        _thing(CONE, (x, y, z + 0.06), (0.13, 0.13, 0.11), textures.GLAZE, 0.05, None, -0.55),
-        _thing(ELLIPSOID, (x, y, z - 0.04), (0.05, 0.05, 0.05), textures.GLOW),
+        thing(CONE, (x, y, z + 0.62), (0.005, 0.005, 0.46), textures.PLAIN, 0.95),
+        thing(CONE, (x, y, z + 0.06), (0.13, 0.13, 0.11), textures.GLAZE, 0.05, None, -0.55),
+        thing(ELLIPSOID, (x, y, z - 0.04), (0.05, 0.05, 0.05), textures.GLOW),
     ]
 
 
 _STILL: list[list[np.ndarray]] = [
-    [_thing(BOX, (0.15, 2.85, 0.006), (1.35, 0.92, 0.006), textures.RUG, 0.0, _turned(4.0))],
+    [thing(BOX, (0.15, 2.85, 0.006), (1.35, 0.92, 0.006), textures.RUG, 0.0, turned(4.0))],
     _table(),
     _armchair(),
     *_shelf(),
     _plant(),
     _hanging_lamp(),
     [
-        _thing(BOX, (-0.42, 4.37, 1.52), (0.62, 0.025, 0.42), textures.LANDSCAPE),
-        _thing(BOX, (0.60, 4.375, 1.72), (0.22, 0.02, 0.25), textures.ABSTRACT, 0.37),
-        _thing(BOX, (0.60, 4.375, 1.16), (0.22, 0.02, 0.22), textures.ABSTRACT, 0.71),
+        thing(BOX, (-0.42, 4.37, 1.52), (0.62, 0.025, 0.42), textures.LANDSCAPE),
+        thing(BOX, (0.60, 4.375, 1.72), (0.22, 0.02, 0.25), textures.ABSTRACT, 0.37),
+        thing(BOX, (0.60, 4.375, 1.16), (0.22, 0.02, 0.22), textures.ABSTRACT, 0.71),
     ],
     [
-        _thing(CONE, (-2.2, 4.05, 0.02), (0.16, 0.16, 0.02), textures.PLAIN, 0.95),
-        _thing(CONE, (-2.2, 4.05, 0.75), (0.014, 0.014, 0.72), textures.PLAIN, 0.95),
-        _thing(CONE, (-2.2, 4.05, 1.62), (0.19, 0.19, 0.16), textures.FABRIC, 0.45, None, -0.35),
+        thing(CONE, (-2.2, 4.05, 0.02), (0.16, 0.16, 0.02), textures.PLAIN, 0.95),
+        thing(CONE, (-2.2, 4.05, 0.75), (0.014, 0.014, 0.72), textures.PLAIN, 0.95),
+        thing(CONE, (-2.2, 4.05, 1.62), (0.19, 0.19, 0.16), textures.FABRIC, 0.45, None, -0.35),
     ],
-    [_thing(BOX, (1.95, 2.55, 0.17), (0.26, 0.20, 0.17), textures.WOOD, 0.2, _turned(22.0))],
-    [_thing(ELLIPSOID, (1.92, 2.53, 0.46), (0.14, 0.14, 0.12), textures.FABRIC, 0.05)],
+    [thing(BOX, (1.95, 2.55, 0.17), (0.26, 0.20, 0.17), textures.WOOD, 0.2, turned(22.0))],
+    [thing(ELLIPSOID, (1.92, 2.53, 0.46), (0.14, 0.14, 0.12), textures.FABRIC, 0.05)],
 ]

@@ -1,16 +1,23 @@
-"""Procedural colours of the example scene: one numba function from a surface point to an albedo.
+"""Procedural colours of the synthetic rooms: one numba function from a surface point to an albedo.
 
 Every texture is a function of the point in the surface's own coordinates (metres), so it sticks to the surface
 from whatever side it is looked at, and has no detail finer than about two millimetres, so that supersampling can
 resolve it. Albedos are linear RGB in 0..1.
+
+Random rooms draw their materials from one of two families that have none in common (:data:`TRAINING`, :data:`SUITE`):
+what a network is trained on never shows what it is measured on.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numba
-import numpy as np
+
+from inspatio.evaluation.synthetic_room import held_out
+from inspatio.evaluation.synthetic_room.held_out import held_out_albedo
+from inspatio.evaluation.synthetic_room.noise import cloud, lattice_hash, mix, noise, scale
 
 (
     PLAIN,
@@ -30,48 +37,49 @@ import numpy as np
     GLAZE,
     GLOW,
 ) = range(16)
-"""Materials; the last one shines by itself and takes no shade."""
+"""Materials of the example and of training; the last one shines by itself and takes no shade."""
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _hash(i: int, j: int, k: int) -> float:
-    """A lattice point's random number in 0..1."""
-    x = np.uint32(i * 374761393 + j * 668265263 + k * 1440662683)
-    x = np.uint32((x ^ (x >> np.uint32(13))) * np.uint32(1274126177))
-    x = np.uint32((x ^ (x >> np.uint32(16))) * np.uint32(2246822519))
-    return (x ^ (x >> np.uint32(15))) / 4294967296.0
+@dataclass(frozen=True)
+class Family:
+    """The materials that random rooms of one kind are made of."""
+
+    floors: tuple[int, ...]
+    walls: tuple[int, ...]
+    ceilings: tuple[int, ...]
+    things: tuple[int, ...]
+    pictures: tuple[int, ...]
+
+    @property
+    def materials(self) -> frozenset[int]:
+        return frozenset(self.floors + self.walls + self.ceilings + self.things + self.pictures)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _noise(x: float, y: float, z: float) -> float:
-    """Smooth value noise in 0..1 with one feature per unit."""
-    fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
-    i, j, k = int(fx), int(fy), int(fz)
-    u, v, w = x - fx, y - fy, z - fz
-    u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
-    total = 0.0
-    for a in range(2):
-        for b in range(2):
-            for c in range(2):
-                weight = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
-                total += weight * _hash(i + a, j + b, k + c)
-    return total
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _cloud(x: float, y: float, z: float) -> float:
-    """Three octaves of noise, in 0..1."""
-    return (4 * _noise(x, y, z) + 2 * _noise(2 * x, 2 * y, 2 * z + 7) + _noise(4 * x, 4 * y, 4 * z + 13)) / 7
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _mix(a, b, t):
-    return a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _scale(a, t):
-    return a[0] * t, a[1] * t, a[2] * t
+TRAINING = Family(
+    floors=(BOARDS, WOOD, MARBLE),
+    walls=(WALLPAPER, BRICK, FABRIC, MARBLE),
+    ceilings=(CEILING, PLAIN),
+    things=(PLAIN, WOOD, FABRIC, BOOK, MARBLE, GLAZE, BALL),
+    pictures=(LANDSCAPE, ABSTRACT),
+)
+"""Materials of training data; training may add to them, but nothing of :data:`SUITE`."""
+SUITE = Family(
+    floors=(held_out.CHEVRON, held_out.HEXAGONS, held_out.TERRAZZO, held_out.BASKET),
+    walls=(held_out.PLASTER, held_out.DOTS, held_out.SCALES, held_out.ARCS, held_out.TARTAN, held_out.PRINT),
+    ceilings=(held_out.PLASTER, held_out.CORK),
+    things=(
+        held_out.TARTAN,
+        held_out.DOTS,
+        held_out.BASKET,
+        held_out.CONTOURS,
+        held_out.MOSAIC,
+        held_out.CORK,
+        held_out.TERRAZZO,
+        held_out.PRINT,
+    ),
+    pictures=(held_out.STAINED_GLASS, held_out.TARGET, held_out.PRINT),
+)
+"""Materials of the held-out suite."""
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -101,42 +109,42 @@ def _palette(seed: float):
 def _boards(x: float, y: float):
     """Floor boards that run along y, 14 cm wide."""
     board = math.floor(x / 0.14)
-    along = y + 1.7 * _hash(int(board), 3, 1)
+    along = y + 1.7 * lattice_hash(int(board), 3, 1)
     piece = math.floor(along / 1.5)
-    tone = _hash(int(board), int(piece), 5)
-    grain = _cloud(x * 45, y * 2.2 + 9 * tone, 10 * tone)
-    rings = 0.5 + 0.5 * math.sin(40 * (x + 0.04 * _noise(x * 6, y * 1.1, 4 * tone)) + 30 * tone)
-    colour = _scale(_mix((0.40, 0.22, 0.10), (0.62, 0.40, 0.21), 0.6 * grain + 0.4 * tone), 0.88 + 0.18 * rings)
+    tone = lattice_hash(int(board), int(piece), 5)
+    grain = cloud(x * 45, y * 2.2 + 9 * tone, 10 * tone)
+    rings = 0.5 + 0.5 * math.sin(40 * (x + 0.04 * noise(x * 6, y * 1.1, 4 * tone)) + 30 * tone)
+    colour = scale(mix((0.40, 0.22, 0.10), (0.62, 0.40, 0.21), 0.6 * grain + 0.4 * tone), 0.88 + 0.18 * rings)
     edge = min(x / 0.14 - board, 1 - (x / 0.14 - board)) * 0.14
     end = min(along / 1.5 - piece, 1 - (along / 1.5 - piece)) * 1.5
-    return _scale(colour, 0.45 if min(edge, end) < 0.0025 else 1.0)
+    return scale(colour, 0.45 if min(edge, end) < 0.0025 else 1.0)
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _wallpaper(u: float, z: float):
     """Panelling up to 0.85 m, wallpaper with a leaf motif above."""
     if z < 0.85:
-        tone = 0.92 + 0.08 * _cloud(u * 9, z * 9, 2.0)
+        tone = 0.92 + 0.08 * cloud(u * 9, z * 9, 2.0)
         if z < 0.12 or z > 0.80:
-            return _scale((0.74, 0.72, 0.66), tone * (0.75 if abs(z - 0.12) < 0.006 or abs(z - 0.80) < 0.006 else 1.0))
+            return scale((0.74, 0.72, 0.66), tone * (0.75 if abs(z - 0.12) < 0.006 or abs(z - 0.80) < 0.006 else 1.0))
         p = u / 0.62 - math.floor(u / 0.62)
         inside = min(min(p, 1 - p) * 0.62 - 0.05, min(z - 0.17, 0.75 - z))
         line = 0.72 if abs(inside) < 0.008 else (1.1 if abs(inside - 0.014) < 0.006 else 1.0)
-        return _scale((0.68, 0.67, 0.62), tone * line)
+        return scale((0.68, 0.67, 0.62), tone * line)
     row = math.floor(z / 0.22)
     shift = 0.5 if int(row) % 2 else 0.0
     column = math.floor(u / 0.22 + shift)
     a = (u / 0.22 + shift - column - 0.5) * 0.22
     b = (z / 0.22 - row - 0.5) * 0.22
-    base = _scale((0.24, 0.40, 0.42), 0.88 + 0.2 * _cloud(u * 5, z * 5, 1.0))
+    base = scale((0.24, 0.40, 0.42), 0.88 + 0.2 * cloud(u * 5, z * 5, 1.0))
     stripe = 0.5 + 0.5 * math.sin(2 * math.pi * u / 0.11)
-    colour = _scale(base, 0.95 + 0.08 * stripe)
+    colour = scale(base, 0.95 + 0.08 * stripe)
     radius = math.sqrt(a * a + b * b)
     petals = 0.052 + 0.026 * math.cos(5 * math.atan2(b, a) + 1.3 * (int(row) + int(column)))
     if radius < 0.016:
         return 0.80, 0.50, 0.16
     if radius < petals:
-        return _mix((0.62, 0.66, 0.52), (0.42, 0.55, 0.48), radius / petals)
+        return mix((0.62, 0.66, 0.52), (0.42, 0.55, 0.48), radius / petals)
     diamond = abs(a) + abs(b)
     if abs(diamond - 0.104) < 0.004:
         return 0.60, 0.56, 0.40
@@ -151,19 +159,19 @@ def _brick(u: float, z: float):
     column = math.floor(u / 0.24 + shift)
     a = u / 0.24 + shift - column
     b = z / 0.08 - row
-    grit = _cloud(u * 40, z * 40, 3.0)
+    grit = cloud(u * 40, z * 40, 3.0)
     if min(min(a, 1 - a) * 0.24, min(b, 1 - b) * 0.08) < 0.006:
-        return _scale((0.60, 0.56, 0.50), 0.75 + 0.3 * grit)
-    tone = _hash(int(column), int(row), 11)
-    colour = _mix((0.45, 0.17, 0.10), (0.66, 0.36, 0.23), tone)
-    return _scale(colour, 0.72 + 0.45 * grit)
+        return scale((0.60, 0.56, 0.50), 0.75 + 0.3 * grit)
+    tone = lattice_hash(int(column), int(row), 11)
+    colour = mix((0.45, 0.17, 0.10), (0.66, 0.36, 0.23), tone)
+    return scale(colour, 0.72 + 0.45 * grit)
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _rug(x: float, y: float, hx: float, hy: float):
     """Borders, stripes and a field of diamonds."""
     edge = min(hx - abs(x), hy - abs(y))
-    weave = 0.88 + 0.16 * _noise(x * 160, y * 160, 0.0)
+    weave = 0.88 + 0.16 * noise(x * 160, y * 160, 0.0)
     red, cream, blue, gold = (0.46, 0.07, 0.06), (0.74, 0.64, 0.46), (0.05, 0.11, 0.25), (0.70, 0.40, 0.09)
     if edge < 0.05:
         colour = blue
@@ -187,26 +195,26 @@ def _rug(x: float, y: float, hx: float, hy: float):
             colour = gold
         else:
             colour = red
-    return _scale(colour, weave)
+    return scale(colour, weave)
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _landscape(u: float, v: float):
     """A painting: hills under an evening sky; u, v in -1..1."""
-    stroke = 0.16 * (_noise(u * 14, v * 22, 5.0) - 0.5)
-    sky = _mix((0.92, 0.52, 0.22), (0.16, 0.27, 0.52), min(max(0.75 * v + 0.25 + stroke, 0.0), 1.0))
+    stroke = 0.16 * (noise(u * 14, v * 22, 5.0) - 0.5)
+    sky = mix((0.92, 0.52, 0.22), (0.16, 0.27, 0.52), min(max(0.75 * v + 0.25 + stroke, 0.0), 1.0))
     sun = math.sqrt((u - 0.35) ** 2 + (0.7 * (v - 0.16)) ** 2)
     if sun < 0.13:
         sky = (0.98, 0.86, 0.52)
     elif sun < 0.30:
-        sky = _mix((0.98, 0.80, 0.45), sky, (sun - 0.13) / 0.17)
-    cloud = _cloud(u * 2.5 + 3, v * 7, 1.0)
-    colour = _mix(sky, (0.95, 0.80, 0.70), min(max(5 * (cloud - 0.58), 0.0), 0.8))
+        sky = mix((0.98, 0.80, 0.45), sky, (sun - 0.13) / 0.17)
+    haze = cloud(u * 2.5 + 3, v * 7, 1.0)
+    colour = mix(sky, (0.95, 0.80, 0.70), min(max(5 * (haze - 0.58), 0.0), 0.8))
     for layer in range(4):
-        ridge = 0.12 - 0.27 * layer + 0.26 * (_noise(u * (1.6 + layer) + 17 * layer, 0.5, layer * 3.0) - 0.4)
+        ridge = 0.12 - 0.27 * layer + 0.26 * (noise(u * (1.6 + layer) + 17 * layer, 0.5, layer * 3.0) - 0.4)
         if v < ridge:
-            far = _mix((0.30, 0.32, 0.48), (0.07, 0.16, 0.06), layer / 3)
-            colour = _scale(far, 0.8 + 0.5 * _cloud(u * 9, v * 13, 2.0 + layer))
+            far = mix((0.30, 0.32, 0.48), (0.07, 0.16, 0.06), layer / 3)
+            colour = scale(far, 0.8 + 0.5 * cloud(u * 9, v * 13, 2.0 + layer))
     return colour
 
 
@@ -215,15 +223,15 @@ def _abstract(u: float, v: float, seed: float):
     """A painting: overlapping discs and bars; u, v in -1..1."""
     colour = (0.80, 0.76, 0.66)
     for i in range(9):
-        a, b = 2 * _hash(i, 1, int(99 * seed)) - 1, 2 * _hash(i, 2, int(99 * seed)) - 1
-        r = 0.15 + 0.35 * _hash(i, 3, int(99 * seed))
-        tint = _palette(_hash(i, 4, int(99 * seed)))
+        a, b = 2 * lattice_hash(i, 1, int(99 * seed)) - 1, 2 * lattice_hash(i, 2, int(99 * seed)) - 1
+        r = 0.15 + 0.35 * lattice_hash(i, 3, int(99 * seed))
+        tint = _palette(lattice_hash(i, 4, int(99 * seed)))
         if i % 3 == 2:
             if abs((u - a) * 0.8 + (v - b) * 0.6) < 0.07:
                 colour = tint
         elif (u - a) ** 2 + (v - b) ** 2 < r * r:
-            colour = _mix(colour, tint, 0.85)
-    return _scale(colour, 0.9 + 0.15 * _cloud(u * 12, v * 12, 4.0))
+            colour = mix(colour, tint, 0.85)
+    return scale(colour, 0.9 + 0.15 * cloud(u * 12, v * 12, 4.0))
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -246,7 +254,7 @@ def albedo(material: int, seed: float, p, half, normal):
     """The colour of a surface.
 
     Args:
-        material: one of the constants above.
+        material: one of the constants above, or one of ``held_out``.
         seed: 0..1, tells things of one material apart.
         p: the point (x, y, z) in the thing's own axes, metres from its centre (room: room coordinates).
         half: the thing's half extents (x, y, z), metres.
@@ -255,6 +263,8 @@ def albedo(material: int, seed: float, p, half, normal):
     Returns:
         Linear (red, green, blue).
     """
+    if material >= held_out.FIRST:
+        return held_out_albedo(material, seed, p, half, normal)
     x, y, z = p
     if material == BOARDS:
         return _boards(x, y)
@@ -265,8 +275,8 @@ def albedo(material: int, seed: float, p, half, normal):
     if material == CEILING:
         beam = abs(y / 0.9 - math.floor(y / 0.9) - 0.5) * 0.9
         if beam < 0.07:
-            return _scale((0.32, 0.20, 0.11), 0.7 + 0.5 * _cloud(x * 2, y * 40, 1.0))
-        return _scale((0.80, 0.78, 0.72), 0.92 + 0.1 * _cloud(x * 6, y * 6, 6.0))
+            return scale((0.32, 0.20, 0.11), 0.7 + 0.5 * cloud(x * 2, y * 40, 1.0))
+        return scale((0.80, 0.78, 0.72), 0.92 + 0.1 * cloud(x * 6, y * 6, 6.0))
     if material == RUG:
         return _rug(x, y, half[0], half[1])
     if material == WOOD:
@@ -276,18 +286,18 @@ def albedo(material: int, seed: float, p, half, normal):
             along, a, b = y, x, z
         elif half[2] > half[0]:
             along, a, b = z, x, y
-        wave = 0.5 + 0.5 * math.sin(95 * (a + b) + 14 * _noise(along * 2.5, a * 9, b * 9 + 20 * seed))
-        grain = 0.6 * _cloud(along * 4, a * 70, b * 70 + 30 * seed) + 0.4 * wave
+        wave = 0.5 + 0.5 * math.sin(95 * (a + b) + 14 * noise(along * 2.5, a * 9, b * 9 + 20 * seed))
+        grain = 0.6 * cloud(along * 4, a * 70, b * 70 + 30 * seed) + 0.4 * wave
         light = (0.52, 0.31, 0.15) if seed < 0.5 else (0.30, 0.15, 0.07)
-        return _scale(light, 0.62 + 0.65 * grain)
+        return scale(light, 0.62 + 0.65 * grain)
     if material == FABRIC:
-        tone = 0.84 + 0.22 * _noise(x * 120, y * 120, z * 120)
+        tone = 0.84 + 0.22 * noise(x * 120, y * 120, z * 120)
         cord = 0.93 + 0.09 * math.sin(2 * math.pi * (x + y) / 0.03)
-        return _scale(_palette(seed), tone * cord * 1.15)
+        return scale(_palette(seed), tone * cord * 1.15)
     if material in (LANDSCAPE, ABSTRACT):
         u, v = x / half[0], z / half[2]
         if max(abs(u), abs(v)) > 0.92 or abs(normal[1]) < 0.5:
-            return _scale((0.45, 0.29, 0.09), 0.75 + 0.5 * _noise(x * 50, y * 50, z * 50))
+            return scale((0.45, 0.29, 0.09), 0.75 + 0.5 * noise(x * 50, y * 50, z * 50))
         if max(abs(u), abs(v)) > 0.80 and material == ABSTRACT:
             return 0.85, 0.83, 0.78
         return _landscape(u / 0.92, v / 0.92) if material == LANDSCAPE else _abstract(u / 0.8, v / 0.8, seed)
@@ -296,24 +306,22 @@ def albedo(material: int, seed: float, p, half, normal):
     if material == BOOK:
         cover = _palette(seed * 7.13 - math.floor(seed * 7.13))
         if normal[2] > 0.5 and half[2] > half[0]:
-            return _scale((0.80, 0.75, 0.64), 0.8 + 0.25 * math.sin(900 * x))
+            return scale((0.80, 0.75, 0.64), 0.8 + 0.25 * math.sin(900 * x))
         w = z / half[2]
         band = (abs(w) > 0.72 and abs(w) < 0.82) or (abs(w - 0.2) < 0.16 and abs(x) < 0.6 * half[0])
-        return _scale(
-            _mix(cover, (0.85, 0.72, 0.40), 0.75 if band else 0.0), 0.85 + 0.2 * _noise(x * 90, y * 90, z * 90)
-        )
+        return scale(mix(cover, (0.85, 0.72, 0.40), 0.75 if band else 0.0), 0.85 + 0.2 * noise(x * 90, y * 90, z * 90))
     if material == LEAF:
         vein = 0.75 if abs(y) < 0.10 * half[1] else 1.0
-        return _scale(
-            _mix((0.05, 0.20, 0.05), (0.22, 0.42, 0.10), seed), vein * (0.8 + 0.4 * _noise(x * 40, y * 60, z * 60))
+        return scale(
+            mix((0.05, 0.20, 0.05), (0.22, 0.42, 0.10), seed), vein * (0.8 + 0.4 * noise(x * 40, y * 60, z * 60))
         )
     if material == MARBLE:
-        vein = 0.5 + 0.5 * math.sin(38 * (x + 0.6 * y + 0.8 * z) + 9 * _cloud(x * 9, y * 9, z * 9 + 20 * seed))
-        return _mix((0.80, 0.77, 0.70), (0.16, 0.26, 0.30), vein**3)
+        vein = 0.5 + 0.5 * math.sin(38 * (x + 0.6 * y + 0.8 * z) + 9 * cloud(x * 9, y * 9, z * 9 + 20 * seed))
+        return mix((0.80, 0.77, 0.70), (0.16, 0.26, 0.30), vein**3)
     if material == GLAZE:
         w = z / half[2]
         stripe = 0.5 + 0.5 * math.sin(9 * w + 2.2 * math.sin(6 * math.atan2(y, x)))
-        return _mix(_palette(seed), (0.85, 0.80, 0.68), 1.0 if stripe > 0.72 else 0.0)
+        return mix(_palette(seed), (0.85, 0.80, 0.68), 1.0 if stripe > 0.72 else 0.0)
     if material == GLOW:
         return 1.0, 0.86, 0.62
     return _palette(seed)

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from support.true_scene import cameras, random_similarity, scene
 
 from inspatio.evaluation.cameras import largest_pose_error, pose_errors
-from inspatio.evaluation.metrics import ImageErrors, depth_errors, similarity_map
+from inspatio.evaluation.metrics import depth_errors
 
 TRUTH = scene(8).depth
 
@@ -72,19 +72,3 @@ def test_still_camera() -> None:
     drifting[:, 0, 3] = np.arange(5) * 0.1
     assert pose_errors(still, still).translation == 0
     assert pose_errors(drifting, still).translation == pytest.approx(np.sqrt(np.mean((np.arange(5) * 0.1) ** 2)))
-
-
-def test_images_of_a_known_error() -> None:
-    """Half of the pixels are off by ten: 10 log10(255^2 / 50) dB over all, no error in the other half."""
-    true = np.random.default_rng(0).integers(20, 200, (32, 48, 3), dtype=np.uint8)
-    image = true.copy()
-    image[:, :24] += 10
-    left = np.arange(48) < 24
-    similar, wrong, right, whole = similarity_map(image, true), ImageErrors(), ImageErrors(), ImageErrors()
-    for errors, columns in ((wrong, left), (right, ~left), (whole, left | True)):
-        errors.add(image, true, np.tile(columns, (32, 1)), similar)
-    assert whole.psnr == pytest.approx(10 * np.log10(255**2 / 50))
-    assert wrong.psnr == pytest.approx(10 * np.log10(255**2 / 100))
-    assert right.psnr > 100
-    assert wrong.ssim < whole.ssim < right.ssim < 1
-    assert str(ImageErrors()) == "-"

@@ -1,0 +1,211 @@
+"""Open the files of a finished result as a clip to measure, and say what could not be used.
+
+Rules where a result and its truth do not fit: frames are compared from the first on, and what one of them has more is
+left out; with another frame rate each frame is compared with the truth's nearest in time; another size of the same
+shape is resized to the result's. Each is said in the clip's notes. Another shape is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inspatio.cameras.camera_file import CameraFile
+from inspatio.cameras.cameras import Cameras
+from inspatio.errors import ClipError, UserError
+from inspatio.evaluation.clip import Clip
+from inspatio.evaluation.regions import Mask
+from inspatio.geometry.scene import open_scene
+from inspatio.media import VideoInfo, VideoReader, probe
+from inspatio.render import WarpRenderer, render_scene
+from inspatio.render.files import RenderFiles
+from inspatio.scene import FrameSource, Scene
+from inspatio.types import DepthMaps, Frames
+
+SAME_SHAPE = 0.01
+"""Ratios of width to height that differ by this share are one shape."""
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files of one result; what is None is not there."""
+
+    result: Path
+    truth: Path | None = None
+    render: Path | None = None
+    """The render folder."""
+    cameras: Path | None = None
+    """A cameras.json; None: the one beside the result, if there is one."""
+    source: Path | None = None
+    """The source video."""
+    geometry: Path | None = None
+    """The source's geometry folder."""
+
+
+@contextmanager
+def open_clip(files: ResultFiles, name: str, wanted: Cameras | None = None) -> Iterator[Clip]:
+    """Open a result; its notes say what is missing, and what was adapted.
+
+    Raises:
+        UserError: a file cannot be read, or does not belong to the result.
+    """
+    notes: list[str] = []
+    with ExitStack() as opened:
+        info = probe(files.result)
+        rendered = opened.enter_context(RenderFiles(files.render)) if files.render else None
+        size = rendered.cameras.size if rendered else info.size
+        result: FrameSource = opened.enter_context(VideoReader(info, size, "stretch"))
+        cameras = _cameras(files, len(result), size, rendered, notes)
+        truth: FrameSource | None = None
+        if files.truth is not None:
+            truth_info = probe(files.truth)
+            order = align(info, truth_info, notes)
+            check_shape(info, truth_info, notes)
+            truth = _Ordered(opened.enter_context(VideoReader(truth_info, size, "stretch")), order)
+            result = _Ordered(result, range(len(order)))
+        source = None
+        if files.source is not None and files.geometry is not None and rendered is not None:
+            scene = opened.enter_context(open_scene(files.source, files.geometry, size))
+            source = scene.select(rendered.cameras.order)
+        elif cameras is not None:
+            notes.append(f"{name}: camera errors are not computed: got no source video, geometry and render folder")
+        yield Clip(
+            name,
+            result,
+            truth,
+            render=_Rendered(rendered) if rendered else None,
+            covered=_Covered(rendered) if rendered else None,
+            depth=_RenderedDepth(source, cameras) if source is not None and cameras is not None else None,
+            cameras=cameras[: len(result)] if cameras is not None else None,
+            wanted=_of_length(wanted, len(result), name),
+            source=source,
+            notes=notes,
+        )
+
+
+def align(result: VideoInfo, truth: VideoInfo, notes: list[str]) -> list[int]:
+    """The truth's frame for each frame of the result that is compared; adds to ``notes`` what was left out."""
+    if result.frame_rate == truth.frame_rate:
+        if result.frame_count != truth.frame_count:
+            count = min(result.frame_count, truth.frame_count)
+            notes.append(
+                f"{result.path.name} has {result.frame_count} frames, the truth {truth.frame_count}: "
+                f"the first {count} are compared"
+            )
+        return list(range(min(result.frame_count, truth.frame_count)))
+    ratio = truth.frame_rate / result.frame_rate
+    order = [round(place * ratio) for place in range(result.frame_count)]
+    order = [frame for frame in order if frame < truth.frame_count]
+    notes.append(
+        f"{result.path.name} has {float(result.frame_rate):g} frames a second, the truth {float(truth.frame_rate):g}: "
+        f"{len(order)} frames are compared with the truth's nearest in time"
+    )
+    return order
+
+
+def check_shape(result: VideoInfo, truth: VideoInfo, notes: list[str]) -> None:
+    """Note that the truth is resized to the result's size.
+
+    Raises:
+        ClipError: they are of another shape.
+    """
+    if result.size == truth.size:
+        return
+    ours, theirs = (size[1] / size[0] for size in (result.size, truth.size))
+    if abs(ours - theirs) > SAME_SHAPE * theirs:
+        raise ClipError(
+            f"{truth.path}: got a truth of {_spell(truth.size)}, expected the shape of the result's "
+            f"{_spell(result.size)}. Crop one of them"
+        )
+    notes.append(f"the truth is resized from {_spell(truth.size)} to {_spell(result.size)}")
+
+
+def _spell(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _cameras(
+    files: ResultFiles, count: int, size: tuple[int, int], rendered: RenderFiles | None, notes: list[str]
+) -> Cameras | None:
+    """The target cameras: of the render folder, of the file given, or of the file beside the result."""
+    if rendered is not None:
+        found, path = rendered.targets, files.render
+    else:
+        path = files.cameras or files.result.with_suffix(".cameras.json")
+        if not path.is_file():
+            if files.cameras is not None:
+                raise UserError(f"{path}: no such file, expected the result's cameras.json")
+            notes.append(f"{files.result.name}: got no {path.name}: nothing that needs cameras is computed")
+            return None
+        file = CameraFile.load(path, "Give the file that lies beside the result.")
+        scale = np.diag([size[1] / file.image_size[1], size[0] / file.image_size[0], 1.0])
+        found = Cameras(scale @ file.intrinsics, file.world_to_camera)
+    if len(found) != count:
+        raise ClipError(f"{path}: got {len(found)} cameras, expected {count}, one for each frame of {files.result}")
+    return found
+
+
+def _of_length(cameras: Cameras | None, count: int, name: str) -> Cameras | None:
+    if cameras is not None and len(cameras) < count:
+        raise ClipError(f"{name}: got {len(cameras)} wanted cameras, expected at least {count}, one for each frame")
+    return None if cameras is None else cameras[:count]
+
+
+class _Ordered:
+    """Frames of a video in another order."""
+
+    def __init__(self, frames: FrameSource, order: Sequence[int]) -> None:
+        self._frames, self._order = frames, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        return self._frames.read([self._order[index] for index in indices])
+
+
+class _Rendered:
+    """The frames of a render folder."""
+
+    def __init__(self, files: RenderFiles) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files.targets)
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        found = [self._files.read(index, self._files.targets[[index]]).frames for index in indices]
+        return np.concatenate(found)
+
+
+class _Covered:
+    """The masks of a render folder."""
+
+    def __init__(self, files: RenderFiles) -> None:
+        self._files = files
+
+    def read(self, indices: Sequence[int]) -> Mask:
+        found = [self._files.read(index, self._files.targets[[index]]).masks for index in indices]
+        return np.concatenate(found) > 0
+
+
+class _RenderedDepth:
+    """Depth of the target view as far as the source shows it, rendered when asked for."""
+
+    def __init__(self, scene: Scene, cameras: Cameras) -> None:
+        self._scene, self._cameras, self._renderer = scene, cameras, WarpRenderer()
+
+    def __len__(self) -> int:
+        return len(self._cameras)
+
+    def read(self, indices: Sequence[int]) -> DepthMaps:
+        found = []
+        for index in indices:
+            render = render_scene(self._renderer, self._scene, index, self._cameras[[index]], with_depth=True)
+            assert render.depth is not None, "depth was asked for"
+            found.append(render.depth)
+        return np.concatenate(found)
