@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numba
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -38,3 +39,11 @@ def on_threads(work: Callable[[Item], None], items: Sequence[Item]) -> None:
         return
     with ThreadPoolExecutor(max_workers=max(len(items), 1)) as pool:
         list(pool.map(work, items))
+
+
+def on_pool(work: Callable[[int], Result], count: int, threads: int) -> list[Result]:
+    """The results of ``work(0)`` .. ``work(count - 1)``, on at most so many threads."""
+    if threads == 1:
+        return [work(i) for i in range(count)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(count)))

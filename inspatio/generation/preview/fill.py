@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, complete_picture, diffuse
 from inspatio.generation.preview.memory import AGREEMENT, Camera, Keyframe, SceneMemory, View, lift
 from inspatio.render.jit import compiled
+from inspatio.render.matting import SoftEdges, composite
 from inspatio.types import Image
 
 RING = 2
@@ -50,6 +51,8 @@ class TargetView:
     """``h w`` z-depth of the render, 0 in the holes."""
     source_camera: Camera
     source_depth: NDArray[np.float32]
+    edges: SoftEdges
+    """What the edges of near things cover in part; laid over the filled frame."""
 
     @cached_property
     def holes_and_ring(self) -> NDArray[np.uint8]:
@@ -67,7 +70,9 @@ class TargetView:
         ``view`` is changed: it loses what the current source frame looks through.
         """
         if not self.holes.any():
-            return self.render, self.depth
+            result = self.render.copy()
+            composite(result, self.edges)
+            return result, self.depth
         holes = self.holes.astype(np.uint8)
         ring = (self.holes_and_ring > 0) & ~self.holes
         matrix, vector = self.camera.pixels_to(self.source_camera)
@@ -87,6 +92,7 @@ class TargetView:
             fill = np.where(rest[..., None], np.where((self._cracks & (even > 0))[..., None], surface, spread), fill)
         result = self.render.copy()
         result[self.holes] = np.clip(fill[self.holes] + 0.5, 0, 255).astype(np.uint8)
+        composite(result, self.edges)
         return result, depth
 
     @cached_property

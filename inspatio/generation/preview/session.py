@@ -1,6 +1,7 @@
 """The generator without a network: the render stays, and its holes are filled from a 3D memory of the scene.
 
-For every block: what the render covers is kept as it is. Holes show what the session's memory has of the place: source
+For every block: what the render covers is kept as it is, but for pixels on the outlines of near things, which are taken
+apart into their two surfaces (``render/matting.py``). Holes show what the session's memory has of the place: source
 frames of other times, and views that the session completed itself, made when a block's cameras see something that
 nobody saw (``memory.py``, ``fill.py``). A place that the current source frame looks through is not taken from memory.
 Small gaps that remain are filled from the farther side. Where a fill meets the render on the same surface, their
@@ -13,10 +14,8 @@ number: the seed changes nothing. Fills run on the CPU, on as many threads as to
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +26,11 @@ from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.preview.fill import TargetView, complete_view
 from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, SceneMemory, View, init_memory
 from inspatio.render import Renderer, WarpRenderer
+from inspatio.render.jit import on_pool
+from inspatio.render.matting import render_separated
 from inspatio.scene import Scene
 
-Result = TypeVar("Result")
-
-VERSION = 2
+VERSION = 3
 FIRST_BLOCK_FRAMES, BLOCK_FRAMES = 9, 12
 """The neural generator's blocks, so that a preview shows what it will. Frames depend on them: views are completed
 between blocks."""
@@ -115,16 +114,17 @@ class PreviewSession(Session):
         if gaps[worst] > self._options.gap:
             self.memory.add(complete_view(self.memory, targets[worst].camera, self._threads))
             views = self._remembered(targets)
-        filled = self._side_by_side(lambda i: targets[i].filled(views[i]), len(targets))
+        filled = on_pool(lambda i: targets[i].filled(views[i]), len(targets), self._threads)
         frames, depths = (np.stack(each) for each in zip(*filled, strict=True))
         return FrameBlock(self._start, torch.from_numpy(frames), depths, masks)
 
     def _render(self, cameras: Cameras) -> tuple[list[TargetView], np.ndarray]:
         """The block's target views with the source depth that they came from, and their masks."""
         places = range(self._start, self._start + len(cameras))
-        depth, source, size = self._scene.read_depth(places), self._scene.cameras(places), self._scene.size
-        render = self._renderer.render(self._scene.read_frames(places), depth, source, cameras, with_depth=True)
-        assert render.depth is not None, "depth was asked for"
+        frames, depth = self._scene.read_frames(places), self._scene.read_depth(places)
+        source, size = self._scene.cameras(places), self._scene.size
+        render, edges = render_separated(self._renderer, frames, depth, source, cameras, self._threads)
+        assert render.depth is not None, "a separated render has depth"
         targets = [
             TargetView(
                 Camera(cameras.intrinsics[i], cameras.world_to_camera[i], size),
@@ -133,6 +133,7 @@ class PreviewSession(Session):
                 render.depth[i],
                 Camera(source.intrinsics[i], source.world_to_camera[i], size),
                 depth[i],
+                edges[i],
             )
             for i in range(len(cameras))
         ]
@@ -140,11 +141,8 @@ class PreviewSession(Session):
 
     def _remembered(self, targets: list[TargetView]) -> list[View]:
         """What the memory has for the holes of the views and their borders."""
-        return self._side_by_side(
-            lambda i: self.memory.render_view(targets[i].camera, targets[i].holes_and_ring), len(targets)
+        return on_pool(
+            lambda i: self.memory.render_view(targets[i].camera, targets[i].holes_and_ring),
+            len(targets),
+            self._threads,
         )
-
-    def _side_by_side(self, work: Callable[[int], Result], count: int) -> list[Result]:
-        """The results of ``work(0)`` .. ``work(count - 1)``, on as many threads as there are."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            return list(pool.map(work, range(count)))

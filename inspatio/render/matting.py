@@ -1,0 +1,168 @@
+"""Take the mixed pixels at depth edges apart into foreground and background (alpha matting), and composite them.
+
+A pixel on the outline of a near thing shows two surfaces at once, and its depth names one of them. Splatted whole, it
+carries foreground colour onto the background (specks and dashed outlines beside the object) or background colour along
+with the object. :func:`separate` splits such pixels: the picture keeps the background's share at the background's
+depth, and an :class:`EdgePixels` list holds the foreground's colour, opacity (alpha) and depth. From a new camera the
+picture is rendered (:func:`render_separated`), its holes are filled, and :func:`composite` lays the foreground's edge
+over it. Without motion that gives the source frame back. (Layers with matted boundaries: Zitnick et al. 2004,
+"High-quality video view interpolation using a layered representation".)
+
+For what shows source pixels to people: the preview, the live view, ``--faithful``. Networks are fed with the published
+``warper``, which does nothing of the kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.render import matting_loops
+from inspatio.render.jit import on_pool
+from inspatio.render.renderer import Renderer
+from inspatio.render.splat import pixel_maps
+from inspatio.scene import Render
+from inspatio.types import DepthMaps, Frames, Image
+
+EDGE_JUMP = np.float32(0.08)
+"""Depth that rises by this share within 3x3 pixels is an edge."""
+BEYOND = np.float32(1e18)
+"""Farther than any depth, and not infinite: it is multiplied."""
+BAND = 2
+"""How far from an edge pixels may be mixed: blur of the lens and the codec, and depth that is a pixel off."""
+SAME_SURFACE = np.float32(0.03)
+"""An edge is drawn over what lies at least by this share behind it; the surface it belongs to is nearer than that."""
+
+
+@dataclass(frozen=True)
+class EdgePixels:
+    """The foreground's part in the pixels along the depth edges of one frame, ``m`` of them."""
+
+    rows: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    colours: NDArray[np.uint8]
+    """``m 3`` RGB of the foreground alone."""
+    alphas: NDArray[np.float32]
+    """``m``: the foreground's share of the pixel, 0 to 1."""
+    depths: NDArray[np.float32]
+    """``m``: z-depth of the foreground."""
+
+
+@dataclass(frozen=True)
+class Separated:
+    """Frames without the foreground's part in mixed pixels, and that part.
+
+    ``frames`` (``t h w 3``) and ``depth`` (``t h w``) show the background alone in mixed pixels; where the foreground
+    is opaque beside an edge, depth is 0 (unknown), because nothing of the background was seen. ``edges`` has one entry
+    per frame.
+    """
+
+    frames: Frames
+    depth: DepthMaps
+    edges: list[EdgePixels]
+
+
+@dataclass(frozen=True)
+class SoftEdges:
+    """The pixels of a target view that an edge covers in part."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    colours: NDArray[np.float32]
+    """``m 3``, 0 to 255."""
+    alphas: NDArray[np.float32]
+    """``m``, between 0 and 1."""
+
+
+def separate(frames: Frames, depth: DepthMaps, threads: int) -> Separated:
+    """Split the mixed pixels of frames (``t h w 3``) with depth (``t h w``, 0 unknown)."""
+    backgrounds, background_depth = frames.copy(), np.ascontiguousarray(depth, np.float32).copy()
+    edges = on_pool(lambda i: _separate_frame(frames[i], background_depth[i], backgrounds[i]), len(frames), threads)
+    return Separated(backgrounds, background_depth, edges)
+
+
+def _separate_frame(frame: Image, depth: NDArray[np.float32], background: Image) -> EdgePixels:
+    """Split one frame; ``background`` (a copy of it) and ``depth`` are changed where pixels are mixed."""
+    known = (depth > 0) & np.isfinite(depth)
+    nearest = np.where(known, depth, BEYOND)
+    filmed = np.where(known, depth, np.float32(0))
+    jump = cv2.dilate(filmed, _square(1)) > cv2.erode(nearest, _square(1)) * (1 + EDGE_JUMP)
+    band = np.asarray(cv2.dilate(jump.astype(np.uint8), _square(BAND - 1)), np.uint8)
+    # Between the two surfaces of an edge, in the middle of their depths as the eye counts them.
+    middle = np.sqrt(cv2.erode(nearest, _square(BAND + 1)) * cv2.dilate(filmed, _square(BAND + 1)))
+    rows, columns = (each.astype(np.int32) for each in np.nonzero(band & known))
+    edge = EdgePixels(
+        rows,
+        columns,
+        np.empty((len(rows), 3), np.uint8),
+        np.empty(len(rows), np.float32),
+        np.empty(len(rows), np.float32),
+    )
+    matting_loops.split(
+        frame, filmed, band, middle, rows, columns, background, depth, edge.colours, edge.alphas, edge.depths
+    )
+    return edge
+
+
+def _square(reach: int) -> NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def render_separated(
+    renderer: Renderer, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, threads: int
+) -> tuple[Render, list[SoftEdges]]:
+    """Render ``t`` frames as ``Renderer.render`` does, their mixed pixels taken apart.
+
+    The render, always with depth, has the opaque part of the edges in it. The soft part is for :func:`composite`, once
+    the holes are filled: what is seen through it may lie in one.
+    """
+    separated = separate(frames, depth, threads)
+    render = renderer.render(separated.frames, separated.depth, source, target, with_depth=True)
+    target_depth = render.depth
+    assert target_depth is not None, "depth was asked for"
+    rotation, translation = pixel_maps(source, target)
+
+    def lay(i: int) -> SoftEdges:
+        edge = _splat_edges(separated.edges[i], rotation[i], translation[i], render.masks[i].shape)
+        return _lay_opaque(edge, render.frames[i], render.masks[i], target_depth[i])
+
+    return render, on_pool(lay, len(frames), threads)
+
+
+def _splat_edges(
+    edge: EdgePixels, rotation: NDArray[np.float32], translation: NDArray[np.float32], size: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The edges of a frame in the target view: colour ``h w 3``, alpha and depth ``h w``, 0 where there is no edge."""
+    colour, alpha, depth = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
+    matting_loops.splat(
+        edge.rows, edge.columns, edge.colours, edge.alphas, edge.depths, rotation, translation, colour, alpha, depth
+    )
+    return colour, alpha, depth
+
+
+def _lay_opaque(
+    edge: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    frame: Image,
+    mask: NDArray[np.uint8],
+    depth: NDArray[np.float32],
+) -> SoftEdges:
+    """Draw the opaque edges into a rendered frame, its mask and depth; return those that are left."""
+    colour, alpha, edge_depth = edge
+    visible = (alpha > 0) & ((depth == 0) | (edge_depth < depth * (1 - SAME_SURFACE)))
+    opaque = visible & (alpha > matting_loops.OPAQUE)
+    frame[opaque] = (colour[opaque] + np.float32(0.5)).astype(np.uint8)
+    depth[opaque] = edge_depth[opaque]
+    mask[opaque] = 255
+    rows, columns = np.nonzero(visible & ~opaque)
+    return SoftEdges(rows, columns, colour[rows, columns], alpha[rows, columns])
+
+
+def composite(image: Image, edges: SoftEdges) -> None:
+    """Lay the soft edges over ``h w 3`` in place."""
+    share = edges.alphas[:, None]
+    mixed = image[edges.rows, edges.columns] * (1 - share) + edges.colours * share
+    image[edges.rows, edges.columns] = (mixed + np.float32(0.5)).astype(np.uint8)

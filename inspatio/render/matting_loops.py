@@ -1,0 +1,158 @@
+"""The loops of ``matting.py`` for one frame, compiled for the CPU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from inspatio.render.jit import compiled
+from inspatio.render.splat_loops import FAR, HALF, ONE, SHARPNESS, SNAP
+
+WINDOW = 4
+"""Samples of foreground and background are looked for within so many rows and columns."""
+FARTHEST = 5
+"""A pixel whose squared distance to the other surface is larger is not mixed with it."""
+CONTRAST = np.float32(30.0)
+"""Where foreground and background differ by less (of 255), the depth says more about a pixel than its colour."""
+DISTANCE_COST = 4
+"""What a squared pixel of distance counts for against a squared difference of colour, when samples are chosen."""
+CLEAR, OPAQUE = np.float32(0.04), np.float32(0.96)
+"""An alpha below and above is taken for 0 and 1."""
+NOWHERE = 1 << 30
+
+
+@compiled
+def split(frame, filmed, band, middle, rows, columns, background, depth, colours, alphas, depths):
+    """Split the pixels (``rows``, ``columns``) of a frame into foreground and background.
+
+    ``filmed`` (``h w``) is the frame's depth, ``band`` (``h w``) where pixels may be mixed, ``middle`` (``h w``) the
+    depth that parts the two surfaces there. Written: the foreground's ``colours``, ``alphas`` and ``depths``, and
+    ``background`` and ``depth`` at these pixels.
+
+    A pixel's colour is held against the most similar unmixed pixels of the two surfaces around it: where it lies on the
+    line between them gives alpha (Ruzon & Tomasi 2000). What one of them does not explain is given to the surface that
+    has the larger share, so that the two parts give the pixel back.
+    """
+    height, width = filmed.shape
+    colour = np.empty(3, np.float32)
+    fore = np.empty(3, np.float32)
+    back = np.empty(3, np.float32)
+    for k in range(rows.size):
+        y, x = rows[k], columns[k]
+        between = middle[y, x]
+        is_near = filmed[y, x] < between
+        own_red, own_green, own_blue = np.int32(frame[y, x, 0]), np.int32(frame[y, x, 1]), np.int32(frame[y, x, 2])
+        near_row, near_column, far_row, far_column = y, x, y, x
+        near_depth, far_depth = filmed[y, x], filmed[y, x]
+        near_distance, far_distance = NOWHERE, NOWHERE
+        near_cost, far_cost = NOWHERE, NOWHERE
+        for i in range(max(y - WINDOW, 0), min(y + WINDOW + 1, height)):
+            for j in range(max(x - WINDOW, 0), min(x + WINDOW + 1, width)):
+                there = filmed[i, j]
+                if there == 0:
+                    continue
+                distance = (i - y) * (i - y) + (j - x) * (j - x)
+                cost = NOWHERE
+                if band[i, j] == 0:
+                    red = np.int32(frame[i, j, 0]) - own_red
+                    green = np.int32(frame[i, j, 1]) - own_green
+                    blue = np.int32(frame[i, j, 2]) - own_blue
+                    cost = red * red + green * green + blue * blue + DISTANCE_COST * distance
+                if there < between:
+                    if distance < near_distance:
+                        near_distance, near_depth = distance, there
+                    if cost < near_cost:
+                        near_cost, near_row, near_column = cost, i, j
+                else:
+                    if distance < far_distance:
+                        far_distance, far_depth = distance, there
+                    if cost < far_cost:
+                        far_cost, far_row, far_column = cost, i, j
+        for c in range(3):
+            colour[c] = np.float32(frame[y, x, c])
+            fore[c] = np.float32(frame[near_row, near_column, c])
+            back[c] = np.float32(frame[far_row, far_column, c])
+        alpha = ONE if is_near else np.float32(0)
+        if (far_distance if is_near else near_distance) <= FARTHEST:
+            contrast, along = np.float32(0), np.float32(0)
+            for c in range(3):
+                contrast += (fore[c] - back[c]) * (fore[c] - back[c])
+                along += (colour[c] - back[c]) * (fore[c] - back[c])
+            by_colour = min(max(along / (contrast + ONE), np.float32(0)), ONE)
+            trust = contrast / (contrast + CONTRAST * CONTRAST)
+            alpha = trust * by_colour + (ONE - trust) * alpha
+        if alpha < CLEAR:
+            alpha = np.float32(0)
+        elif alpha > OPAQUE:
+            alpha = ONE
+        alphas[k] = alpha
+        depths[k] = near_depth if near_distance < NOWHERE else filmed[y, x]
+        for c in range(3):
+            if alpha > HALF:
+                fore[c] = min(max((colour[c] - (ONE - alpha) * back[c]) / alpha, np.float32(0)), np.float32(255))
+            else:
+                back[c] = min(max((colour[c] - alpha * fore[c]) / (ONE - alpha), np.float32(0)), np.float32(255))
+            colours[k, c] = np.uint8(fore[c] + HALF)
+        if alpha == ONE:
+            depth[y, x] = 0
+        elif alpha > 0:
+            if is_near:
+                depth[y, x] = far_depth
+            for c in range(3):
+                background[y, x, c] = np.uint8(back[c] + HALF)
+
+
+@compiled
+def splat(rows, columns, colours, alphas, depths, rotation, translation, colour, alpha, depth):
+    """Splat edge pixels bilinearly into ``colour`` (``h w 3``), ``alpha`` and ``depth`` (``h w``), which are zero.
+
+    Weights are the ``warper``'s. Alpha is the weighted mean over the edge pixels that land on a pixel, clear ones
+    included, so that an edge keeps its softness as it is enlarged.
+    """
+    height, width = alpha.shape
+    weights = np.zeros((height, width), np.float32)
+    most = np.float32(0)
+    for k in range(rows.size):
+        most = max(most, depths[k])
+    if most == 0:
+        return
+    # The largest target depth is not needed exactly: it only sets how sharply nearer edges win.
+    power = np.float32(-SHARPNESS / math.log1p(min(most, FAR)))
+    for k in range(rows.size):
+        x, y, d = np.float32(columns[k]), np.float32(rows[k]), depths[k]
+        z_ratio = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] + translation[2] / d
+        if not z_ratio > 0:
+            continue
+        u = (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] + translation[0] / d) / z_ratio
+        v = (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] + translation[1] / d) / z_ratio
+        left, top = np.floor(u + SNAP), np.floor(v + SNAP)
+        if not (left >= -1 and left < width and top >= -1 and top < height):
+            continue
+        z = z_ratio * d
+        weight = np.float32(math.exp(power * math.log(ONE + min(z, FAR))))
+        across, down = max(u - left, np.float32(0)), max(v - top, np.float32(0))
+        across = across if across >= SNAP else np.float32(0)
+        down = down if down >= SNAP else np.float32(0)
+        for i in range(2):
+            for j in range(2):
+                row, column = int(top) + i, int(left) + j
+                share = weight * (down if i else ONE - down) * (across if j else ONE - across)
+                if share == 0 or not (0 <= row < height and 0 <= column < width):
+                    continue
+                weights[row, column] += share
+                depth[row, column] += share * z
+                share *= alphas[k]
+                alpha[row, column] += share
+                for c in range(3):
+                    colour[row, column, c] += share * np.float32(colours[k, c])
+    for row in range(height):
+        for column in range(width):
+            weight = weights[row, column]
+            if weight == 0:
+                continue
+            depth[row, column] /= weight
+            if alpha[row, column] > 0:
+                for c in range(3):
+                    colour[row, column, c] /= alpha[row, column]
+            alpha[row, column] /= weight

@@ -1,0 +1,108 @@
+"""Laws of matting at depth edges: nothing moves, nothing changes; what moves leaves no colour behind."""
+
+from __future__ import annotations
+
+import numpy as np
+from support.scenes import Clip, hills, psnr, wall
+
+from inspatio.render import WarpRenderer
+from inspatio.render.matting import composite, render_separated, separate
+
+NEAR, FAR = 2.0, 6.0
+SIDE = 64
+RADIUS = 14.0
+RED, BLUE = np.array([220.0, 40, 30]), np.array([30.0, 60, 200])
+SHIFT = 0.5
+"""How far the target camera stands to the right: 16 pixels for what is near, 5 1/3 for what is far."""
+
+
+def disc(shift: float = 0.0) -> np.ndarray:
+    """``h w``: the share of each pixel that a near disc covers, its centre ``shift`` pixels left of the middle."""
+    fine = (np.arange(8 * SIDE) + 0.5) / 8 - 0.5 - (SIDE - 1) / 2
+    inside = (fine[:, None] ** 2 + (fine[None] + shift) ** 2 < RADIUS**2).astype(float)
+    return inside.reshape(SIDE, 8, SIDE, 8).mean(axis=(1, 3))
+
+
+def disc_before_wall(grain: float = 0.0) -> Clip:
+    """One frame of the disc before a far wall, each pixel the mixture of the two that a camera would see."""
+    share = disc()[..., None]
+    noise = np.random.default_rng(0).normal(0, grain, (SIDE, SIDE, 1))
+    frame = np.clip(share * RED + (1 - share) * BLUE + noise + 0.5, 0, 255).astype(np.uint8)
+    target = np.eye(4)
+    target[0, 3] = -SHIFT
+    plain = wall(SIDE, SIDE, FAR, focal=float(SIDE), target=target)
+    depth = np.where(disc() > 0.5, NEAR, FAR).astype(np.float32)
+    return Clip(frame[None], depth[None], plain.source_intrinsics, plain.source, plain.target_intrinsics, plain.target)
+
+
+def separated(clip: Clip, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The composited frames and the masks."""
+    source, target = clip.cameras()
+    render, soft = render_separated(WarpRenderer(threads=threads), clip.frames, clip.depth, source, target, threads)
+    for frame, edges in zip(render.frames, soft, strict=True):
+        composite(frame, edges)
+    return render.frames, render.masks
+
+
+def test_without_motion_the_frame_comes_back():
+    clip = disc_before_wall(grain=6).still()
+    frames, masks = separated(clip)
+    assert masks.all()
+    assert np.abs(frames.astype(int) - clip.frames).max() <= 2, "each part is rounded to a whole level"
+
+
+def test_a_moved_disc_leaves_none_of_its_colour_on_the_wall():
+    clip = disc_before_wall()
+    share = disc(shift=SHIFT * SIDE / NEAR)
+    truth = share[..., None] * RED + (1 - share[..., None]) * BLUE
+    frames, masks = separated(clip)
+    source, target = clip.cameras()
+    plain = WarpRenderer().render(clip.frames, clip.depth, source, target)
+    seen = (masks[0] > 0) & (plain.masks[0] > 0)
+    wall_only = seen & (share == 0)
+
+    def red(image: np.ndarray) -> int:
+        return int((np.abs(image[0].astype(float) - BLUE).max(axis=-1) > 25)[wall_only].sum())
+
+    assert red(plain.frames) > 20, "the published splat does leave specks"
+    assert red(frames) <= 2
+    assert psnr(frames[0][seen], truth[seen]) > psnr(plain.frames[0][seen], truth[seen]) + 3
+
+
+def test_depth_that_is_a_pixel_off_is_put_right_by_the_picture():
+    """Estimated depth ends a little beside the picture's edges; the colours say where the disc ends."""
+    clip = disc_before_wall()
+    late = Clip(**{**clip.__dict__, "depth": np.roll(clip.depth, 1, axis=2)})
+    share = disc(shift=SHIFT * SIDE / NEAR)
+    truth = share[..., None] * RED + (1 - share[..., None]) * BLUE
+    source, target = clip.cameras()
+    plain = WarpRenderer().render(late.frames, late.depth, source, target)
+    frames, masks = separated(late)
+    seen = (masks[0] > 0) & (plain.masks[0] > 0)
+    assert psnr(frames[0][seen], truth[seen]) > psnr(plain.frames[0][seen], truth[seen]) + 3
+
+
+def test_the_two_parts_of_a_pixel_give_it_back():
+    clip = disc_before_wall(grain=6)
+    parts = separate(clip.frames, clip.depth, threads=1)
+    edge = parts.edges[0]
+    assert 0 < ((edge.alphas > 0) & (edge.alphas < 1)).sum() < 0.1 * SIDE * SIDE
+    alpha = edge.alphas[:, None]
+    whole = alpha * edge.colours + (1 - alpha) * parts.frames[0][edge.rows, edge.columns]
+    assert np.abs(whole - clip.frames[0][edge.rows, edge.columns]).max() <= 1
+
+
+def test_a_surface_without_edges_is_the_published_splat():
+    clip = wall(target=disc_before_wall().target[0])
+    source, target = clip.cameras()
+    plain = WarpRenderer().render(clip.frames, clip.depth, source, target)
+    frames, masks = separated(clip)
+    assert np.array_equal(frames, plain.frames)
+    assert np.array_equal(masks, plain.masks)
+
+
+def test_unknown_depth_is_no_edge_and_threads_change_nothing():
+    clip = hills()
+    one, three = separated(clip), separated(clip, threads=3)
+    assert np.array_equal(one[0], three[0])
+    assert np.array_equal(one[1], three[1])
