@@ -87,6 +87,14 @@ def find_trajectory(path: Path | str) -> Path:
     return path
 
 
+def tiny_checkpoints_command() -> str:
+    """The command that makes the weights of the profile ``tiny``, as it works from the current folder."""
+    root = checkout() or Path("the checkout")
+    script = root / "scripts/make_tiny_checkpoints.py"
+    script = script.relative_to(root) if Path.cwd() == root else script
+    return f"python {shlex.quote(str(script))} {shlex.quote(str(in_home('checkpoints/tiny')))}"
+
+
 def download_command(*arguments: str) -> str:
     """The command that downloads weights, as it works from the current folder."""
     root = checkout()

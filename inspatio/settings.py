@@ -232,6 +232,19 @@ def expected(kind: Any, least: float | None = None, most: float | None = None) -
     return names[kind]
 
 
+def parse_number(text: str) -> float:
+    """Read a number as people write it in files and options: ASCII digits, no ``1_000``, neither NaN nor infinity.
+
+    Python's ``float`` takes underscores and the digits of every script, whose values few readers could check.
+
+    Raises:
+        ValueError: it is not such a number.
+    """
+    if not text.isascii() or "_" in text or not math.isfinite(float(text)):
+        raise ValueError(f"got {text[:40]!r}, expected a finite number")
+    return float(text)
+
+
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
@@ -254,6 +267,8 @@ def _as(kind: Any, value: Any, least: float | None, most: float | None) -> Any:
         raise TypeError("neither text nor a number")
     if kind is int and isinstance(value, float):
         raise TypeError("int() would cut a fraction off")
+    if kind in (int, float) and isinstance(value, str):
+        parse_number(value)
     converted = number_or_text(value)
     if kind is float and not math.isfinite(converted):
         raise ValueError("not finite")

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inspatio.errors import UserError
+from inspatio.errors import ClipError, UserError
 
 try:
     import fcntl
@@ -56,6 +56,21 @@ def short_name(name: str, longest: int = LONGEST_NAME) -> str:
         return name
     mark = "~" + hashlib.blake2b(encoded, digest_size=4).hexdigest()
     return encoded[: longest - len(mark)].decode(errors="ignore") + mark
+
+
+def file_name(stem: str, ending: str) -> str:
+    """A file name that is not too long: ``stem``, shortened where it must be (:func:`short_name`), and ``ending``."""
+    return short_name(stem, LONGEST_NAME - len(os.fsencode(ending))) + ending
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path, be it a dangling link; a name too long for the file system is not there."""
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 @contextmanager
@@ -175,6 +190,8 @@ def explain(error: OSError, path: Path) -> UserError:
             return UserError(f"{path}: the disk is full. Free some space and run again; finished clips are kept.")
         case errno.EFBIG:
             return UserError(f"{path}: larger than this system allows a file to be. See `ulimit -f`.")
+        case errno.ENAMETOOLONG:
+            return ClipError(f"{path}: got a name that is longer than this file system allows. Rename the clip.")
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return UserError(
                 f"{path}: cannot be written ({error.strerror}). Make it writable or choose another folder."

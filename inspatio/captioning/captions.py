@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from inspatio.errors import ClipError, UsageError
+from inspatio.storage import is_there
 from inspatio.types import Image
 
 Flag = Literal["empty", "task_tokens", "repetition", "cut"]
@@ -111,7 +112,7 @@ def read_sidecar(video: Path) -> Caption | None:
         ClipError: the file cannot be read as a caption.
     """
     path = sidecar_path(video)
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         return None
     # A pipe would block when opened, a folder cannot be.
     if not path.is_file():

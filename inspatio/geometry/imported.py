@@ -22,6 +22,7 @@ from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.formats import colmap, inspatio_world, native, tum
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo
+from inspatio.storage import is_there
 from inspatio.types import Progress
 
 VERSION = 1
@@ -37,7 +38,7 @@ def find_geometry(video: Path) -> Path | None:
     ``<stem>.geometry/`` counts whatever it holds; a folder with just the clip's name only if its format is known.
     """
     named = video.with_name(f"{video.stem}.geometry")
-    if named.is_dir():
+    if is_there(named) and named.is_dir():
         return named
     plain = video.with_suffix("")
     return plain if plain != video and plain.is_dir() and _importer(plain) is not None else None

@@ -11,6 +11,8 @@ Building the index reads the whole file, so it is done once per clip and kept as
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 
 from inspatio.errors import ClipError
 from inspatio.media.container import EXPECTED_VIDEO, matroska_end, open_video
-from inspatio.storage import atomic_file
+from inspatio.storage import atomic_file, is_there
 
 INDEX_VERSION = 1
 """Version of the ``.npz`` file; an index of another version is built again."""
@@ -37,6 +39,24 @@ _UNNOTICED_SHORTFALL = Fraction(1, 2)
 """Seconds by which a Matroska file that was never finished may end before its duration says so: rounding does that."""
 
 log = logging.getLogger(__name__)
+
+
+# What numpy and zipfile were seen to raise on damaged files, by fuzzing (tests/support/strategies.py).
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    BadZipFile,
+    zlib.error,
+    NotImplementedError,  # a version or feature of the zip format that zipfile does not know
+    RuntimeError,  # an entry that is marked as encrypted
+    TypeError,  # a number of values other than expected
+    ZeroDivisionError,  # in the time base
+    OverflowError,
+    MemoryError,  # an array of a size that no file has
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,7 @@ class FrameIndex:
 
         Stale is an index of another video content (``fingerprint``), of another version, or damaged (logged).
         """
-        if not file.is_file():
+        if not is_there(file):
             return None
         try:
             with np.load(file, allow_pickle=False) as stored:
@@ -103,7 +123,7 @@ class FrameIndex:
                     stamped=bool(stored["stamped"]),
                     seekable=bool(stored["seekable"]),
                 )
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except _DAMAGED as error:
             log.warning("%s: damaged frame index (%s); the video is read through again", file, error)
             return None
 

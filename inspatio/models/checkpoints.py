@@ -1,7 +1,8 @@
 """The table of published checkpoints: what each is, where it comes from, its files, and its licence.
 
 Everything that names weights follows from :data:`CHECKPOINTS`: downloads, what a profile needs, `inspatio doctor` and
-`inspatio licenses`, hints in error messages, and the table in ``checkpoints/README.md``. A new checkpoint is one row.
+`inspatio licenses`, hints in error messages, and (by scripts/make_docs.py) the table in ``checkpoints/README.md``.
+A new checkpoint is one row.
 
 Only the standard library is imported, because the downloader runs before anything is installed. Nothing is loaded here.
 """
@@ -9,13 +10,13 @@ Only the standard library is imported, because the downloader runs before anythi
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from inspatio.errors import MissingWeightsError
-from inspatio.locations import download_command, shown
+from inspatio.locations import download_command, in_home, shown, tiny_checkpoints_command
 
 if TYPE_CHECKING:
     from inspatio.config import Profile
@@ -365,32 +366,27 @@ def require(profile: Profile, stages: Collection[str]) -> None:
         raise MissingWeightsError(
             f"profile {profile.name} needs weights that are not there: {files}\n"
             f"  to get them:     {advice(profile)}\n"
-            "  to go without:   use --profile preview (no network, no download)"
+            "  to go without:   --profile preview in place of this profile or config (no network, no download)"
         )
 
 
 def advice(profile: Profile) -> str:
-    """The command that gets a profile's weights: all of a published profile's, else those whose folders are known."""
-    if any(profile.name in row.profiles for row in CHECKPOINTS.values()):
-        return download_command("--profile", profile.name)
+    """How to get the weights that a profile lacks: a command, as far as it puts them where the profile looks for them.
+
+    A config of one's own may look elsewhere, or for weights that are not published.
+    """
     if profile.name in TINY_PROFILES:
-        return "python scripts/make_tiny_checkpoints.py"
-    rows = [need.checkpoint for need in needs(profile) if need.missing]
-    names = [row.name for row in rows if row is not None and row.source is not None]
-    return download_command(*(names or ["--help"]))
-
-
-def table_rows() -> Iterator[str]:
-    """The lines of the Markdown table in ``checkpoints/README.md``."""
-    yield "| folder | for | source | parameters | size | licence |"
-    yield "|---|---|---|---|---|---|"
-    for row in CHECKPOINTS.values():
-        sizes = [file.size for file in row.files if file.size]
-        size = f"{sum(sizes) / 1e9:.2f} GB" if sizes else "shown before fetching" if row.source else "not known"
-        name = row.repository or (row.source and row.source.removeprefix("https://")) or "no public source known"
-        source = f"[{name}]({row.source})" if row.source else name
-        terms = f"[{row.license.name}]({row.license.url})"
-        if row.license.commercial is False:
-            terms += " **not for commercial use**"
-        note = f"; {row.note}" if row.note else ""
-        yield f"| `{row.name}` | {row.use}{note} | {source} | {row.parameters} | {size} | {terms} |"
+        return tiny_checkpoints_command()
+    missing = [need for need in needs(profile) if need.missing]
+    names, others = [], []
+    for need in missing:
+        row = need.checkpoint
+        if row and row.source and need.path.is_relative_to(in_home("checkpoints") / row.name):
+            names.append(row.name)
+        else:
+            others += map(str, need.missing)
+    if not others and any(profile.name in row.profiles for row in CHECKPOINTS.values()):
+        return download_command("--profile", profile.name)
+    steps = [download_command(*names)] if names else []
+    steps += [f"put your own at {', '.join(others)}, or correct the paths in the config"] if others else []
+    return "; ".join(steps)

@@ -26,7 +26,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -35,6 +35,9 @@ from torch import nn
 from inspatio.errors import MissingWeightsError
 from inspatio.locations import download_command
 from inspatio.models.checkpoints import checkpoint_of, how_to_get
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PICKLES = (".pth", ".pt", ".bin")
 _KEYS_SHOWN = 4
@@ -257,6 +260,28 @@ def _check_safetensors(path: Path) -> None:
         raise MissingWeightsError(
             f"{path}: cut short: got {size} bytes, expected {8 + header_size + end}. {_get_again(path)}"
         )
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        MissingWeightsError: the file is missing or not a tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"{path}: no such file (looked for it at {path.absolute()}), expected a tokenizer. {how_to_get(path)}"
+        )
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise MissingWeightsError(f"{path}: not UTF-8 text ({error}). {_get_again(path)}") from error
+    except Exception as error:
+        if type(error) is not Exception:  # the bare type is what tokenizers raises for a file that it cannot use
+            raise
+        raise MissingWeightsError(f"{path}: not a tokenizer ({_first_line(error)}). {_get_again(path)}") from error
 
 
 def _load_pickle(path: Path) -> dict[str, torch.Tensor]:

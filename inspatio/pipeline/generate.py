@@ -22,8 +22,9 @@ from inspatio.pipeline.manifest import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
 from inspatio.pipeline.scenes import open_clip, target_frame_count
 from inspatio.pipeline.stage import Stage
-from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.pipeline.workspace import RESULT_ENDINGS, ClipState, Workspace
 from inspatio.render.files import RenderFiles
+from inspatio.storage import file_name
 from inspatio.types import FitMode, Progress
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class GenerateStage(Stage):
             raise ClipError(f"{state.id}: has no render yet; run the render stage first")
         folder = self._run_folder
         made_from = self.made_from(state)
-        video, cameras, comparison = (f"{state.id}{suffix}" for suffix in (".mp4", ".cameras.json", ".comparison.mp4"))
+        video, cameras, comparison = (file_name(state.id, ending) for ending in RESULT_ENDINGS)
         with RenderFiles(folder / state.render.folder) as renders:
             # What is finished is not generated again because its comparison is wanted as well.
             if (

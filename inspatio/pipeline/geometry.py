@@ -18,7 +18,7 @@ from inspatio.pipeline.manifest import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
-from inspatio.storage import atomic_folder
+from inspatio.storage import atomic_folder, file_name, is_there
 from inspatio.types import Progress
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class GeometryStage(Stage):
         return block if block and (self.workspace.work.folder / block.folder / "cameras.json").is_file() else None
 
     def replaces(self, state: ClipState) -> bool:
-        return (self.workspace.work.folder / f"geometry/{state.id}").exists()
+        return is_there(self.workspace.work.folder / f"geometry/{state.id}")
 
     def process(self, states: Sequence[ClipState], progress: Progress) -> list[StageResult | ClipError]:
         (state,) = states
@@ -93,7 +93,7 @@ class GeometryStage(Stage):
 
     def _export(self, clip_id: str, geometry: Geometry, frames: VideoReader, form: ExportFormat) -> None:
         suffix = "_colmap" if form == "colmap" else f".{form}"
-        target = self.workspace.work.folder / "exports" / f"{clip_id}{suffix}"
+        target = self.workspace.work.folder / "exports" / file_name(clip_id, suffix)
         export(geometry, frames, target, form, indices=self.job.export_frames)
         _log.info("geometry: %s", target)
 

@@ -47,6 +47,12 @@ def _inside(path: str) -> str:
     return path
 
 
+def _clip_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"expected a name that a file can have, got {name!r}")
+    return name
+
+
 InsidePath = Annotated[str, AfterValidator(_inside)]
 
 
@@ -63,7 +69,7 @@ class VideoFacts(_Record):
     height: int
     width: int
     frame_count: int
-    frame_rate: str = Field(pattern=r"^\d+/\d+$")
+    frame_rate: str = Field(pattern=r"^[0-9]+/[1-9][0-9]*$")
     duration: float
     rotation: int
     has_audio: bool
@@ -179,7 +185,7 @@ STAGES: dict[StageName, StageEntry] = {
 class Clip(_Record):
     """Everything known of one clip. A manifest holds the part of it that belongs to its folder."""
 
-    id: str
+    id: Annotated[str, AfterValidator(_clip_name)]
     source: Source
     caption: CaptionResult | None = None
     geometry: GeometryResult | None = None

@@ -3,8 +3,9 @@
 It is a JSON list of objects with ``video_path``, ``text``, ``vggt_depth_path``, ``vggt_extrinsics_path`` and
 ``radius_ratio``. It is read if it is in the input folder, or if it is named instead of a folder
 (``--input_dir clips/new.json``). Its text serves as the caption, its depth folder as the geometry; its ratio multiplies
-the scene's foreground depth. The public code resolves paths against the current folder; here the list's own folder is
-tried first.
+the scene's foreground depth. Extrinsics are read from the depth folder, where the public code writes them too; a list
+that names other ones is refused. The public code resolves paths against the current folder; here the list's own folder
+is tried first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from inspatio.errors import UsageError
 
 PUBLIC_NAME = "new.json"
+EXTRINSICS = ("extrinsics.txt", "extrinsic.txt")
+"""Of the converted depth folder, and of the one that Depth Anything 3's step writes."""
 
 
 def _possible(path: str) -> str:
@@ -38,6 +41,7 @@ class PublicClip(BaseModel):
     text: str = ""
     vggt_depth_path: _Path | None = None
     vggt_extrinsics_path: _Path | None = None
+    """``extrinsics.txt`` in the depth folder."""
     radius_ratio: Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = 1.0
     """Multiplies the foreground depth."""
 
@@ -58,13 +62,18 @@ def read_public(path: Path) -> list[PublicClip]:
         raise UsageError(
             f"{path}: {place}: {fault['msg']}; expected a list of clips with video_path and text"
         ) from error
+    for number, entry in enumerate(entries):
+        extrinsics, folder = entry.vggt_extrinsics_path, entry.vggt_depth_path
+        if extrinsics and (folder is None or Path(extrinsics) not in [Path(folder, name) for name in EXTRINSICS]):
+            raise UsageError(
+                f"{path}: {number}.vggt_extrinsics_path: got {extrinsics}, expected {EXTRINSICS[0]} in the folder "
+                f"vggt_depth_path ({folder}). Put geometry into one folder."
+            )
     return [
         entry.model_copy(
             update={
                 "video_path": _resolve(entry.video_path, path.parent),
                 "vggt_depth_path": entry.vggt_depth_path and _resolve(entry.vggt_depth_path, path.parent),
-                "vggt_extrinsics_path": entry.vggt_extrinsics_path
-                and _resolve(entry.vggt_extrinsics_path, path.parent),
             }
         )
         for entry in entries

@@ -26,6 +26,7 @@ from inspatio.pipeline.manifest import (
     relative,
 )
 from inspatio.pipeline.public_manifest import PublicClip, read_public
+from inspatio.storage import file_name
 
 PROBE = "probe"
 """The stage, before the first, in which a video that cannot be opened fails."""
@@ -132,7 +133,12 @@ class Workspace:
         manifest = self._manifest(folder)
         if folder == "work":
             for clip_id, video in self._videos.items():
-                video.index.save(self._index_file(clip_id), self._states[clip_id].source.fingerprint)
+                state = self._states[clip_id]
+                try:
+                    video.index.save(self._index_file(clip_id), state.source.fingerprint)
+                except ClipError as error:
+                    failure = ClipFailure(stage=PROBE, message=str(error))
+                    self._states[clip_id] = state.model_copy(update={"error": failure})
         manifest.put(self._record(state, folder) for state in self.clips)
         manifest.keep_only(self._known_ids)
 
@@ -175,7 +181,7 @@ class Workspace:
         return source.model_copy(update={"video": VideoFacts(**record)}), None
 
     def _index_file(self, clip_id: str) -> Path:
-        return self.work.folder / SOURCES_FOLDER / f"{clip_id}.npz"
+        return self.work.folder / SOURCES_FOLDER / file_name(clip_id, ".npz")
 
     def _put(self, clip_id: str, folder: FolderName, changes: dict[str, Any]) -> None:
         state = self._states[clip_id] = self._states[clip_id].model_copy(update=changes)
@@ -237,7 +243,7 @@ def _inputs(job: Job) -> list[_Input]:
         raise UsageError(f"{job.input}: lists no clips")
     ids = clip_ids(paths)
     if job.run_folder is not None:
-        results = {(job.run_folder / f"{clip_id}{end}").resolve() for clip_id in ids for end in RESULT_ENDINGS}
+        results = {(job.run_folder / file_name(clip_id, end)).resolve() for clip_id in ids for end in RESULT_ENDINGS}
         for path in paths:
             if path.resolve() in results:
                 raise UsageError(f"{path}: a result would replace this input. Choose another --output_folder.")
@@ -261,7 +267,7 @@ def clip_ids(paths: Sequence[Path]) -> list[str]:
     for clip_id, path in zip(ids, paths, strict=True):
         if clip_id in (".", ".."):
             raise UsageError(f"{path}: got the clip name {clip_id!r}, expected one that a folder can have. Rename it.")
-        for name in (f"{clip_id}{end}".casefold() for end in RESULT_ENDINGS):
+        for name in (file_name(clip_id, end).casefold() for end in RESULT_ENDINGS):
             if name in names:
                 raise UsageError(f"{names[name]} and {path}: both would write the result {name}. Rename one.")
             names[name] = path

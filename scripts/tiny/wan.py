@@ -58,7 +58,7 @@ def write(folder: Path, seed: int = 0) -> None:
     save_file(base, wan / "diffusion_pytorch_model.safetensors")
     _write_json(wan / "config.json", _transformer_config(TRANSFORMER))
 
-    tokenizer = _make_tokenizer()
+    tokenizer = make_tokenizer()
     tokenizer.save(str(wan / TOKENIZER_FILE))
     _write_json(
         wan / TOKENIZER_FILE.with_name("tokenizer_config.json"),
@@ -115,7 +115,7 @@ def _text_shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _make_tokenizer() -> Tokenizer:
+def make_tokenizer() -> Tokenizer:
     """Unigram pieces (the sentences' words, and all their characters), T5's special tokens, its end token after a text.
 
     Counted rather than trained: the library's trainer adds up in any order, and its result differs from run to run.

@@ -228,6 +228,7 @@ HALF_TURN = "-1 0 0 0 0 1 0 0 0 0 -1 0 0 0 0 1"
         ("0\n0\n1 -inf\n", "line 3: got '-inf', expected finite numbers"),
         ("0\n0\n1e999\n", "line 3: got '1e999', expected finite numbers"),
         ("0\n0\n1_0\n", "line 3: got '1_0', expected finite numbers"),
+        ("0\n0\n٣\n", "line 3: got '٣', expected finite numbers"),
         ("0\n\n0\n1\n", "line 2: blank, expected numbers"),
         # Those below to the next remark hung the machine or gave black videos.
         ("0 1e9\n0\n1\n", r"line 1: got 1e\+09, expected angles within 80000 degrees"),

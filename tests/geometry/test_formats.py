@@ -36,7 +36,8 @@ from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
-from inspatio.geometry.formats.common import in_frame_order, read_png
+from inspatio.geometry.formats.common import in_frame_order
+from inspatio.geometry.formats.png import read_png
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
 from inspatio.media import VideoInfo, probe
@@ -258,6 +259,9 @@ COLMAP_MAP = "stereo/depth_maps/frame 002.jpg.geometric.bin"
     ("name", "spoil", "message"),
     [
         ("native_video", halve("depth.mkv"), "2 depth maps, expected 5"),
+        ("tum", edit("groundtruth.txt", "0", "٠"), r"groundtruth\.txt, line \d+: got .*٠.*, expected 8 finite numbers"),
+        ("tum", edit("depth.txt", "1", "١"), r"depth\.txt, line \d+: got .*١.*, expected a time and a file"),
+        ("colmap_text", edit("sparse/cameras.txt", "7 PINHOLE", "٧ PINHOLE"), r"cameras\.txt, line \d+: got"),
         ("native_video", longer, "more depth maps, expected 5"),
         ("native_video", edit("cameras.json", '"depth_coding"', '"x"'), "field 'depth_coding' is missing"),
         ("native", halve("depth.npy"), r"depth\.npy: not a whole array file"),
@@ -315,6 +319,21 @@ def test_a_broken_colour_profile_changes_nothing_and_prints_nothing(tmp_path, ca
     start = content.index(b"IDAT") - 4
     (tmp_path / "depth.png").write_bytes(content[:start] + chunk + content[start:])
     assert np.array_equal(read_png(tmp_path / "depth.png"), depth)
+    assert capfd.readouterr().err == ""
+
+
+def test_no_damage_of_a_depth_map_prints_anything_or_gives_other_numbers(tmp_path, capfd):
+    """OpenCV and libpng wrote lines of their own; some damaged files were decoded to wrong depths."""
+    depth = np.random.default_rng(3).integers(0, 9000, (12, 16)).astype(np.uint16)
+    content = cv2.imencode(".png", depth)[1].tobytes()
+    assert len(content) > 300
+    path = tmp_path / "depth.png"
+    for place in range(len(content)):
+        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :]):
+            path.write_bytes(damaged)
+            with pytest.raises(ClipError, match=r"depth\.png: not a readable image: ") as caught:
+                read_png(path)
+            assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from make_docs import table_rows
 from support.paths import ROOT
 
 from inspatio.config import Profile, find_profile, load_profile, profile_names
@@ -22,7 +24,6 @@ from inspatio.models.checkpoints import (
     how_to_get,
     needs,
     require,
-    table_rows,
     weights_in_use,
 )
 from inspatio.models.depth_anything3.checkpoint import MODELS
@@ -60,7 +61,7 @@ def test_rows_lead_to_networks() -> None:
 
 def test_the_page_shows_the_table() -> None:
     page = (ROOT / "checkpoints/README.md").read_text(encoding="utf-8")
-    assert "\n".join(table_rows()) in page, "checkpoints/README.md is out of date: paste table_rows() into it"
+    assert "\n".join(table_rows()) in page, "checkpoints/README.md is out of date: run scripts/make_docs.py"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,28 @@ def test_missing_weights_stop_a_run_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match=r"(?s)Florence-2: .*download\.sh --profile inference_1\.3b"):
         require(load_profile(find_profile("inference_1.3b")), {"caption"})
     require(load_profile(find_profile("preview")), {"caption", "geometry", "generate"})
+
+
+def test_the_advice_fits_a_config_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It named a profile that did not exist, and a download that put nothing where the config looks."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"caption: {{model_path: {tmp_path}/my weights}}\ngenerator: {{backend: preview}}\n")
+    with pytest.raises(MissingWeightsError) as caught:
+        require(load_profile(path), {"caption", "geometry"})
+    lines = str(caught.value).splitlines()
+    assert "--profile mine" not in lines[1]
+    assert "download.sh DA3" in lines[1]
+    assert f"put your own at {tmp_path}/my weights/config.json" in lines[1]
+    assert "in place of" in lines[2]
+
+
+def test_the_advice_for_tiny_weights_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingWeightsError) as caught:
+        require(load_profile(find_profile("tiny")), {"geometry"})
+    command = shlex.split(str(caught.value).splitlines()[1].partition(":")[2])
+    subprocess.run([sys.executable, *command[1:], "--only", "da3"], check=True, capture_output=True)
+    require(load_profile(find_profile("tiny")), {"geometry"})
 
 
 def test_the_downloader_runs_on_bare_python(tmp_path: Path) -> None:

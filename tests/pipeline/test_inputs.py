@@ -113,6 +113,18 @@ def test_a_clip_list_with_impossible_values_is_refused(tmp_path: Path, entry: di
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("folder", [None, "elsewhere"])
+def test_a_clip_list_with_extrinsics_of_another_folder_is_refused(tmp_path: Path, folder: str | None):
+    """They were read from the list and never used."""
+    path = tmp_path / "new.json"
+    entry = {"video_path": "a.mp4", "vggt_depth_path": folder, "vggt_extrinsics_path": "./depth/extrinsics.txt"}
+    path.write_text(json.dumps([entry]))
+    with pytest.raises(UsageError, match=r"0\.vggt_extrinsics_path: got ./depth/extrinsics\.txt, expected"):
+        read_public(path)
+    path.write_text(json.dumps([entry | {"vggt_depth_path": "depth"}]))
+    assert read_public(path)[0].vggt_depth_path == str(tmp_path.cwd() / "depth")
+
+
 def test_a_device_in_a_clip_list_is_not_read(here: Path, capsys: pytest.CaptureFixture[str]):
     """It was read for ever."""
     (here / "clips/new.json").write_text(json.dumps([{"video_path": "/dev/zero"}]))

@@ -66,7 +66,10 @@ def edit(folder, change) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(clip_id=st.text(min_size=1), text=st.text())
+@given(
+    clip_id=st.text(min_size=1).filter(lambda name: name not in (".", "..") and not {"/", "\0"} & {*name}),
+    text=st.text(),
+)
 def test_what_is_written_comes_back(tmp_path_factory, clip_id, text):
     folder = tmp_path_factory.mktemp("any")
     clip = make_clip("x", text).model_copy(update={"id": clip_id})
@@ -138,6 +141,14 @@ def test_a_wrong_field_is_named_with_its_clip(folder, field, change):
     assert str(folder / MANIFEST_NAME) in message
     assert "clip 'two'" in message
     assert field in message
+
+
+@pytest.mark.parametrize("clip_id", ["..", "", "../../x", "a/b"])
+def test_ids_that_no_clip_has_are_refused(folder, clip_id):
+    """Ids become names of files and folders."""
+    edit(folder, lambda data: data["clips"][0].update(id=clip_id))
+    with pytest.raises(UserError, match=r"manifest\.json: .*id: expected a name"):
+        reopen(folder)
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "geometry/../../x"])

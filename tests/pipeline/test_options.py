@@ -138,6 +138,8 @@ def test_the_command_line_switches_off_what_the_profile_has_on(clips, tmp_path):
         (["--freeze_repeat", "100000000"], "--freeze_repeat: got '100000000', expected a whole number of at least 0"),
         (["--freeze_repeat", "9" * 5000], "--freeze_repeat"),
         (["--freeze_frame", "²"], "--freeze_frame: got '²'"),
+        (["--freeze_frame", "٣"], "--freeze_frame: got '٣'"),
+        (["--pose_smoothing", "1_0"], "--pose_smoothing: got '1_0'"),
         (["--caption_batch_size", "0"], "--caption_batch_size: got '0'"),
         (["--caption_batch_size", "-1"], "--caption_batch_size: got '-1'"),
         (["--pose_smoothing", "nan"], "--pose_smoothing: got 'nan'"),

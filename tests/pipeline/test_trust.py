@@ -12,6 +12,7 @@ from support.clips import write_clip
 from support.runs import PROFILE, contents, run, times
 
 from inspatio.pipeline.cli import main
+from inspatio.pipeline.manifest import Manifest
 from inspatio.pipeline.render import RenderStage
 
 
@@ -127,6 +128,37 @@ class TestDamage:
             path.write_text(json.dumps(data))
         assert run() == 0
         assert times(here / "output") == before
+
+
+class TestLongNames:
+    def test_names_of_side_files_are_shortened(self, here):
+        """The longest name that a clip can have, alone and as one of two: side files had impossible names."""
+        stem = "猫" * 83  # of 249 bytes
+        write_clip(here / f"clips/{stem}.ts", 2)
+        for name in (f"{stem}xx.mp4", f"{stem}xx.mov"):
+            write_clip(here / "clips" / name, 2)
+        assert main(["geometry", "--config_path", "small.yaml", "--input_dir", "clips", "--export", "colmap"]) == 0
+        assert run("--comparison") == 0
+        names = {path.name for path in (here / "output/clips/still").glob("*.mp4")}
+        assert len(names) == 8
+        assert f"{stem}.mp4" in names
+        before = times(here / "output")
+        assert run("--comparison") == 0
+        assert times(here / "output") == before
+
+    def test_a_name_that_is_too_long_for_the_disk_fails_alone(self, here):
+        """It ended the run. Here the whole path is longer than the system allows."""
+        write_clip(here / f"clips/{'n' * 200}.mp4", 2)
+        deep = here / "w"
+        while len(os.fsencode(deep)) < 4095 - 180:
+            deep = deep / ("d" * min(100, 4095 - 180 - len(os.fsencode(deep))))
+        options = ("--work_folder", deep, "--output_folder", "out")
+        assert run(*options) == 1
+        (good, bad) = Manifest.open(deep, input=here / "clips").clips[::-1]
+        assert (here / "out/one.mp4").is_file()
+        assert good.error is None
+        assert bad.error
+        assert "longer than this file system allows" in bad.error.message
 
 
 class TestNamesThatCollide:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from inspatio.errors import UsageError
+from inspatio.settings import parse_number
 
 EXPECTED = "three lines (pitch, yaw, displacement), or a 4x4 matrix per line under '# camera_to_world'"
 
@@ -65,10 +65,9 @@ def _numbers(path: Path, line: int, text: str) -> tuple[float, ...]:
     values = []
     for word in text.split():
         try:
-            value = float(word.replace("_", "?"))  # float() accepts 1_000
+            values.append(parse_number(word))
         except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise UsageError(f"{path}, line {line}: got {word!r}, expected finite numbers separated by blanks")
-        values.append(value)
+            raise UsageError(
+                f"{path}, line {line}: got {word!r}, expected finite numbers separated by blanks"
+            ) from None
     return tuple(values)

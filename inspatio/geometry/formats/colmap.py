@@ -31,6 +31,7 @@ from inspatio.geometry.formats.common import (
     read_lines,
 )
 from inspatio.media import VideoInfo
+from inspatio.settings import parse_number
 
 # In the order of COLMAP's model numbers: name, parameters in all, of those focal lengths, and whether it is a pinhole
 # once its distortion is zero.
@@ -194,7 +195,9 @@ def _read_text(folder: Path) -> tuple[dict[int, Camera], list[Image]]:
             continue
         try:
             number, model, width, height, *params = text.split()
-            cameras[int(number)] = _camera(path, model, int(width), int(height), [float(p) for p in params])
+            cameras[_whole(number)] = _camera(
+                path, model, _whole(width), _whole(height), [parse_number(p) for p in params]
+            )
         except ValueError:
             raise ClipError(f"{path}, line {line}: got {text[:60]!r}, expected ID MODEL WIDTH HEIGHT PARAMS") from None
     images = []
@@ -205,14 +208,19 @@ def _read_text(folder: Path) -> tuple[dict[int, Camera], list[Image]]:
             continue
         try:
             _, *numbers, camera, name = text.split(maxsplit=9)
-            pose = [float(number) for number in numbers]
-            images.append(_image(path, cameras, name, int(camera), pose))
+            pose = [parse_number(number) for number in numbers]
+            images.append(_image(path, cameras, name, _whole(camera), pose))
         except ValueError:
             raise ClipError(
                 f"{path}, line {line}: got {text[:60]!r}, expected ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
             ) from None
         next(lines, None)  # the image's points; the line is there even when it is empty
     return cameras, images
+
+
+def _whole(text: str) -> int:
+    parse_number(text)
+    return int(text)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:

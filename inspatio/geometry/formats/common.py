@@ -10,11 +10,11 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from inspatio.errors import ClipError
+from inspatio.settings import parse_number
 from inspatio.types import Intrinsics, ScaleKind, WorldToCamera
 
 _NUMBER = re.compile(r"\d{10,}(?:\.\d+)?|\d+")
@@ -98,34 +98,6 @@ def check_aspect(folder: Path, image_size: tuple[int, int], video_size: tuple[in
         )
 
 
-def read_png(path: Path) -> NDArray:
-    """Read an image unchanged: ``h w`` or ``h w c`` (RGB or RGBA), any bit depth.
-
-    Raises:
-        ClipError: the file is missing or damaged.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ClipError(f"{path}: {error.strerror or error}; expected a depth map") from None
-    image = cv2.imdecode(_without_color_profile(data), cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None:
-        raise ClipError(f"{path}: not a readable image; expected a depth map")
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return image
-
-
-def _without_color_profile(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A PNG's bytes without its iCCP chunk, which values are read without, and whose faults libpng prints on stderr."""
-    content = data.tobytes()
-    start = content.find(b"iCCP", 0, content.find(b"IDAT") + 1) - 4
-    if not content.startswith(b"\x89PNG") or start < 0:
-        return data
-    length = int.from_bytes(content[start : start + 4], "big")
-    return np.frombuffer(content[:start] + content[start + 12 + length :], np.uint8)
-
-
 def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
     """Read a table of numbers, ``rows columns``; brackets and commas count as blanks, ``#`` starts a comment.
 
@@ -138,10 +110,10 @@ def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
         if not words:
             continue
         try:
-            row = [float(word) for word in words]
+            row = [parse_number(word) for word in words]
         except ValueError:
             row = []
-        if len(row) != columns or not np.isfinite(row).all():
+        if len(row) != columns:
             raise ClipError(f"{path}, line {line}: got {text.strip()[:60]!r}, expected {columns} finite numbers")
         rows.append(row)
     return np.array(rows, np.float64).reshape(-1, columns)

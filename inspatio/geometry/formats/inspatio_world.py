@@ -32,8 +32,8 @@ from inspatio.geometry.formats.common import (
     half_pixel_shifted,
     in_frame_order,
     read_numbers,
-    read_png,
 )
+from inspatio.geometry.formats.png import read_png
 from inspatio.media import VideoInfo
 from inspatio.types import Intrinsics, WorldToCamera
 

@@ -27,9 +27,10 @@ from inspatio.geometry.formats.common import (
     check_aspect,
     read_lines,
     read_numbers,
-    read_png,
 )
+from inspatio.geometry.formats.png import read_png
 from inspatio.media import VideoInfo
+from inspatio.settings import parse_number
 from inspatio.types import Intrinsics, WorldToCamera
 
 UNITS_PER_METRE = 5000.0
@@ -86,7 +87,7 @@ def _read_index(path: Path) -> tuple[NDArray[np.float64], list[str]]:
         if not words:
             continue
         try:
-            times.append(float(words[0]))
+            times.append(parse_number(words[0]))
             files.append(words[1].strip())
         except (ValueError, IndexError):
             raise ClipError(f"{path}, line {line}: got {text.strip()[:60]!r}, expected a time and a file") from None

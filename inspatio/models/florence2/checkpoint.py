@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,21 +28,28 @@ from transformers import BartConfig, Florence2Config, Florence2ForConditionalGen
 from inspatio.errors import MissingWeightsError
 from inspatio.models.checkpoints import how_to_get
 from inspatio.models.florence2 import original
-from inspatio.models.weights import load_state, load_strict, read_json, weights_path
+from inspatio.models.weights import load_state, load_strict, read_json, read_tokenizer, weights_path
 from inspatio.types import Image
 
-_VISION_FIELDS: dict[str, type] = {
-    **dict.fromkeys(("depths", "patch_size", "patch_stride", "patch_padding", "patch_prenorm"), list),
-    **dict.fromkeys(("embed_dim", "num_heads", "num_groups"), list),
-    **dict.fromkeys(("window_size", "projection_dim", "max_temporal_embeddings", "max_position_embeddings"), int),
+_Kind = Literal["a whole number", "a whole number for each stage", "a bool for each stage"]
+_VISION_FIELDS: dict[str, _Kind] = {
+    **dict.fromkeys(("depths", "patch_size", "patch_stride", "patch_padding"), "a whole number for each stage"),
+    **dict.fromkeys(("embed_dim", "num_heads", "num_groups"), "a whole number for each stage"),
+    "patch_prenorm": "a bool for each stage",
+    **dict.fromkeys(
+        ("window_size", "projection_dim", "max_temporal_embeddings", "max_position_embeddings"), "a whole number"
+    ),
 }
-_TEXT_FIELDS: dict[str, type] = dict.fromkeys(
+_STAGES = 4
+_LARGEST = 1_000_000
+"""Of any number in a config.json; the published ones stay below 52 000."""
+_TEXT_FIELDS: dict[str, _Kind] = dict.fromkeys(
     (
         *("vocab_size", "d_model", "max_position_embeddings", "encoder_layers", "encoder_ffn_dim"),
         *("encoder_attention_heads", "decoder_layers", "decoder_ffn_dim", "decoder_attention_heads"),
         *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
     ),
-    int,
+    "a whole number",
 )
 _FACTS = {"activation_function": "gelu", "scale_embedding": False, "qkv_bias": True, "mlp_ratio": 4.0}
 _EMBEDDING_MULTIPLE = 64
@@ -155,7 +162,7 @@ class FlorenceFolder:
         fields = read_json(source)
         if fields.get("model_type") != "florence2":
             raise MissingWeightsError(f"{source}: model_type is {fields.get('model_type')!r}, expected 'florence2'")
-        tokenizer = _read_tokenizer(path / "tokenizer.json")
+        tokenizer = read_tokenizer(path / "tokenizer.json")
         is_original = original.is_original(fields)
         if is_original:
             fields = original.convert_config(fields, source)
@@ -225,6 +232,8 @@ class FlorenceFolder:
 
     def _check_image_tokens(self) -> None:
         """Check the grid of features against the image fields and the number of position embeddings."""
+        if min(self.vision.patch_stride) < 1:
+            raise MissingWeightsError(f"{self.path}: patch_stride is {self.vision.patch_stride}, expected 1 or more")
         size = f"{self.image_format.height}x{self.image_format.width}"
         if max(self._grid) > self.vision.max_position_embeddings:
             raise MissingWeightsError(
@@ -280,7 +289,7 @@ def _share_embedding(
 
 
 def _pick(
-    fields: Mapping[str, Any], part: str, kinds: Mapping[str, type], source: Path, *, required: bool
+    fields: Mapping[str, Any], part: str, kinds: Mapping[str, _Kind], source: Path, *, required: bool
 ) -> dict[str, Any]:
     given = fields.get(part)
     if not isinstance(given, dict):
@@ -293,9 +302,19 @@ def _pick(
             raise MissingWeightsError(f"{source}: {part}.{name} is {given[name]!r}, expected {expected!r}")
     picked = {name: given[name] for name in kinds if name in given}
     for name, value in picked.items():
-        if not isinstance(value, kinds[name]) or (kinds[name] is int and isinstance(value, bool)):
-            raise MissingWeightsError(f"{source}: {part}.{name} is {value!r}, expected {kinds[name].__name__}")
+        if not _is(value, kinds[name]):
+            raise MissingWeightsError(f"{source}: {part}.{name} is {value!r:.60}, expected {kinds[name]}")
     return picked
+
+
+def _is(value: object, kind: _Kind) -> bool:
+    if kind == "a whole number":
+        return type(value) is int and 0 <= value <= _LARGEST
+    if not isinstance(value, list) or len(value) != _STAGES:
+        return False
+    if kind == "a bool for each stage":
+        return all(isinstance(each, bool) for each in value)
+    return all(_is(each, "a whole number") for each in value)
 
 
 def _read_preprocessor(path: Path) -> tuple[dict[str, Any], Path]:
@@ -308,14 +327,3 @@ def _read_preprocessor(path: Path) -> tuple[dict[str, Any], Path]:
     if not isinstance(fields, dict):
         raise MissingWeightsError(f"{source}: image_processor is missing, and so is preprocessor_config.json")
     return fields, source
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise MissingWeightsError(
-            f"{path}: no such file, expected Florence-2's tokenizer. {how_to_get('Florence-2-large')}"
-        )
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more specific
-        raise MissingWeightsError(f"{path}: not a tokenizer file ({error}). Download the folder again") from error

@@ -28,8 +28,8 @@ from tokenizers import Tokenizer
 from transformers import UMT5Config, UMT5EncoderModel
 
 from inspatio.errors import MissingWeightsError
-from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_TOKENIZER, how_to_get
-from inspatio.models.weights import load_state, load_strict
+from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_TOKENIZER
+from inspatio.models.weights import load_state, load_strict, read_tokenizer
 
 WEIGHTS_FILE = WAN_TEXT_ENCODER
 TOKENIZER_FILE = Path(WAN_TOKENIZER) / "tokenizer.json"
@@ -106,14 +106,7 @@ def load_tokenizer(wan_folder: Path) -> Tokenizer:
         MissingWeightsError: the file is missing, or is not a tokenizer of this kind.
     """
     path = wan_folder / TOKENIZER_FILE
-    if not path.is_file():
-        raise MissingWeightsError(
-            f"{path}: no such file (looked for it at {path.absolute()}). {how_to_get('Wan2.1-T2V-1.3B')}"
-        )
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing narrower
-        raise MissingWeightsError(f"{path}: not a tokenizer file ({error}). {how_to_get('Wan2.1-T2V-1.3B')}") from error
+    tokenizer = read_tokenizer(path)
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
     if tokenizer.encode("").tokens != [END_TOKEN]:

@@ -180,9 +180,9 @@ def test_a_tokenizer_of_another_model(copy_of: CopyOf, layout):
 @pytest.mark.parametrize(
     ("layout", "path", "value", "expected"),
     [
-        ("original", "vision_config.dim_embed", "wide", "embed_dim is 'wide', expected list"),
+        ("original", "vision_config.dim_embed", "wide", "embed_dim is 'wide', expected a whole number for each stage"),
         ("original", "vision_config.depths", None, "depths is None"),
-        ("original", "text_config.d_model", 64.5, "d_model is 64.5, expected int"),
+        ("original", "text_config.d_model", 64.5, "d_model is 64.5, expected a whole number"),
         ("original", "text_config.d_model", ..., "text_config lacks d_model"),
         ("original", "text_config", ..., "text_config is missing"),
         ("original", "text_config.scale_embedding", True, "scale_embedding is True, expected False"),
