@@ -47,12 +47,6 @@ def _inside(path: str) -> str:
     return path
 
 
-def _clip_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"expected a name that a file can have, got {name!r}")
-    return name
-
-
 InsidePath = Annotated[str, AfterValidator(_inside)]
 
 
@@ -185,7 +179,7 @@ STAGES: dict[StageName, StageEntry] = {
 class Clip(_Record):
     """Everything known of one clip. A manifest holds the part of it that belongs to its folder."""
 
-    id: Annotated[str, AfterValidator(_clip_name)]
+    id: str = Field(pattern=r"^(?:[^/\x00]*[^/\x00.][^/\x00]*|\.{3,})$")  # a name that a file can have
     source: Source
     caption: CaptionResult | None = None
     geometry: GeometryResult | None = None

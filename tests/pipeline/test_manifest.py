@@ -147,7 +147,7 @@ def test_a_wrong_field_is_named_with_its_clip(folder, field, change):
 def test_ids_that_no_clip_has_are_refused(folder, clip_id):
     """Ids become names of files and folders."""
     edit(folder, lambda data: data["clips"][0].update(id=clip_id))
-    with pytest.raises(UserError, match=r"manifest\.json: .*id: expected a name"):
+    with pytest.raises(UserError, match=r"manifest\.json: .*field id: "):
         reopen(folder)
 
 
