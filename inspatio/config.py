@@ -199,6 +199,12 @@ class GeneratorConfig(Settings):
     offload: bool = setting(
         False, "keep idle layers in host memory, for small GPUs", option="--offload", off="--no_offload"
     )
+    cuda_graphs: bool = setting(
+        False,
+        "replay steady blocks as CUDA graphs; has not run on a GPU yet",
+        option="--cuda_graphs",
+        off="--no_cuda_graphs",
+    )
     precision: Precision = setting(
         "bf16",
         "number format of the networks; fp8 needs an Ada or Hopper GPU and has not run on one yet",

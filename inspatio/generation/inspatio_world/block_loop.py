@@ -75,18 +75,29 @@ class BlockLoop:
         if self.cache is None:
             self.cache = self.dit.make_cache(source.shape[3], source.shape[4], batch=source.shape[0])
         context = source if self.previous is None else torch.cat((source, self.previous.to(source.dtype)), dim=1)
-        self.dit.prefill(context, self.schedule.context, self.text, self.cache)
+        self._prefill(context)
 
     def denoise(self, condition: LatentTensor, noise: torch.Tensor) -> LatentTensor:
         """Second half of a step: from noise to latents."""
+        self.previous = self._denoise(condition, noise)
+        return self.previous
+
+    def set_text(self, text: TextCache) -> None:
+        """Use another prompt from the next step on."""
+        self.text = text
+
+    def _prefill(self, context: LatentTensor) -> None:
+        assert self.cache is not None, "a cache is made before anything is written to it"
+        self.dit.prefill(context, self.schedule.context, self.text, self.cache)
+
+    def _denoise(self, condition: LatentTensor, noise: torch.Tensor) -> LatentTensor:
         cache = self.cache
         assert cache is not None, "the cache holds no context: call prefill before denoise"
 
         def flow(noisy: LatentTensor, step: int) -> LatentTensor:
             return self.dit.denoise(noisy, condition, self.schedule.steps[step], self.text, cache)
 
-        self.previous = sample_block(flow, noise, self.schedule.sigmas)
-        return self.previous
+        return sample_block(flow, noise, self.schedule.sigmas)
 
     def free_cache(self) -> None:
         """Give the cache's memory back until the next block, whose prefill writes all of it."""

@@ -139,8 +139,23 @@ def assemble(
         steps=config.steps,
         shift=config.shift,
         offload=config.offload,
+        cuda_graphs=config.cuda_graphs and why_no_graphs(config, device, group) is None,
     )
     return CausalGenerator(dit, encoder, decoder, prompts, renderer, options)
+
+
+def why_no_graphs(config: GeneratorConfig, device: torch.device, group: ProcessGroup | None) -> str | None:
+    """Say in a warning, and return, why CUDA graphs that were asked for cannot be used; None when they can."""
+    reason = None
+    if device.type != "cuda":
+        reason = f"they need an NVIDIA GPU, the networks run on {device.type}"
+    elif config.offload:
+        reason = "with --offload a block's buffers come and go"
+    elif group is not None:
+        reason = "several processes share each block"
+    if config.cuda_graphs and reason:
+        _log.warning("CUDA graphs are not used: %s", reason)
+    return reason
 
 
 def compiles(config: GeneratorConfig, device: torch.device, frames: int) -> bool:

@@ -44,6 +44,7 @@ from inspatio.errors import ClipError, UserError
 from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
+from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, to_video
 from inspatio.generation.inspatio_world.streams import GeneratorStreams
 from inspatio.models.memory import free_memory, is_out_of_memory
@@ -65,13 +66,14 @@ class CausalOptions:
 
     ``size`` is the working frame (height, width), multiples of 16; ``offload`` saves memory at the cost of time: what a
     part of a block does not need is not on the device meanwhile, and the parts have no CUDA streams of their own, each
-    of which keeps memory of its own.
+    of which keeps memory of its own. ``cuda_graphs`` replays steady blocks (``cuda_graphs.py``); not with ``offload``.
     """
 
     size: tuple[int, int] = (480, 832)
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     shift: float = 5.0
     offload: bool = False
+    cuda_graphs: bool = False
 
 
 class CausalGenerator:
@@ -118,7 +120,8 @@ class CausalSession(Session):
         self._block = 0
         streams = generator.streams
         self._encoding, self._denoising, self._decoding = streams.encoding, streams.denoising, streams.decoding
-        self._loop = BlockLoop(generator.dit, generator.schedule, self._text(scene.prompt))
+        make_loop = GraphedBlockLoop if generator.options.cuda_graphs else BlockLoop
+        self._loop = make_loop(generator.dit, generator.schedule, self._text(scene.prompt))
         self._source_state = generator.encoder.start()
         self._render_state = generator.encoder.start()
         self._decoder_state = generator.decoder.start()
@@ -133,7 +136,9 @@ class CausalSession(Session):
 
     def set_prompt(self, text: str) -> None:
         """Describe the scene by another text from the next step on."""
-        self._loop.text = self._text(text)
+        text_cache = self._text(text)
+        with self._denoising.run_after():
+            self._loop.set_text(text_cache)
 
     @torch.inference_mode()
     def _generate(self, cameras: Cameras) -> FrameBlock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
+from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop, Work
 from inspatio.generation.inspatio_world.loading import compiles, describe_causal, load_causal
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.models.wan.checkpoint import PUBLISHED, read_config
@@ -192,6 +194,46 @@ def two_blocks(dit: CausalDiT, size: tuple[int, int] = (4, 6)) -> torch.Tensor:
         noise = torch.randn(2, 2, 1, 3, 16, *size, generator=random)
         steps = [loop.step(part[:, :, :16], part[:, :, 16:], noise[block]) for block, part in enumerate(parts)]
         return torch.cat(steps)
+
+
+def five_blocks(make_loop: Callable[..., BlockLoop]) -> tuple[torch.Tensor, BlockLoop]:
+    """Five blocks, of which the last two have another prompt."""
+    random, dit = torch.Generator().manual_seed(3), make_dit()
+    with torch.inference_mode():
+        loop = make_loop(dit, Schedule.make(dit, (1000, 500), 5.0), dit.encode_text(embed("a room")))
+        made = []
+        for block in range(5):
+            if block == 3:
+                loop.set_text(dit.encode_text(embed("another room, brightly lit")))
+            part = torch.randn(1, 3, 36, 4, 6, generator=random)
+            noise = torch.randn(2, 1, 3, 16, 4, 6, generator=random)
+            made.append(loop.step(part[:, :, :16], part[:, :, 16:], noise))
+        return torch.stack(made), loop
+
+
+def test_replayed_blocks_are_the_plain_ones() -> None:
+    """With a recording that calls the recorded work again, on the buffers that were recorded."""
+    recorded: list[int] = []
+
+    def record(work: Work) -> Work:
+        recorded.append(1)
+        return work
+
+    expected, _ = five_blocks(BlockLoop)
+    got, _ = five_blocks(lambda *given: GraphedBlockLoop(*given, record=record))
+    assert torch.equal(got, expected)
+    assert len(recorded) == 2, "prefill and denoising are recorded once each"
+
+
+def test_recording_that_fails_leaves_the_plain_blocks(caplog: pytest.LogCaptureFixture) -> None:
+    def record(work: Work) -> Work:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+
+    expected, _ = five_blocks(BlockLoop)
+    got, _ = five_blocks(lambda *given: GraphedBlockLoop(*given, record=record))
+    assert torch.equal(got, expected)
+    assert [message.count("\n") for message in caplog.messages] == [0, 0]
+    assert "not permitted when stream is capturing" in caplog.text
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
