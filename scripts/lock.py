@@ -41,10 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     extras = [name for name in project["project"]["optional-dependencies"] if name not in UNLOCKED]
     with tempfile.TemporaryDirectory() as folder:
         uv = install_uv(Path(folder))
-        build = Path(folder, "build.in")
-        build.write_text("\n".join(project["build-system"]["requires"]), encoding="utf-8")
+        build = "\n".join(project["build-system"]["requires"])
 
-        def compile_to(output: str, *more: str) -> None:
+        def compile_to(output: str, *more: str, besides: str = "") -> None:
             command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
             command += [
                 "--annotation-style",
@@ -56,17 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 *more,
                 "pyproject.toml",
             ]
-            subprocess.run([*map(str, command)], cwd=ROOT, check=True)
+            command += ["-"] if besides else []
+            subprocess.run([*map(str, command)], cwd=ROOT, input=besides, text=True, check=True)
 
         every = [word for name in extras for word in ("--extra", name)]
-        compile_to("constraints.txt", *every, *(["--upgrade"] if options.upgrade else []), str(build))
+        compile_to("constraints.txt", *every, *(["--upgrade"] if options.upgrade else []), besides=build)
         hashed = ["--generate-hashes", "--constraints", "constraints.txt", "--no-emit-package", "torch"]
         (ROOT / "requirements").mkdir(exist_ok=True)
-        compile_to("requirements/base.txt", *hashed, str(build))
+        compile_to("requirements/base.txt", *hashed, besides=build)
         base = re.findall(r"^([\w.-]+)==", (ROOT / "requirements/base.txt").read_text(encoding="utf-8"), re.MULTILINE)
         for name in extras:
             known = [word for package in base for word in ("--no-emit-package", package)]
             compile_to(f"requirements/{name}.txt", *hashed, "--extra", name, *known)
+        for path in (ROOT / "requirements").glob("*.txt"):
+            if path.stem not in ("base", *extras):
+                path.unlink()
     return 0
 
 

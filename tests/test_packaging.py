@@ -6,14 +6,19 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 from lock import UNLOCKED
 from packaging.requirements import Requirement
+from support.clips import write_clip
 from support.paths import ROOT
+
+from inspatio.media import probe
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,28 @@ def test_it_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "inspatio", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert help_text.returncode == 0, help_text.stderr
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_makes_a_preview_from_any_folder(wheel: Path, tmp_path: Path) -> None:
+    """Installed by pip into an environment of its own, which sees this one's dependencies but not this checkout."""
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv/bin/python"
+    (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environment = {key: value for key, value in os.environ.items() if key not in ("INSPATIO_HOME", "PYTHONPATH")}
+    environment["XDG_DATA_HOME"] = str(tmp_path / "data")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, env=environment, check=True)
+    write_clip(tmp_path / "here/clips/one.mp4", count=4)
+    command = [tmp_path / "venv/bin/inspatio", "run", "--profile", "preview", "--input_dir", "clips"]
+    command += ["--traj_txt_path", "orbit_left", "--disable_adaptive_frame"]
+    done = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert probe(tmp_path / "here/output/clips/orbit_left/one.mp4").frame_count == 4
+    command = [python, "-c", "import inspatio; print(inspatio.__file__)"]
+    where = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert Path(where.stdout.strip()) == site / "inspatio/__init__.py"
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
