@@ -15,7 +15,7 @@ result is in that format, and a bias is added by a kernel of its own. The traffi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -24,6 +24,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from inspatio.generation.inspatio_world.memory_estimate import convolution_layout
 
 aten = torch.ops.aten
 
@@ -99,15 +101,16 @@ class Counter(TorchDispatchMode):
         done, self.total = self.total, before + self.total
         return done
 
-    def as_one_kernel(self, work: Callable[[], Any], read: Iterable[Any], *, product: bool = False) -> Any:
-        """Count ``work`` as one kernel that reads the tensors among ``read`` and writes its results, each once."""
+    def as_one_kernel(self, work: Callable[[], Any], moved: Sequence[Any], *, product: bool = False) -> Any:
+        """Count ``work`` as one kernel that moves its results and each of the tensors in ``moved`` once."""
         self._hidden += 1
         try:
             result = work()
         finally:
             self._hidden -= 1
-        tensors = [leaf for leaf in tree_leaves((list(read), result)) if isinstance(leaf, torch.Tensor)]
-        self._kernel(0 if product else _bytes(tensors))
+        tensors = [leaf for leaf in tree_leaves((list(moved), result)) if isinstance(leaf, torch.Tensor)]
+        if not self._hidden:
+            self._kernel(0 if product else sum(_bytes([tensor]) for tensor in tensors))
         return result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -137,9 +140,7 @@ class Counter(TorchDispatchMode):
 
     def _convolution(self, args: Any, result: torch.Tensor) -> torch.Tensor:
         source, weight, bias = args[:3]
-        layout = torch.channels_last_3d if source.ndim == 5 else torch.channels_last
-        channels_last = _is_channels_last(source, layout) or _is_channels_last(weight, layout)
-        wanted = layout if channels_last else torch.contiguous_format
+        wanted = convolution_layout(source, weight)
         for tensor in (source, weight):
             if not tensor.is_contiguous(memory_format=wanted):
                 self._kernel(2 * _bytes([tensor]), copy=True)
@@ -168,11 +169,6 @@ class _Calls(TorchFunctionMode):
         if func is torch.tensor and result.device.type == "meta":
             self._counter.total.host_syncs += 1  # values of the host's pageable memory
         return result
-
-
-def _is_channels_last(tensor: torch.Tensor, layout: torch.memory_format) -> bool:
-    """Whether PyTorch takes a tensor to be in the layout; one that fits both formats is taken not to be."""
-    return tensor.is_contiguous(memory_format=layout) and not tensor.is_contiguous()
 
 
 def _is_view(func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:

@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from inspatio.config import GeneratorConfig
@@ -27,6 +29,7 @@ from inspatio.models.wan import taehv
 from inspatio.models.wan import vae as wan_vae
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
 from inspatio.models.wan.cache import BLOCK_LATENTS
+from inspatio.models.wan.checkpoint import channels_last
 from inspatio.models.wan.dit import CONDITION_CHANNELS, CausalDiT, DiTConfig
 from inspatio.models.wan.optimize import rounded_parts
 
@@ -40,11 +43,17 @@ class MemoryEstimate:
     kept: dict[str, int]
     passing: dict[str, int]
     overlap: bool
-    """The parts run at the same time, so that their worst moments may coincide."""
+    """The parts run on CUDA streams of their own, so that none can use what another has given back."""
 
     @property
     def peak(self) -> int:
-        """Bytes at the worst moment."""
+        """Bytes of all tensors at the worst moment: ``torch.cuda.max_memory_allocated`` of a run. A part's tensors are
+        given back when the host has enqueued its work, before it enqueues the next part's."""
+        return sum(self.kept.values()) + max(self.passing.values())
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that PyTorch takes from the device where it can: each stream keeps its part's worst moment."""
         return sum(self.kept.values()) + (sum if self.overlap else max)(self.passing.values())
 
 
@@ -71,8 +80,8 @@ def estimate_memory(
         dit = CausalDiT(dit_config, attend=_attended)
         encoder, decoder = _autoencoders(config, widths)
     dit.place(META, dtype)
-    encoder.to(dtype)
-    decoder.to(dtype)
+    for half in (encoder, decoder):
+        channels_last(half.to(dtype))
     with torch.no_grad(), LiveBytes() as live:
         kept = {
             "transformer weights": _transformer_bytes(dit, config),
@@ -157,6 +166,26 @@ def _tensor_bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.dtype.itemsize for tensor in tensors)
 
 
+def convolution_layout(source: torch.Tensor, weight: torch.Tensor) -> torch.memory_format:
+    """The memory format that a convolution works and ends in on a GPU: channels last where input or weight is."""
+    layout = torch.channels_last_3d if source.ndim == 5 else torch.channels_last
+    tensors = source, weight
+    if any(t.is_contiguous(memory_format=layout) and not t.is_contiguous() for t in tensors):
+        return layout
+    return torch.contiguous_format
+
+
+class _FusedKernels(TorchFunctionMode):
+    """Has functions that are one kernel on a GPU allocate their result alone; other devices take them apart."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in (functional.rms_norm, functional.layer_norm):
+            return func(*args, **(kwargs or {}))
+        with _disable_current_modes():
+            result = func(*args, **(kwargs or {}))
+        return result.clone()  # which is seen
+
+
 @dataclass
 class LiveBytes(TorchDispatchMode):
     """While it is entered: bytes of the storages that operations have made and that are alive still."""
@@ -167,6 +196,15 @@ class LiveBytes(TorchDispatchMode):
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._kernels = _FusedKernels()
+
+    def __enter__(self) -> Any:
+        self._kernels.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        self._kernels.__exit__(*exception)
 
     def during(self, work: Callable[..., Any], *arguments: Any) -> int:
         """The most bytes that some work holds at once, over those held before it."""
@@ -177,6 +215,8 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
         result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default and result.device.type == "meta":
+            result = result.contiguous(memory_format=convolution_layout(*args[:2]))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor) and id(leaf.untyped_storage()) not in before:
                 self._born(leaf.untyped_storage())

@@ -3,7 +3,7 @@
 Place in the flow: the same as ``vae.py``, for about a twentieth of the work and some loss of detail; both follow
 ``autoencoder.py`` and share one latent space, so that either can encode what the other decodes.
 
-Shapes: video ``b 3 t h w`` in -1..1 outside, frames ``(b t) c h w`` in 0..1 inside; latents ``b f 16 h/8 w/8``,
+Shapes: video ``b 3 t h w`` in -1..1 outside, frames ``(t b) c h w`` in 0..1 inside; latents ``b f 16 h/8 w/8``,
 normalised already. All convolutions are 2D; time is in the memory blocks, each of which also sees its input of the
 frame before, and in the layers that merge frames or split them. A latent is a window of four frames:
 
@@ -23,6 +23,7 @@ read off the file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +37,13 @@ from inspatio.types import LatentTensor, VideoTensor
 PUBLISHED_WIDTH = 64
 LOOKAHEAD = TEMPORAL_FACTOR - 1
 """Frames that a latent's window reaches beyond the frames it stands for; as many lead the decoder's first window."""
+
+
+FULL_SIZE_LAYERS = 4
+"""The encoder's first and the decoder's last layers. They work on full-size frames and remember nothing, so they take
+two frames at a time (the encoder merges two); all others take ``LATENTS_PER_PASS`` latents: their tensors are small."""
+LATENTS_PER_PASS = 3
+"""As many as the generator makes in a block."""
 
 
 @dataclass
@@ -97,18 +105,24 @@ class TaeEncoder(nn.Module):
         had_latent = state.held is not None
         if state.held is not None:
             frames = torch.cat([state.held, frames], dim=1)
-        latents = []
-        for window in frames.split(TEMPORAL_FACTOR, dim=1):
-            missing = TEMPORAL_FACTOR - window.shape[1]
+        complete = frames.shape[1] // TEMPORAL_FACTOR * TEMPORAL_FACTOR
+        windows, rest = frames[:, :complete], frames[:, complete:]
+        latents = [self._run(some, state.memory) for some in _passes(windows, TEMPORAL_FACTOR * LATENTS_PER_PASS)]
+        if missing := -rest.shape[1] % TEMPORAL_FACTOR:
+            filled = torch.cat([rest, rest[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
             # A window that was filled up leaves no trace in the memory: its real frames may still come.
-            memory = state.memory if missing == 0 else dict(state.memory)
-            filled = torch.cat([window, window[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1) if missing else window
-            latents.append(_run(self.encoder, filled * 0.5 + 0.5, memory))
-        incomplete = frames.shape[1] % TEMPORAL_FACTOR
-        state.held = frames[:, -incomplete:].clone() if incomplete else None
+            latents.append(self._run(filled, dict(state.memory)))
+        state.held = rest.clone() if missing else None
         state.ahead = known
         state.at_start = False
-        return torch.cat(latents[had_latent:], dim=1)
+        return torch.cat(latents, dim=1)[:, int(had_latent) :]
+
+    def _run(self, windows: torch.Tensor, memory: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Whole windows ``b t c h w`` in -1..1 -> ``b f c h w``; ``memory`` moves on."""
+        b = windows.shape[0]
+        large, small = self.encoder[:FULL_SIZE_LAYERS], self.encoder[FULL_SIZE_LAYERS:]
+        frames = [_run(large, _frames(pair) * 0.5 + 0.5, b, memory) for pair in _passes(windows, 2)]
+        return rearrange(_run(small, torch.cat(frames), b, memory), "(t b) c h w -> b t c h w", b=b)
 
 
 class TaeDecoder(nn.Module):
@@ -132,13 +146,18 @@ class TaeDecoder(nn.Module):
     def decode(self, latents: LatentTensor, state: TaeState) -> VideoTensor:
         """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`autoencoder.VideoDecoder.decode`."""
         assert latents.shape[2] == LATENT_CHANNELS, f"latents have {latents.shape[2]} channels, expected 16"
+        b = latents.shape[0]
+        small, large = self.decoder[:-FULL_SIZE_LAYERS], self.decoder[-FULL_SIZE_LAYERS:]
         video = []
-        for latent in latents.split(1, dim=1):
-            frames = _run(self.decoder, latent, state.memory)
-            video.append(frames[:, LOOKAHEAD:] if state.at_start else frames)
-            state.at_start = False
+        for some in _passes(latents, LATENTS_PER_PASS):
+            half_size = _run(small, _frames(some), b, state.memory)
+            video += [_run(large, frames, b, state.memory) for frames in half_size.split(b)]
+        frames = rearrange(torch.cat(video), "(t b) c h w -> b c t h w", b=b)
+        if state.at_start:
+            frames = frames[:, :, LOOKAHEAD:]
+        state.at_start = False
         # The network's own range is 0..1; what it shoots beyond is cut off.
-        return rearrange(torch.cat(video, dim=1).mul_(2).sub_(1).clamp_(-1, 1), "b t c h w -> b c t h w")
+        return frames.mul(2).sub_(1).clamp_(-1, 1)
 
 
 class _MemoryBlock(nn.Module):
@@ -157,11 +176,14 @@ class _MemoryBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, batch: int, memory: dict[int, torch.Tensor]) -> torch.Tensor:
-        frames = rearrange(x, "(b t) c h w -> b t c h w", b=batch)
-        before = memory[self.slot] if self.slot in memory else torch.zeros_like(frames[:, 0])
-        memory[self.slot] = frames[:, -1].clone()
-        past = torch.cat([before[:, None], frames[:, :-1]], dim=1)
-        return self.conv(torch.cat([x, rearrange(past, "b t c h w -> (b t) c h w")], dim=1)).add_(x).relu_()
+        n, c, _, _ = x.shape
+        # Written into one tensor: `cat` along frames and then along channels would copy twice.
+        joined = _empty(x, n, 2 * c)
+        joined[:, :c] = x
+        joined[:batch, c:] = memory.get(self.slot, 0)
+        joined[batch:, c:] = x[:-batch]
+        memory[self.slot] = x[-batch:].clone()
+        return self.conv(joined).add_(x).relu_()
 
 
 class _Merge(nn.Module):
@@ -172,8 +194,14 @@ class _Merge(nn.Module):
         self.frames = frames
         self.conv = nn.Conv2d(frames * channels, channels, 1, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(rearrange(x, "(t k) c h w -> t (k c) h w", k=self.frames))
+    def forward(self, x: torch.Tensor, batch: int) -> torch.Tensor:
+        if self.frames > 1:
+            together = _empty(x, len(x) // self.frames, self.frames * x.shape[1])
+            parts = together.unflatten(0, (-1, batch)).chunk(self.frames, dim=2)
+            for part, frames in zip(parts, x.unflatten(0, (-1, self.frames, batch)).unbind(1), strict=True):
+                part.copy_(frames)
+            x = together
+        return self.conv(x)
 
 
 class _SplitAndEnlarge(nn.Module):
@@ -188,8 +216,13 @@ class _SplitAndEnlarge(nn.Module):
         self.frames = frames
         self.conv = nn.Conv2d(channels, frames * channels, 1, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = rearrange(self.conv(x), "t (k c) h w -> (t k) c h w", k=self.frames)
+    def forward(self, x: torch.Tensor, batch: int) -> torch.Tensor:
+        x = self.conv(x)
+        if self.frames > 1:
+            parts = x.chunk(self.frames, dim=1)
+            x = _empty(x, self.frames * len(x), parts[0].shape[1])
+            for frames, part in zip(x.unflatten(0, (-1, self.frames, batch)).unbind(1), parts, strict=True):
+                frames.copy_(part.unflatten(0, (-1, batch)))
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
@@ -204,13 +237,30 @@ def _conv(channels: int, out: int, stride: int = 1, bias: bool = True) -> nn.Con
     return nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=bias)
 
 
-def _run(layers: nn.ModuleList, x: torch.Tensor, memory: dict[int, torch.Tensor]) -> torch.Tensor:
-    """``b t c h w`` through all layers; ``memory`` moves on by as many frames."""
-    b = x.shape[0]
-    x = rearrange(x, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
+def _run(layers: Iterable[nn.Module], x: torch.Tensor, batch: int, memory: dict[int, torch.Tensor]) -> torch.Tensor:
+    """Frames ``(t b) c h w`` of ``batch`` videos through some layers; ``memory`` moves on by as many."""
     for layer in layers:
-        x = layer(x, b, memory) if isinstance(layer, _MemoryBlock) else layer(x)
-    return rearrange(x, "(b t) c h w -> b t c h w", b=b)
+        if isinstance(layer, _MemoryBlock):
+            x = layer(x, batch, memory)
+        else:
+            x = layer(x, batch) if isinstance(layer, (_Merge, _SplitAndEnlarge)) else layer(x)
+    return x
+
+
+def _passes(x: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    """Cut ``b t ...`` along time into parts of at most ``size``; none where there is nothing."""
+    return x.split(size, dim=1) if x.shape[1] else ()
+
+
+def _frames(x: torch.Tensor) -> torch.Tensor:
+    """``b t c h w`` as frames, time first, channels last."""
+    return rearrange(x, "b t c h w -> (t b) c h w").contiguous(memory_format=torch.channels_last)
+
+
+def _empty(like: torch.Tensor, frames: int, channels: int) -> torch.Tensor:
+    """Room for so many more frames of this size, channels last."""
+    shape = (frames, channels, *like.shape[2:])
+    return torch.empty(shape, device=like.device, dtype=like.dtype, memory_format=torch.channels_last)
 
 
 def _number_blocks(model: nn.Module) -> None:

@@ -11,8 +11,8 @@ the channels of a pixel are neighbours, as the norms want.
 Time is causal. A convolution over three frames sees the current frame and the two before it; those two are what
 it keeps in the state (zeros before the clip begins). The layers that halve or double the frame rate treat the clip's
 first frame on its own: it is neither merged with others nor multiplied, so that ``1 + 4 k`` frames and
-``1 + k`` latents stand for each other. Work is done in passes of ``latents_per_pass`` latents (the first frame has one
-to itself), so memory depends neither on the group nor on the clip.
+``1 + k`` latents stand for each other. Work is done in passes of some latents (the first frame has one to itself), and
+in each pass by bands of rows where tensors are large, so memory depends neither on the group nor on the clip.
 
 Numerics: norms accumulate in float32 whatever the weights are in; so do the latents' mean and variance.
 
@@ -25,7 +25,8 @@ does as InSpatio-World's, and the golden numbers are made so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cache
 
 import torch
 from einops import rearrange
@@ -38,11 +39,14 @@ from inspatio.models.wan.vae_layers import (
     PixelAttention,
     ResidualBlock,
     RmsNorm,
+    RowConvolution,
     TwiceTheLastFrame,
     Upsample,
     WanState,
+    Working,
     as_conv,
     as_norm,
+    bands,
     number_slots,
 )
 from inspatio.types import LatentTensor, VideoTensor
@@ -64,16 +68,17 @@ class WanEncoder(nn.Module):
 
     lookahead = 0
 
-    def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1) -> None:
+    def __init__(self, width: int = PUBLISHED_WIDTH, working: Working | None = None) -> None:
+        """``working`` is how much is worked on at once; None: as suits the device."""
         super().__init__()
-        self.latents_per_pass = latents_per_pass
+        self.working = working
         self.encoder = _EncoderNetwork(width)
         self.conv1 = nn.Conv3d(2 * LATENT_CHANNELS, 2 * LATENT_CHANNELS, 1)
         number_slots(self)
 
     def start(self) -> WanState:
         """A fresh state: nothing has been encoded yet."""
-        return WanState()
+        return WanState(self.working or Working.on(self.conv1.weight.device))
 
     def encode(self, video: VideoTensor, state: WanState, ahead: VideoTensor | None = None) -> LatentTensor:
         """``b 3 t h w`` in -1..1 -> ``b f 16 h/8 w/8`` normalised; see :meth:`autoencoder.VideoEncoder.encode`."""
@@ -83,7 +88,7 @@ class WanEncoder(nn.Module):
         assert w % 8 == 0, f"width {w} is not a multiple of 8"
         assert t % TEMPORAL_FACTOR == int(state.at_start), f"{t} frames, expected 4 k, and one more at the start"
         latents = []
-        for frames in _passes(video, state, TEMPORAL_FACTOR * self.latents_per_pass):
+        for frames in _passes(video, state, TEMPORAL_FACTOR * state.working.latents):
             features = self.encoder(frames.contiguous(memory_format=torch.channels_last_3d), state)
             mean = self.conv1(features)[:, :LATENT_CHANNELS]  # the other half is the variance, used in training only
             latents.append(_normalise(mean))
@@ -94,22 +99,23 @@ class WanEncoder(nn.Module):
 class WanDecoder(nn.Module):
     """Normalised latents to video; implements ``autoencoder.VideoDecoder[WanState]``."""
 
-    def __init__(self, width: int = PUBLISHED_WIDTH, latents_per_pass: int = 1) -> None:
+    def __init__(self, width: int = PUBLISHED_WIDTH, working: Working | None = None) -> None:
+        """``working`` is how much is worked on at once; None: as suits the device."""
         super().__init__()
-        self.latents_per_pass = latents_per_pass
+        self.working = working
         self.conv2 = nn.Conv3d(LATENT_CHANNELS, LATENT_CHANNELS, 1)
         self.decoder = _DecoderNetwork(width)
         number_slots(self)
 
     def start(self) -> WanState:
         """A fresh state: nothing has been decoded yet."""
-        return WanState()
+        return WanState(self.working or Working.on(self.conv2.weight.device))
 
     def decode(self, latents: LatentTensor, state: WanState) -> VideoTensor:
         """``b f 16 h w`` normalised -> ``b 3 t 8h 8w`` in -1..1; see :meth:`autoencoder.VideoDecoder.decode`."""
         assert latents.shape[2] == LATENT_CHANNELS, f"latents have {latents.shape[2]} channels, expected 16"
         video = []
-        for part in _passes(rearrange(latents, "b f c h w -> b c f h w"), state, self.latents_per_pass):
+        for part in _passes(rearrange(latents, "b f c h w -> b c f h w"), state, state.working.latents):
             features = self.conv2(_denormalise(part).contiguous(memory_format=torch.channels_last_3d))
             video.append(self.decoder(features, state).clamp_(-1, 1))
             state.at_start = False
@@ -136,8 +142,8 @@ class _EncoderNetwork(nn.Module):
         x = self.conv1(x, state)
         for layer in (*self.downsamples, *self.middle):
             x = layer(x, state)
-        x = as_conv(self.head["2"]).gather(x, state, as_norm(self.head["0"]))
-        return as_conv(self.head["2"]).convolve(x)
+        head = RowConvolution(as_conv(self.head["2"]), as_norm(self.head["0"]), x, state)
+        return torch.cat([head(rows) for rows in bands(x, state)], dim=3)
 
 
 class _DecoderNetwork(nn.Module):
@@ -163,8 +169,8 @@ class _DecoderNetwork(nn.Module):
         x = self.conv1(x, state)
         for layer in (*self.middle, *self.upsamples):
             x = layer(x, state)
-        x = as_conv(self.head["2"]).gather(x, state, as_norm(self.head["0"]))
-        return as_conv(self.head["2"]).convolve(x)
+        head = RowConvolution(as_conv(self.head["2"]), as_norm(self.head["0"]), x, state)
+        return torch.cat([head(rows) for rows in bands(x, state)], dim=3)
 
 
 def _middle(channels: int) -> nn.ModuleList:
@@ -186,13 +192,22 @@ def _passes(x: torch.Tensor, state: WanState, size: int) -> Iterator[torch.Tenso
     yield from x[:, :, start:].split(size, dim=2) if x.shape[2] > start else ()
 
 
-def _channels(values: Iterable[float], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(list(values), device=like.device).view(1, -1, 1, 1, 1)
+@cache
+def _statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the latents' channels, made once: a copy from the host's memory is waited for.
+
+    No buffers, which would be rounded with the weights.
+    """
+    with torch.inference_mode(mode=False):
+        mean, deviation = (torch.tensor(values).view(1, -1, 1, 1, 1).to(device) for values in (LATENT_MEAN, LATENT_STD))
+    return mean, deviation
 
 
-def _normalise(mean: torch.Tensor) -> torch.Tensor:
-    return ((mean.float() - _channels(LATENT_MEAN, mean)) / _channels(LATENT_STD, mean)).to(mean.dtype)
+def _normalise(latents: torch.Tensor) -> torch.Tensor:
+    mean, deviation = _statistics(latents.device)
+    return ((latents.float() - mean) / deviation).to(latents.dtype)
 
 
 def _denormalise(latents: torch.Tensor) -> torch.Tensor:
-    return (latents.float() * _channels(LATENT_STD, latents) + _channels(LATENT_MEAN, latents)).to(latents.dtype)
+    mean, deviation = _statistics(latents.device)
+    return (latents.float() * deviation + mean).to(latents.dtype)

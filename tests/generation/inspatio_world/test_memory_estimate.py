@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
 
 from inspatio.config import AutoencoderName, GeneratorConfig, Precision
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
-from inspatio.generation.inspatio_world.memory_estimate import LiveBytes, estimate_memory
+from inspatio.generation.inspatio_world.memory_estimate import META, LiveBytes, estimate_memory
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.models.wan.vae_layers import Working
 
 TINY = DiTConfig(dim=48, ffn_dim=96, num_heads=4, num_layers=2, text_dim=32, text_len=16)
 SIZE = (48, 80)
 WIDTHS = (8, 8)
 PUBLISHED = DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
 FEWER_LAYERS = replace(PUBLISHED, num_layers=4)
+
+
+def as_on_a_gpu(half: Any) -> Any:
+    """Have a half of the Wan VAE keep its tails on the host and work in the passes that it has on GPUs."""
+    if isinstance(half, (WanEncoder, WanDecoder)):
+        half.working = Working.on(META)
+    return half
 
 
 def tensors(*values: torch.Tensor) -> int:
@@ -35,7 +44,7 @@ def test_what_is_kept_is_exact(name: AutoencoderName, encoder, decoder) -> None:
     kept = estimate_memory(config, TINY, SIZE, widths=WIDTHS).kept
     dtype = torch.bfloat16
     dit = CausalDiT(TINY, attend=lambda q, k, v: torch.zeros_like(q)).place(torch.device("cpu"), dtype)
-    encoder, decoder = encoder(8).to(dtype), decoder(8).to(dtype)
+    encoder, decoder = as_on_a_gpu(encoder(8).to(dtype)), as_on_a_gpu(decoder(8).to(dtype))
     source, render, going = encoder.start(), encoder.start(), decoder.start()
     with torch.inference_mode():
         text = dit.encode_text(torch.zeros(1, 16, 32))
@@ -62,7 +71,7 @@ def test_what_passes_is_what_a_real_run_holds(model) -> None:
     """Loosely: kernels on the CPU make temporary tensors of their own that the meta device does not."""
     name = "wan" if model is WanDecoder else "taehv"
     estimate = estimate_memory(GeneratorConfig(encoder=name, decoder=name), TINY, (64, 96), widths=WIDTHS)
-    decoder = model(8).bfloat16()
+    decoder = as_on_a_gpu(model(8).bfloat16())
     state = decoder.start()
     latents = torch.zeros(1, 3, 16, 8, 12, dtype=torch.bfloat16)
     with torch.no_grad(), LiveBytes() as live:
@@ -100,12 +109,12 @@ def test_offload_fp8_and_small_autoencoders_take_less() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("codec", "offload", "most"), [("taehv", False, 7.5), ("taehv", True, 4.5), ("wan", True, 4.5)]
+    ("codec", "offload", "most"), [("taehv", False, 6.5), ("taehv", True, 4.2), ("wan", False, 8.0), ("wan", True, 4.2)]
 )
 def test_targets_at_832x480(codec, offload: bool, most: float) -> None:
-    """What README promises: 8 GB without offload and 5 GB with it, half a gigabyte of that for the CUDA context.
+    """What README promises, in GiB allocated; the CUDA context and the libraries' workspaces come to that.
 
     It holds the estimate to the promise; no GPU has measured either.
     """
     config = GeneratorConfig(encoder=codec, decoder=codec, offload=offload)
-    assert estimate_memory(config, PUBLISHED, (480, 832)).peak < most * 1e9
+    assert estimate_memory(config, PUBLISHED, (480, 832)).peak < most * 2**30

@@ -16,6 +16,7 @@ from support.paths import GOLDEN
 from inspatio.errors import MissingWeightsError
 from inspatio.models.wan.checkpoint import load_decoder, load_encoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.models.wan.vae_layers import Working
 
 KEYS = json.loads((GOLDEN / "checkpoint_keys.json").read_text())["Wan2.1_VAE.pth"]
 LATENTS = 7
@@ -47,6 +48,11 @@ def some_latents() -> torch.Tensor:
 cuts = st.lists(st.integers(1, 3), min_size=1, max_size=LATENTS).map(lambda sizes: [s for s in sizes if s])
 
 
+workings = st.builds(
+    Working, latents=st.integers(1, 3), largest_piece=st.sampled_from([1, 3000, 1 << 30]), tails_on_host=st.booleans()
+)
+
+
 def groups(sizes: list[int], total: int) -> list[int]:
     """Sizes in latents that add up to the total."""
     result: list[int] = []
@@ -57,12 +63,12 @@ def groups(sizes: list[int], total: int) -> list[int]:
 
 
 @settings(max_examples=3, deadline=None)
-@given(sizes=cuts, latents_per_pass=st.integers(1, 3))
-def test_encoding_in_groups_equals_the_whole(sizes: list[int], latents_per_pass: int) -> None:
+@given(sizes=cuts, working=workings)
+def test_encoding_in_groups_equals_the_whole(sizes: list[int], working: Working) -> None:
     encoder, video = random_encoder(), clip()
     whole = encoder.encode(video, encoder.start())
     assert whole.shape == (2, LATENTS, 16, 2, 3)
-    encoder.latents_per_pass = latents_per_pass
+    encoder.working = working
     state = encoder.start()
     parts = []
     for size in groups(sizes, LATENTS):
@@ -74,13 +80,13 @@ def test_encoding_in_groups_equals_the_whole(sizes: list[int], latents_per_pass:
 
 
 @settings(max_examples=3, deadline=None)
-@given(sizes=cuts, latents_per_pass=st.integers(1, 3))
-def test_decoding_in_groups_equals_the_whole(sizes: list[int], latents_per_pass: int) -> None:
+@given(sizes=cuts, working=workings)
+def test_decoding_in_groups_equals_the_whole(sizes: list[int], working: Working) -> None:
     decoder, latents = random_decoder(), some_latents()
     whole = decoder.decode(latents, decoder.start())
     assert whole.shape == (2, 3, 25, 16, 24)
     assert whole.std() > 0.01
-    decoder.latents_per_pass = latents_per_pass
+    decoder.working = working
     state = decoder.start()
     parts = [decoder.decode(part, state) for part in latents.split(groups(sizes, LATENTS), dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=2), whole, rtol=0, atol=5e-5)
