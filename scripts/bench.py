@@ -18,9 +18,12 @@ from importlib import import_module
 from benches.measure import Bench, report
 
 BENCHES = {
+    "agreement": "backends, compilation, graphs, streams and renderers held to each other at the published size",
+    "breakdown": "where the time of steady blocks goes, by class of kernel",
     "caption": "images per second of Florence-2, random weights",
     "generate": "frames per second of the neural generator, end to end and part by part",
     "geometry": "frames per second and memory of Depth Anything 3, random weights",
+    "kernels": "single products, attentions and convolutions at the shapes of a block",
     "preview": "frames per second of the preview generator on the example",
     "render": "frames per second of a renderer, streamed in chunks",
     "structure": "kernels, bytes and host syncs of a steady block, counted without a GPU",
@@ -29,7 +32,7 @@ BENCHES = {
 stops no other."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure speed and memory of one part of the product.")
     subcommands = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -42,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             chosen = bench
     options = parser.parse_args(given)
     assert chosen is not None, "the parser lets only names of BENCHES through, and they come first"
-    print(report(vars(options), chosen.run(options)))
+    results = chosen.run(options)
+    print(report(vars(options), results))
+    return int(results.get("passed") is False)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

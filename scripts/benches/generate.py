@@ -63,10 +63,15 @@ PART_BLOCKS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_network_arguments(parser)
+    parser.add_argument("--blocks", type=int, nargs="+", default=[2, 20, 100], help="lengths to measure [2 20 100]")
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of :func:`from_options`."""
     parser.add_argument("--config_path", type=Path, help="a profile [the defaults, which are inference_1.3b's]")
     parser.add_argument("--random_weights", action="store_true", help="no checkpoint: random numbers of --model's size")
     parser.add_argument("--model", choices=list(MODELS), default="1.3b", help="size of the random network [1.3b]")
-    parser.add_argument("--blocks", type=int, nargs="+", default=[2, 20, 100], help="lengths to measure [2 20 100]")
     parser.add_argument("--size", type=size_argument, metavar="WxH", help="frame size [the profile's]")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
     parser.add_argument("--use_tae", action="store_true", help="TAEHV as encoder and decoder")
@@ -74,19 +79,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{side}", choices=get_args(AutoencoderName), help=f"video {side} [the profile's]")
     parser.add_argument("--precision", choices=list(PRECISIONS), help="[the profile's]")
     parser.add_argument("--compile_dit", action="store_true", help="compile the repeated layer")
+    parser.add_argument("--cuda_graphs", action="store_true", help="replay steady blocks as CUDA graphs")
     parser.add_argument("--offload", action="store_true", help="layers visit the device in turn")
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
+def from_options(options: argparse.Namespace) -> tuple[CausalGenerator, torch.device]:
+    """The generator that the options of :func:`add_network_arguments` describe, and its device."""
+    config, size, device = read_options(options)
+    return make_generator(config, size, device, MODELS[options.model] if options.random_weights else None), device
+
+
+def read_options(options: argparse.Namespace) -> tuple[GeneratorConfig, tuple[int, int], torch.device]:
+    """The generator's config, the size of its frames and its device."""
     profile = load_profile(options.config_path) if options.config_path else Profile()
     both = {"encoder": "taehv", "decoder": "taehv"} if options.use_tae else {}
     given = both | {
         name: getattr(options, name) for name in ("encoder", "decoder", "precision") if getattr(options, name)
     }
-    switched = {name: True for name in ("compile_dit", "offload") if getattr(options, name)}
+    switched = {name: True for name in ("compile_dit", "cuda_graphs", "offload") if getattr(options, name)}
     config = replace(profile.generator, **given, **switched)
-    size, device = options.size or profile.size, torch.device(options.device)
-    generator = make_generator(config, size, device, MODELS[options.model] if options.random_weights else None)
+    return config, options.size or profile.size, torch.device(options.device)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    config, size, device = read_options(options)
+    generator, _ = from_options(options)
     results: dict[str, Any] = {
         "encoder": config.encoder,
         "decoder": config.decoder,
