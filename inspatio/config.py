@@ -221,6 +221,13 @@ class GeneratorConfig(Settings):
         option="--frame_noise",
         changes="generate",
     )
+    faithful: bool = setting(
+        False,
+        "keep what the source shows untouched, and take the generated picture elsewhere (the preview always does)",
+        option="--faithful",
+        off="--no_faithful",
+        changes="generate",
+    )
     frames_at_once: int = setting(1, "frames that WorldFM makes at a time; results are the same", least=1, most=64)
 
     def __post_init__(self) -> None:

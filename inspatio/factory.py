@@ -109,13 +109,18 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
         case "causal":
             from inspatio.generation.inspatio_world.loading import describe_causal
 
-            return describe_causal(config)
+            description = describe_causal(config)
         case "worldfm":
             from inspatio.generation.worldfm.loading import describe_worldfm
 
-            return describe_worldfm(config) | {"size": list(size)}
+            description = describe_worldfm(config) | {"size": list(size)}
         case _:
             assert_never(config.backend)
+    if config.faithful:
+        from inspatio.generation.faithful import VERSION
+
+        description["faithful"] = VERSION
+    return description
 
 
 def generator_settings(config: GeneratorConfig) -> dict[str, Any]:
@@ -170,6 +175,25 @@ def make_generator(
     ``renderer`` is the profile's and draws live; ``group`` shares each clip; ``frames`` is how many it will be asked
     for, as far as that is known.
     """
+    generator = _make_repainting(config, size, device, prompt_folder, group, renderer=renderer, frames=frames)
+    if not config.faithful or config.backend == "preview":
+        return generator
+    from inspatio.generation.faithful import FaithfulGenerator
+
+    return FaithfulGenerator(generator, renderer)
+
+
+def _make_repainting(
+    config: GeneratorConfig,
+    size: tuple[int, int],
+    device: str,
+    prompt_folder: Path,
+    group: ProcessGroup | None,
+    *,
+    renderer: Renderer,
+    frames: int,
+) -> Generator:
+    """The generator itself, which may repaint what the source shows."""
     match config.backend:
         case "preview":
             from inspatio.generation.preview.session import PreviewGenerator

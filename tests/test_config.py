@@ -125,5 +125,6 @@ def test_the_settings_in_a_fingerprint_are_those_that_change_results():
         "steps": [1000, 750, 500, 250],
         "shift": 5.0,
         "frame_noise": "points",
+        "faithful": False,
     }
     assert result_settings(GeneratorConfig(offload=True, compile_dit=True, wan_path="x")) == result_settings(config)

@@ -77,6 +77,11 @@ class SoftEdges:
     alphas: NDArray[np.float32]
     """``m``, between 0 and 1."""
 
+    def within(self, where: NDArray[np.bool_]) -> SoftEdges:
+        """Those of them where ``where`` (``h w``) is true."""
+        kept = where[self.rows, self.columns]
+        return SoftEdges(self.rows[kept], self.columns[kept], self.colours[kept], self.alphas[kept])
+
 
 def separate(frames: Frames, depth: DepthMaps, threads: int) -> Separated:
     """Split the mixed pixels of frames (``t h w 3``) with depth (``t h w``, 0 unknown)."""

@@ -53,7 +53,7 @@ def describe_causal(config: GeneratorConfig) -> dict[str, Any]:
         MissingWeightsError: a checkpoint is not there.
     """
     settings = result_settings(config)
-    del settings["frame_noise"]  # WorldFM's alone
+    del settings["frame_noise"], settings["faithful"]  # WorldFM's alone; the wrapper's, which factory.py describes
     return {
         **settings,
         "version": VERSION,

@@ -1,0 +1,102 @@
+"""Laws of ``--faithful``: what the source shows is kept, and no seam shows where the generated picture begins."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from support.networks import make_generator
+from support.scenes import ROOM_FRAMES, frames_of, moments, noise_scene, orbit, psnr, room, room_intrinsics, targets
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.evaluation.synthetic_room import scene as truth
+from inspatio.generation.base import FrameBlock, Session, drive
+from inspatio.generation.faithful import FaithfulGenerator, keep_covered
+from inspatio.render import WarpRenderer
+from inspatio.render.matting import render_separated
+from inspatio.scene import Scene
+
+SHOWN = 4
+
+
+class Repainted(Session):
+    """What a good network gives: the true views, in slightly other colours."""
+
+    def __init__(self, views: np.ndarray) -> None:
+        super().__init__()
+        self._views = views
+
+    @property
+    def block_frames(self) -> int:
+        return 3
+
+    def set_prompt(self, text: str) -> None:
+        raise NotImplementedError(text)
+
+    def _generate(self, cameras: Cameras) -> FrameBlock:
+        views = self._views[self._start : self._start + len(cameras)]
+        return FrameBlock(self._start, torch.from_numpy(np.clip(0.9 * views + 20, 0, 255).astype(np.uint8)), None, None)
+
+
+class RepaintingGenerator:
+    def __init__(self, views: np.ndarray) -> None:
+        self._views = views
+
+    def start(self, scene: Scene, *, seed: int) -> Repainted:
+        return Repainted(self._views)
+
+
+def true_views(path: Cameras) -> np.ndarray:
+    size = room().size
+    views = zip(moments()[:SHOWN], path.world_to_camera, strict=True)
+    return np.stack([truth.true_view(moment, pose, room_intrinsics(), size) for moment, pose in views])
+
+
+def test_what_is_covered_stays_and_the_rest_meets_it():
+    path = targets(room(), orbit(ROOM_FRAMES, degrees=14))[ROOM_FRAMES - SHOWN :]
+    scene = room().select(range(SHOWN))
+    views = true_views(path)
+    inner = RepaintingGenerator(views)
+    blocks = list(drive(FaithfulGenerator(inner, WarpRenderer(), threads=1).start(scene, seed=0), path))
+    frames = np.concatenate([block.frames.numpy() for block in blocks])
+
+    places = range(SHOWN)
+    source = scene.read_frames(places), scene.read_depth(places), scene.cameras(places)
+    render, soft = render_separated(WarpRenderer(), *source, path, threads=1)
+    covered = render.masks > 0
+    kept = covered.copy()
+    for i, edges in enumerate(soft):
+        kept[i, edges.rows, edges.columns] = False
+    assert 0.02 < 1 - covered.mean() < 0.5, "the orbit must uncover something"
+    assert np.array_equal(frames[kept], render.frames[kept])
+    assert np.array_equal(
+        np.concatenate([block.coverage for block in blocks if block.coverage is not None]), render.masks
+    )
+
+    repainted = np.clip(0.9 * views + 20, 0, 255).astype(np.uint8)
+    holes = ~covered
+    assert psnr(frames[holes], views[holes]) > psnr(repainted[holes], views[holes]) + 5, "colours are matched"
+    assert seam(frames, covered) < 0.95 * seam(np.where(covered[..., None], render.frames, repainted), covered)
+    # The render itself is not exact at the borders: the truth pasted into the holes shows a seam as well.
+    assert seam(frames, covered) < seam(np.where(covered[..., None], render.frames, views), covered)
+
+
+def seam(frames: np.ndarray, covered: np.ndarray) -> float:
+    """Mean absolute difference across the borders of holes, along rows."""
+    across = covered[:, :, 1:] != covered[:, :, :-1]
+    return float(np.abs(np.diff(frames.astype(float), axis=2)).mean(axis=-1)[across].mean())
+
+
+def test_all_covered_is_the_render_and_nothing_covered_the_generated_picture():
+    generated, render = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), dtype=np.uint8)
+    assert np.array_equal(keep_covered(generated, render, np.ones((12, 16), bool)), render)
+    assert np.array_equal(keep_covered(generated, render, np.zeros((12, 16), bool)), generated)
+
+
+def test_it_wraps_the_networks_block_by_block():
+    scene = noise_scene(21)
+    path = targets(scene, np.tile(np.eye(4), (21, 1, 1)))
+    plain = make_generator(scene.size)
+    frames = frames_of(FaithfulGenerator(plain, WarpRenderer()).start(scene, seed=1), path)
+    assert not np.array_equal(frames, frames_of(plain.start(scene, seed=1), path))
+    worst = np.abs(frames.astype(int) - scene.read_frames(range(21))).max()
+    assert worst <= 2, "a camera that stays where the source was sees the source"
