@@ -1,7 +1,7 @@
 """List what is installed beside this program, with versions and licences: `inspatio licenses --dependencies`.
 
 Licences are what each package's own metadata says. A wheel may bundle libraries under other terms, so those under the
-GPL are named as well, told by the names of the files that were installed.
+GPL are named as well, told by the names of the files that were installed, or by :data:`LINKED_IN`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ GPL_LIBRARIES = {
     "libgomp": "GPL-3.0-or-later WITH GCC-exception-3.1: OpenMP runtime, free to link with",
 }
 """Libraries of the GPL family that wheels of this field bundle, by the beginning of the file name."""
+
+LINKED_IN = {
+    "pycolmap": ("SuiteSparseQR and CHOLMOD/Supernodal, linked in", "GPL-2.0-or-later: sparse solvers"),
+}
+"""What no file name tells, by package: found among the strings of the library of pycolmap 4.2.1 for Linux."""
 
 _UNHELPFUL = ("", "UNKNOWN", "Files: *")
 _PREFIX = "License :: "
@@ -64,7 +69,9 @@ def _first(package: Distribution, field: str) -> str:
 
 
 def gpl_parts(package: Distribution) -> list[tuple[str, str]]:
-    """(file name, terms) of the shared libraries in a package that :data:`GPL_LIBRARIES` knows."""
+    """(file name, terms) of a package's shared libraries that :data:`GPL_LIBRARIES` knows, and what is linked in."""
     names = sorted({PurePath(str(file)).name for file in package.files or []})
     libraries = [name for name in names if re.search(r"\.(so|dylib|dll)\b", name)]
-    return [(name, terms) for name in libraries for part, terms in GPL_LIBRARIES.items() if name.startswith(part)]
+    found = [(name, terms) for name in libraries for part, terms in GPL_LIBRARIES.items() if name.startswith(part)]
+    linked = LINKED_IN.get(str(package.metadata["Name"]).lower())
+    return [*found, linked] if linked else found

@@ -139,11 +139,15 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, record: Any, words: l
         assert word in message
 
 
-def test_deep_nesting_is_refused(tmp_path: Path):
-    """It was a RecursionError."""
-    (tmp_path / "cameras.json").write_text("[" * 100_000)
-    with pytest.raises(ClipError, match="nested too deeply"):
+@pytest.mark.parametrize(
+    ("text", "said"), [("[" * 100_000, "nested too deeply"), ('{"version": ' + "9" * 5000 + "}", "5000 digits")]
+)
+def test_deep_nesting_and_long_numbers_are_refused(tmp_path: Path, text: str, said: str):
+    """Both were tracebacks."""
+    (tmp_path / "cameras.json").write_text(text)
+    with pytest.raises(ClipError, match=said) as caught:
         CameraFile.load(tmp_path / "cameras.json", "")
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_and_cut_files_are_refused(tmp_path: Path):

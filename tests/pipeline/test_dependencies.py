@@ -11,11 +11,11 @@ from inspatio.pipeline.cli import main
 from inspatio.pipeline.dependencies import gpl_parts, license_of
 
 
-def package(folder: Path, metadata: str, files: tuple[str, ...] = ()) -> Distribution:
+def package(folder: Path, metadata: str, files: tuple[str, ...] = (), name: str = "thing") -> Distribution:
     """An installed package with this metadata and these files."""
     info = folder / "thing-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: thing\nVersion: 1.0\n{metadata}\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{metadata}\n")
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in files))
     return Distribution.at(info)
 
@@ -41,6 +41,12 @@ def test_bundled_gpl_libraries_are_found_on_every_platform_and_their_headers_are
     found = gpl_parts(package(tmp_path, "", (*files, "thing/libx264.h", "thing.libs/libopus.so.0")))
     assert [name for name, _ in found] == ["libx264-3.dll", "libx264-d6.so.165", "libx265.216.dylib"]
     assert all(terms.startswith("GPL-2.0") for _, terms in found)
+
+
+def test_gpl_libraries_without_a_file_of_their_own_are_named(tmp_path: Path) -> None:
+    ((name, terms),) = gpl_parts(package(tmp_path, "", ("pycolmap/_core.so",), "pycolmap"))
+    assert "SuiteSparseQR" in name
+    assert terms.startswith("GPL-2.0")
 
 
 def test_every_installed_package_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
