@@ -1,4 +1,4 @@
-"""Install configs/ and traj/ inside the package, beside which they lie in the repository; see pyproject.toml."""
+"""Install configs/ and traj/ inside the package, beside which they lie in the repository, and the live world's page."""
 
 from setuptools import find_packages, setup
 
@@ -7,5 +7,5 @@ SHIPPED = {"inspatio.configs": "configs", "inspatio.traj": "traj"}
 setup(
     packages=[*find_packages(include=["inspatio*"]), *SHIPPED],
     package_dir=SHIPPED,
-    package_data={name: ["*.yaml", "*.txt"] for name in SHIPPED},
+    package_data={name: ["*.yaml", "*.txt"] for name in SHIPPED} | {"inspatio.live": ["static/*"]},
 )

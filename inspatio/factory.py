@@ -169,11 +169,12 @@ def make_generator(
     *,
     renderer: Renderer,
     frames: int = 0,
+    live: bool = False,
 ) -> Generator:
     """The generator of a profile for frames of ``size`` (height, width).
 
     ``renderer`` is the profile's and draws live; ``group`` shares each clip; ``frames`` is how many it will be asked
-    for, as far as that is known.
+    for, as far as that is known; with ``live`` blocks are as short as the generator allows.
     """
     generator = _make_repainting(config, size, device, prompt_folder, group, renderer=renderer, frames=frames)
     if not config.faithful or config.backend == "preview":
@@ -196,9 +197,9 @@ def _make_repainting(
     """The generator itself, which may repaint what the source shows."""
     match config.backend:
         case "preview":
-            from inspatio.generation.preview.session import PreviewGenerator
+            from inspatio.generation.preview.session import LIVE_BLOCK_FRAMES, PreviewGenerator
 
-            return PreviewGenerator(size, renderer)
+            return PreviewGenerator(size, renderer, block_frames=LIVE_BLOCK_FRAMES if live else None)
         case "causal":
             import torch
 

@@ -164,7 +164,7 @@ def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> 
     poses = trajectory.camera_to_world(len(scene), scene.foreground_depth(), rotation_only=controls.rotation_only)
     if controls.relative_to_source:
         poses = invert(sources.world_to_camera) @ poses
-    return Cameras.from_poses(invert(poses), target_intrinsics(sources.intrinsics[0], scene.size))
+    return Cameras.from_poses(invert(poses), target_intrinsics(scene.intrinsics[0], scene.size))
 
 
 def adapt(scene: Scene, trajectory: Trajectory, controls: Controls) -> tuple[Scene, Cameras]:

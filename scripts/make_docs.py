@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inspatio.models.checkpoints import CHECKPOINTS
-from inspatio.pipeline.options import options_markdown
+from inspatio.pipeline.options_markdown import options_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 

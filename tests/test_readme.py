@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.paths import ROOT
 
-from inspatio.pipeline import options
+from inspatio.pipeline.options_markdown import options_markdown
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -46,7 +46,7 @@ def test_every_option_it_names_exists() -> None:
 
 def declared() -> set[str]:
     """Every option of every stage."""
-    return set(re.findall(r"--\w+", options.options_markdown()))
+    return set(re.findall(r"--\w+", options_markdown()))
 
 
 def test_files_it_names_are_there() -> None:

@@ -15,7 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from inspatio.cameras.timeline import bounced
-from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME, MAX_FRAMES, MAX_TURN_DEGREES, Trajectory
+from inspatio.cameras.trajectory import (
+    MAX_DEGREES_PER_FRAME,
+    MAX_FRAMES,
+    MAX_TURN_DEGREES,
+    FlightTrajectory,
+    Trajectory,
+)
 from inspatio.config import Controls
 from inspatio.errors import ClipError
 
@@ -26,10 +32,15 @@ MIN_FRAMES = 121
 def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> list[int]:
     """The source frame (below ``frame_count``) shown at each place of the adapted clip; the first is frame 0.
 
+    A recorded flight says itself which source frame it shows where.
+
     Raises:
-        ClipError: the frame to freeze is not in the clip, or the path turns so far that it needs over 100 000 frames.
+        ClipError: the frame to freeze is not in the clip, the path turns so far that it needs over 100 000 frames, or
+            a flight shows a frame that the clip does not have.
     """
     assert frame_count > 0, "a clip has at least one frame"
+    if isinstance(trajectory, FlightTrajectory):
+        return _flown(frame_count, trajectory, controls)
     frozen = _freeze(frame_count, controls)
     if not controls.adaptive_frames:
         return frozen
@@ -41,6 +52,21 @@ def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> 
     target = adapted_frame_count(len(frozen), trajectory.total_angle)
     adapted = bounce(len(frozen), target) if target > len(frozen) else subsample(len(frozen), target)
     return [frozen[i] for i in adapted]
+
+
+def _flown(frame_count: int, flight: FlightTrajectory, controls: Controls) -> list[int]:
+    last = max(flight.source_frames)
+    if last >= frame_count:
+        raise ClipError(
+            f"trajectory: shows source frame {last}, but the clip has {frame_count} frames. "
+            "A flight belongs to the clip it was recorded on."
+        )
+    if controls.freeze_repeat:
+        raise ClipError(
+            f"--freeze_repeat {controls.freeze_repeat}: the trajectory is a recorded flight, which has its own times; "
+            "expected 0. Leave it out."
+        )
+    return list(flight.source_frames)
 
 
 def adapted_frame_count(frame_count: int, total_angle: float) -> int:

@@ -17,12 +17,17 @@ class Timeline:
     Beyond the committed places the end rule applies, so that a session can go on for as long as it is given cameras.
     """
 
-    def __init__(self, frames: Iterable[int], end: EndRule = "bounce") -> None:
-        """``frames`` are indices of source frames, at least one."""
+    def __init__(self, frames: Iterable[int], end: EndRule = "bounce", later: Iterable[int] = ()) -> None:
+        """``frames`` are indices of source frames: at least one, or none where a live driver commits ``later`` ones."""
         self.frames = list(frames)
         self.end: EndRule = end
-        if not self.frames or min(self.frames) < 0:
+        self.later = frozenset(later)
+        if not (self.frames or self.later) or min(self.frames, default=0) < 0:
             raise ValueError(f"timeline: got source frames {self.frames}, expected at least one, none negative")
+
+    def sources(self) -> list[int]:
+        """The source frames that are shown at some place, or may be later: each once, ascending."""
+        return sorted(self.later.union(self.frames))
 
     def __len__(self) -> int:
         """How many places are committed."""
@@ -30,8 +35,8 @@ class Timeline:
 
     def __getitem__(self, place: int) -> int:
         n = len(self.frames)
-        if place < 0:
-            raise IndexError(f"timeline: place {place}, expected 0 or more")
+        if place < 0 or n == 0:
+            raise IndexError(f"timeline: place {place} of {n}, expected 0 or more, and a committed one")
         if place < n:
             return self.frames[place]
         match self.end:

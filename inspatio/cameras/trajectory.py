@@ -116,6 +116,21 @@ class MatrixTrajectory:
         return poses
 
 
+@dataclass(frozen=True, eq=False)
+class FlightTrajectory(MatrixTrajectory):
+    """A recorded flight: a camera for each frame of the result, and the source frame shown there.
+
+    It is not adapted to the clip; the clip is played as it was during the flight. Its unit is the scene's.
+    """
+
+    source_frames: tuple[int, ...] = ()
+
+    def __init__(self, key_poses: CameraToWorld, source_frames: tuple[int, ...]) -> None:
+        assert len(key_poses) == len(source_frames), f"{len(key_poses)} poses, {len(source_frames)} source frames"
+        super().__init__(key_poses, "scene")
+        object.__setattr__(self, "source_frames", source_frames)
+
+
 def interpolate(keyframes: ArrayLike, frame_count: int) -> NDArray[np.float64]:
     """Interpolate keyframes (``k ...``), spread evenly over ``frame_count`` frames, monotone between keyframes.
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
 from inspatio.errors import UsageError, UserError
@@ -35,6 +36,7 @@ COMMANDS = {
     "geometry": "stage 2a: depth and cameras of every clip",
     "render": "stage 2b: every clip along the trajectory, and where it has holes",
     "generate": "stage 3: the novel-view videos",
+    "live": "fly through a video in the browser",
     "download": "published weights, after showing their sizes and licences",
     "verify": "read all results and say which files are damaged or missing",
     "evaluate": "measure results against a truth, or generators on a suite of held-out clips",
@@ -47,6 +49,7 @@ examples:
   inspatio run --profile preview --input_dir examples --traj_txt_path traj/x_y_circle_cycle.txt
   inspatio run --input_dir my_clips --traj_txt_path traj/zoom_out_in.txt --dry_run
   inspatio geometry --input_dir my_clips --report
+  inspatio live examples/living_room.mp4
 
 results:
   output/<input name>/                      captions and geometry (--work_folder)
@@ -79,6 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
     for name, about in COMMANDS.items():
         epilog = EPILOG if name in CLIPS else None
         command = commands.add_parser(name, help=about, description=f"{name}: {about}", epilog=epilog)
+        if name == "live":
+            command.add_argument("input_dir", metavar="VIDEO", type=Path, help="the clip to fly through")
         if name == "download":
             download.add_options(command)
         else:
@@ -149,6 +154,10 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
 
         with log_to_json(job.log_json):
             return run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), argv)
+    if arguments.command == "live":
+        from inspatio.pipeline.live import live
+
+        return live(arguments)
     if arguments.command == "download":
         return download.download(arguments)
     if arguments.command == "verify":

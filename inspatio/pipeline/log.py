@@ -33,8 +33,8 @@ Detail = Literal["quiet", "normal", "verbose"]
 MAX_NAME = 40
 """Characters of a name in lists on the screen."""
 
-LINE_INTERVAL = 30.0
-"""Seconds between two progress lines where there is no terminal."""
+LINE_INTERVAL, VERBOSE_INTERVAL = 30.0, 2.0
+"""Seconds between two progress lines where there is no terminal; with --verbose, for programs that show progress."""
 
 _log = logging.getLogger(__name__)
 
@@ -184,10 +184,11 @@ def progress_bar(total: int, description: str, unit: Literal["frame", "clip"] = 
     quiet = any(handler.level > logging.INFO for handler in shown_here)
     if quiet or not sys.stderr.isatty():
         shown = time.monotonic()
+        interval = VERBOSE_INTERVAL if _log.isEnabledFor(logging.DEBUG) else LINE_INTERVAL
 
         def log_line(done: int, total: int) -> None:
             nonlocal shown
-            if time.monotonic() - shown >= LINE_INTERVAL:
+            if time.monotonic() - shown >= interval:
                 shown = time.monotonic()
                 _log.info("%s: %d of %d %ss", description, done, total, unit)
 

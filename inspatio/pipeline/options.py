@@ -263,6 +263,50 @@ class LicenseOptions(Settings):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions(Settings):
+    """What `inspatio live` takes besides the video, the profile and its settings."""
+
+    profile_name: str | None = setting(
+        None, "a profile of configs/", option="--profile", metavar="NAME", unset=AUTOMATIC
+    )
+    config_path: Path | None = setting(
+        None, "file of a profile, in place of --profile", option="--config_path", metavar="YAML"
+    )
+    work_folder: Path | None = setting(
+        None,
+        "geometry, recorded flights and their renders",
+        option="--work_folder",
+        metavar="DIR",
+        unset="output/<input name>",
+    )
+    fit: FitMode = setting(
+        "crop",
+        "how a source of another shape becomes the working frame: cut it, add borders, or distort it",
+        option="--fit",
+    )
+    host: str = setting(
+        "127.0.0.1",
+        "address to listen on; another than this machine's own lets everybody in who has the token",
+        option="--host",
+        metavar="ADDRESS",
+    )
+    port: int = setting(
+        8765, "port to listen on, 0 for any free one", option="--port", metavar="PORT", least=0, most=65535
+    )
+    allow_host: tuple[str, ...] | None = setting(
+        None,
+        "further names that browsers may address this machine by, comma-separated",
+        option="--allow_host",
+        metavar="NAMES",
+        unset="none",
+    )
+    no_browser: bool = setting(False, "only print the address, open no browser", option="--no_browser")
+    max_session: float | None = setting(
+        None, "end after so many minutes", option="--max_session", metavar="MINUTES", unset="never", least=0.01
+    )
+
+
 @dataclass(frozen=True)
 class Group:
     """Settings that are shown under one title, and the commands that take them."""
@@ -280,10 +324,11 @@ GROUPS = (
     Group("how to run", CLIPS, (RunOptions,)),
     Group("trajectory", ("run", "render", "generate"), (TrajectoryOptions, Controls)),
     Group("caption (step 1)", ("run", "caption"), (CaptionOptions, CaptionConfig)),
-    Group("geometry (step 2a)", ("run", "geometry"), (GeometryOptions, GeometryConfig)),
+    Group("geometry (step 2a)", ("run", "geometry", "live"), (GeometryOptions, GeometryConfig)),
     Group("views of the geometry", ("geometry",), (ViewOptions,)),
-    Group("render (step 2b)", ("run", "render"), (RenderConfig,)),
+    Group("render (step 2b)", ("run", "render", "live"), (RenderConfig,)),
     Group("generate (step 3)", ("run", "generate"), (GenerateOptions, GeneratorConfig)),
+    Group("the live world", ("live",), (LiveOptions, GeneratorConfig)),
     Group("partial runs", ("run",), (PartialOptions,)),
     Group("profiles", ("doctor", "licenses"), (ProfileChoice,)),
     Group("weights", ("doctor",), (DoctorOptions,)),
@@ -311,16 +356,17 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
 def given(kind: type[Settings], arguments: argparse.Namespace) -> dict[str, Any]:
     """The values that the command line gives for settings of a class, by field name."""
     values = vars(arguments)
-    return {each.name: values[_dest(each)] for each in declared(kind) if each.options and _dest(each) in values}
+    return {each.name: values[dest(each)] for each in declared(kind) if each.options and dest(each) in values}
 
 
-def _dest(each: Setting) -> str:
+def dest(each: Setting) -> str:
+    """The name of a setting's value in the parsed arguments."""
     return each.options[0].lstrip("-")
 
 
 def _add(section: argparse._ArgumentGroup, each: Setting) -> None:
     about = argparse.SUPPRESS if each.help is None else help_text(each)
-    shared: dict[str, Any] = {"dest": _dest(each), "default": argparse.SUPPRESS} if each.options else {}
+    shared: dict[str, Any] = {"dest": dest(each), "default": argparse.SUPPRESS} if each.options else {}
     if each.is_switch:
         if each.option:
             section.add_argument(each.option, action="store_true", help=about, **shared)
@@ -346,46 +392,3 @@ def help_text(each: Setting) -> str:
     """What a setting does and, in brackets, its default."""
     shown = "" if (each.is_switch and not each.unset) or each.required else each.default_text
     return f"{each.help} [{shown}]" if shown else f"{each.help}"
-
-
-def options_markdown() -> str:
-    """The text of docs/options.md: all options and all keys of profiles, by group."""
-    lines = [
-        "# Options and profiles",
-        "",
-        "Generated from the declarations in `inspatio/config.py` and `inspatio/pipeline/options.py` by",
-        "`python scripts/make_docs.py`.",
-        "",
-        "A profile is a YAML file in `configs/`, or the file that `--config_path` names. The tables give its keys,",
-        "such as `generator.precision`; what a profile leaves out has the default. A setting with both an option and a",
-        "key is taken from the command line first, then from the profile. A setting marked with a stage in the last",
-        "column is part of that stage's fingerprint: when it changes, the stage and those after it run again; (files)",
-        "means that the content of the files counts, not their path.",
-        "",
-        "Paths in a profile are relative to `INSPATIO_HOME` or, where that is not set, to the project's folder; those",
-        "on the command line are relative to the current folder. For the downloader see `inspatio download --help`.",
-        "",
-        "Exit codes: 0 all clips done, 1 some clips failed or the run could not continue, 2 wrong usage,",
-        "130 interrupted (finished clips are kept).",
-        "",
-    ]
-    lines += _table("profile", "", [("", each) for each in declared(Profile)])
-    for group in GROUPS:
-        rows = [(BLOCK_NAMES.get(kind), each) for kind in group.settings for each in declared(kind) if each.help]
-        taken = ", ".join(f"`{command}`" for command in group.commands)
-        lines += _table(group.title, f"Taken by {taken}.", rows)
-    return "\n".join(lines)
-
-
-def _table(title: str, intro: str, rows: list[tuple[str | None, Setting]]) -> list[str]:
-    lines = [f"## {title[0].upper()}{title[1:]}", "", *([intro, ""] if intro else [])]
-    lines += ["| option | key in a profile | default | meaning | changes |", "|---|---|---|---|---|"]
-    for block, each in rows:
-        options = "<br>".join(f"`{spelling}`" for spelling in each.options)
-        key = "" if block is None else f"`{block}{'.' if block else ''}{each.name}`"
-        choices = f" ({', '.join(f'`{choice}`' for choice in each.choices)})" if each.choices else ""
-        stage = f"{each.changes or ''}{' (files)' if each.by_content else ''}"
-        default = f"`{each.default_text}`" if each.default not in (None, "") else each.default_text
-        row = [options, key, "required" if each.required else default, f"{each.help}{choices}", stage]
-        lines.append(f"| {' | '.join(row)} |".replace("<", "&lt;").replace("&lt;br>", "<br>"))
-    return [*lines, ""]

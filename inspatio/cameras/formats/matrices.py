@@ -9,6 +9,13 @@
 ``# world_to_camera`` is the other direction. The world is the first source camera (OpenCV axes, see ``poses.py``).
 Translations are in the scene's unit, or with ``unit=foreground`` times the scene's foreground depth, so that one file
 suits scenes of any size.
+
+A recorded flight has ``source_time=frames`` in its header, and before each matrix the number of the source frame that
+is shown there::
+
+    # camera_to_world unit=scene source_time=frames
+    0  1 0 0 0  0 1 0 0  0 0 1 0  0 0 0 1
+    0  1 0 0 0.2  0 1 0 0  0 0 1 0  0 0 0 1
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from inspatio.cameras.trajectory import (
     MAX_DISPLACEMENT,
     MAX_FRAMES,
     MAX_TURN_DEGREES,
+    FlightTrajectory,
     MatrixTrajectory,
     Unit,
 )
@@ -49,7 +57,7 @@ def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
         UsageError: no direction, two of them, an unknown unit, a line of another length, a matrix that is not rigid, a
             translation, a number of matrices or a turn that cannot be meant.
     """
-    direction, unit = _direction_and_unit(file, direction)
+    direction, unit, timed = _header(file, direction)
     if direction is None:
         raise UsageError(
             f"{file.path}: found one matrix per line but no direction. "
@@ -57,7 +65,9 @@ def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
         )
     if len(file.rows) > MAX_FRAMES:
         raise UsageError(f"{file.path}: {len(file.rows)} matrices, expected at most {MAX_FRAMES}")
-    trajectory = MatrixTrajectory(_camera_to_world(file, direction), unit)
+    if timed:
+        return FlightTrajectory(_camera_to_world(file, direction, timed), tuple(_source_frames(file)))
+    trajectory = MatrixTrajectory(_camera_to_world(file, direction, timed), unit)
     if trajectory.total_angle > MAX_TURN_DEGREES:
         raise UsageError(
             f"{file.path}: got a turn of {trajectory.total_angle:g} degrees in total, "
@@ -71,10 +81,11 @@ def _headers(file: NumberFile) -> list[tuple[int, str]]:
     return [(line, text) for line, text in file.comments if text.split()[:1] and text.split()[0] in get_args(Direction)]
 
 
-def _direction_and_unit(file: NumberFile, direction: Direction | None) -> tuple[Direction | None, Unit]:
+def _header(file: NumberFile, direction: Direction | None) -> tuple[Direction | None, Unit, bool]:
+    """Direction, unit, and whether every line begins with a source frame."""
     headers = _headers(file)
     if not headers:
-        return direction, "scene"
+        return direction, "scene", False
     if len(headers) > 1:
         raise UsageError(f"{file.path}, line {headers[1][0]}: a second header '# {headers[1][1]}', expected one")
     line, text = headers[0]
@@ -84,26 +95,45 @@ def _direction_and_unit(file: NumberFile, direction: Direction | None) -> tuple[
         raise UsageError(f"{file.path}, line {line}: the header says {named}, but {direction} was asked for")
     match options:
         case [] | ["unit=scene"]:
-            return named, "scene"
+            return named, "scene", False
         case ["unit=foreground"]:
-            return named, "foreground"
+            return named, "foreground", False
+        case ["unit=scene", "source_time=frames"]:
+            return named, "scene", True
         case _:
             raise UsageError(
                 f"{file.path}, line {line}: got '{' '.join(options)}' after {named}, "
-                "expected unit=scene or unit=foreground"
+                "expected unit=scene, unit=foreground or unit=scene source_time=frames"
             )
 
 
-def _camera_to_world(file: NumberFile, direction: Direction) -> CameraToWorld:
-    """``k 4 4`` from rows of 12 or 16 numbers."""
+def write_flight(flight: FlightTrajectory) -> str:
+    """The text of a recorded flight; reading it gives the same numbers."""
+    lines = ["# camera_to_world unit=scene source_time=frames"]
+    for frame, pose in zip(flight.source_frames, flight.key_poses, strict=True):
+        lines.append(f"{frame} {' '.join(repr(float(value)) for value in pose.reshape(-1))}")
+    return "\n".join(lines) + "\n"
+
+
+def _source_frames(file: NumberFile) -> list[int]:
+    for row in file.rows:
+        if not (row.values[0] >= 0 and row.values[0].is_integer()):
+            raise UsageError(f"{file.path}, line {row.line}: got source frame {row.values[0]:g}, expected 0, 1, 2 ..")
+    return [int(row.values[0]) for row in file.rows]
+
+
+def _camera_to_world(file: NumberFile, direction: Direction, timed: bool) -> CameraToWorld:
+    """``k 4 4`` from rows of 12 or 16 numbers, after a source frame where the file is ``timed``."""
     matrices = np.tile(np.eye(4), (len(file.rows), 1, 1))
     for matrix, row in zip(matrices, file.rows, strict=True):
-        count = len(row.values)
+        numbers = row.values[timed:]
+        count = len(numbers)
         if count not in (12, 16):
             raise UsageError(
-                f"{file.path}, line {row.line}: {count} numbers, expected a {direction} matrix of 16 (or 12)"
+                f"{file.path}, line {row.line}: {len(row.values)} numbers, "
+                f"expected a {direction} matrix of 16 (or 12){' after a source frame' * timed}"
             )
-        matrix.reshape(-1)[:count] = row.values
+        matrix.reshape(-1)[:count] = numbers
         try:
             check_rigid(matrix, f"{file.path}, line {row.line}: the matrix")
         except ValueError as error:

@@ -16,13 +16,14 @@ frame looks through a point, the point is not shown (``fill.py``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.poses import unproject
+from inspatio.cameras.timeline import Timeline
 from inspatio.render import splat_points
 from inspatio.render.jit import compiled, on_threads
 from inspatio.scene import Scene
@@ -153,10 +154,13 @@ def lift(camera: Camera, depth: NDArray[np.float32], where: NDArray[np.uint8]) -
 
 def init_memory(scene: Scene, count: int, threads: int) -> list[Keyframe]:
     """Make at most ``count`` keyframes of the scene's still parts, spread over the clip; see the module."""
-    places = _spread(scene, count)
-    frames = scene.read_frames(places)
-    depths = scene.read_depth(places)
-    sources = scene.cameras(places)
+    if count == 0:
+        return []
+    observed = replace(scene, timeline=Timeline(_spread(scene, count)))
+    places = range(len(observed))
+    frames = observed.read_frames(places)
+    depths = observed.read_depth(places)
+    sources = observed.cameras(places)
     poses = zip(sources.intrinsics, sources.world_to_camera, strict=True)
     cameras = [Camera(intrinsics, pose, scene.size) for intrinsics, pose in poses]
     keyframes: list[Keyframe | None] = [None] * len(places)
@@ -184,13 +188,10 @@ def mixed(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _spread(scene: Scene, count: int) -> list[int]:
-    """Places of the clip that show ``count`` different source frames, evenly spaced over those that it plays."""
-    first_place: dict[int, int] = {}
-    for place, source in enumerate(scene.source_frames(range(len(scene)))):
-        first_place.setdefault(source, place)
-    sources = sorted(first_place)
+    """``count`` different source frames, evenly spaced over those that the clip plays."""
+    sources = range(len(scene.frames)) if scene.timeline is None else scene.timeline.sources()
     picked = np.unique(np.rint(np.linspace(0, len(sources) - 1, min(count, len(sources)))).astype(int))
-    return [first_place[sources[i]] for i in picked]
+    return [sources[i] for i in picked]
 
 
 @compiled

@@ -31,6 +31,8 @@ from inspatio.render.matting import render_separated
 from inspatio.scene import Scene
 
 VERSION = 3
+LIVE_BLOCK_FRAMES = 2
+"""Short blocks follow a person sooner; a block of 12 would be a second late."""
 FIRST_BLOCK_FRAMES, BLOCK_FRAMES = 9, 12
 """The neural generator's blocks, so that a preview shows what it will. Frames depend on them: views are completed
 between blocks."""
@@ -70,12 +72,15 @@ class PreviewGenerator:
         renderer: Renderer | None = None,
         options: PreviewOptions | None = None,
         threads: int | None = None,
+        block_frames: int | None = None,
     ) -> None:
-        """``renderer``: the profile's [forward splat on the CPU]; ``threads``: for filling [as many as torch uses]."""
+        """``renderer``: the profile's [forward splat on the CPU]; ``threads``: for filling [as many as torch uses];
+        ``block_frames``: of every block, for a live driver [9, then 12]."""
         self.size = size
         self.options = options or PreviewOptions()
         self.threads = threads or torch.get_num_threads()
         self.renderer = renderer or WarpRenderer(threads=self.threads)
+        self.block_frames = block_frames
 
     def start(self, scene: Scene, *, seed: int) -> PreviewSession:
         """Start a session (``base.Generator``); reads a few frames from all over the clip."""
@@ -94,14 +99,15 @@ class PreviewSession(Session):
         super().__init__()
         self._scene = scene
         self._options, self._threads, self._renderer = generator.options, generator.threads, generator.renderer
+        self._block_frames = generator.block_frames
         self.memory = SceneMemory(self._options.observed + self._options.completed)
         for keyframe in init_memory(scene, self._options.observed, self._threads):
             self.memory.add(keyframe, pinned=True)
 
     @property
     def block_frames(self) -> int:
-        """9 cameras for the first block, 12 for every later one."""
-        return BLOCK_FRAMES if self._start else FIRST_BLOCK_FRAMES
+        """The generator's own number; by default 9 cameras for the first block, 12 for every later one."""
+        return self._block_frames or (BLOCK_FRAMES if self._start else FIRST_BLOCK_FRAMES)
 
     def set_prompt(self, text: str) -> None:
         """Accepted without effect: the preview reads no text."""

@@ -1,0 +1,191 @@
+"""The display loop: draw the camera of now whenever something has changed and a page can take a picture."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio.errors import UserError
+from inspatio.live import protocol
+from inspatio.live.compose import Composer, GeneratedFrame
+from inspatio.live.generation import GenerationLoop
+from inspatio.live.motion import position_and_quaternion
+from inspatio.live.protocol import PictureHeader
+from inspatio.live.sources import CachedSource
+from inspatio.media import VideoWriter
+from inspatio.types import CameraToWorld
+
+MAX_FPS = 30.0
+QUALITY = 85
+CLIP_SECONDS, CLIP_BYTES = 10.0, 64 * 2**20
+"""What is kept of what was shown: so many seconds, at most so many bytes."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A drawn picture: its header and the JPEG."""
+
+    header: PictureHeader
+    jpeg: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What is to be shown at a moment: the newest pose's number, the layer, the source frame, the camera."""
+
+    time: float
+    seq: int
+    layer: protocol.Layer
+    source_frame: int
+    rate: float
+    camera: CameraToWorld
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The last picture: its camera, depth (``h w``, 0 unknown), coverage, and how old its content is."""
+
+    camera: CameraToWorld
+    depth: NDArray[np.float32]
+    coverage: float
+    lag_ms: float
+
+
+class DisplayLoop(threading.Thread):
+    """See the module. Set the callbacks before it starts; they are called on its thread."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        composer: Composer,
+        frames: CachedSource,
+        moment: Callable[[], Moment],
+        next_change: Callable[[], float | None],
+    ) -> None:
+        """``moment`` says what to show now; ``next_change`` in how many seconds time alone changes that."""
+        super().__init__(name="inspatio-display", daemon=True)
+        self.generation: GenerationLoop | None = None
+        self.wants_picture: Callable[[], bool] = lambda: True
+        self.on_picture: Callable[[Picture], None] = lambda picture: None
+        self.on_notice: Callable[[protocol.Notice], None] = lambda notice: None
+        self.changed = threading.Event()
+        self.shown = Shown(np.eye(4), np.zeros(size, np.float32), 1.0, 0.0)
+        self._size, self._composer, self._frames = size, composer, frames
+        self._moment, self._next_change = moment, next_change
+        self._looks: tuple | None = None
+        self._drawn: deque[float] = deque(maxlen=60)
+        self._kept: deque[tuple[float, bytes]] = deque()
+        self._kept_bytes = 0
+        self._number = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End after the picture that is being drawn."""
+        self._stopping = True
+        self.changed.set()
+
+    def redraw(self) -> None:
+        """Draw, though nothing has changed: somebody is new."""
+        self._looks = None
+        self.changed.set()
+
+    @property
+    def frames_per_second(self) -> int:
+        """How many pictures were drawn in the last second."""
+        now = time.monotonic()
+        return sum(now - each < 1 for each in self._drawn.copy())
+
+    def run(self) -> None:
+        assert self.generation is not None, "set by the world"
+        while not self._stopping:
+            waits = [self._next_change(), self.generation.next_due(time.monotonic())]
+            self.changed.wait(min((each for each in waits if each is not None), default=None))
+            self.changed.clear()
+            if self._stopping or not self.wants_picture():
+                continue
+            moment = self._moment()
+            generated = self.generation.newest(moment.time)
+            looks = (
+                moment.layer,
+                moment.source_frame,
+                moment.camera.tobytes(),
+                generated and generated.number,
+            )
+            if looks == self._looks:
+                continue
+            self._looks = looks
+            try:
+                self._draw(moment, generated, resting=self.generation.state == "resting")
+            except Exception as error:  # noqa: BLE001
+                # A frame of the source that cannot be read must not end the display of the others.
+                _log.exception("a picture could not be drawn")
+                self.on_notice(protocol.Notice(level="error", text=f"picture: {error}"[:300]))
+            if moment.rate:
+                self._frames.read_ahead(moment.source_frame, moment.rate > 0)
+            time.sleep(max(0.0, moment.time + 1 / MAX_FPS - time.monotonic()))
+
+    def _draw(self, moment: Moment, generated: GeneratedFrame | None, *, resting: bool) -> None:
+        composed = self._composer.compose(moment.source_frame, moment.camera, generated, moment.layer)
+        bgr = cv2.cvtColor(composed.image, cv2.COLOR_RGB2BGR)
+        encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        assert encoded, "JPEG takes any picture of 8 bits"
+        jpeg = data.tobytes()
+        # A generator that rests has nothing newer to show, so the content is as new as the picture.
+        lag = 0.0 if generated is None or resting else (moment.time - generated.commanded) * 1000
+        self._number += 1
+        self.shown = Shown(moment.camera, composed.depth, composed.coverage, lag)
+        self._drawn.append(moment.time)
+        self._keep(moment.time, jpeg)
+        position, quaternion = position_and_quaternion(moment.camera)
+        header = PictureHeader(
+            kind=protocol.KIND_PICTURE,
+            codec=protocol.CODEC_JPEG,
+            flags=(protocol.FLAG_GENERATED | protocol.FLAG_WARPED) if generated else 0,
+            frame=self._number,
+            seq=moment.seq,
+            generated=generated.number if generated else 0,
+            answers=generated.answers if generated else 0,
+            source_frame=moment.source_frame,
+            coverage=composed.coverage,
+            age_ms=lag,
+            server_time=moment.time,
+            position=position,
+            quaternion=quaternion,
+        )
+        self.on_picture(Picture(header, jpeg))
+
+    def _keep(self, now: float, jpeg: bytes) -> None:
+        self._kept.append((now, jpeg))
+        self._kept_bytes += len(jpeg)
+        while self._kept_bytes > CLIP_BYTES or now - self._kept[0][0] > CLIP_SECONDS:
+            self._kept_bytes -= len(self._kept.popleft()[1])
+
+    def save_clip(self, folder: Path, frame_rate: float) -> tuple[str, float]:
+        """Write what was shown in the last seconds as a video; returns its file name and length in seconds.
+
+        Raises:
+            UserError: nothing was shown, or the disk is full.
+        """
+        kept = list(self._kept.copy())
+        if len(kept) < 2:
+            raise UserError("nothing has moved in the last seconds, expected a few pictures. Fly first.")
+        rate = Fraction(round(frame_rate * 1000), 1000)
+        times = np.arange(kept[0][0], kept[-1][0], float(1 / rate))
+        name = f"clip-{sum(1 for _ in folder.glob('*.mp4')) + 1}.mp4"
+        with VideoWriter(folder / name, self._size, rate) as writer:
+            for place in np.searchsorted([start for start, _ in kept], times, side="right") - 1:
+                image = cv2.imdecode(np.frombuffer(kept[place][1], np.uint8), cv2.IMREAD_COLOR_RGB)
+                writer.write(np.asarray(image, np.uint8)[None])
+        return name, len(times) / float(rate)

@@ -1,0 +1,128 @@
+"""`inspatio live VIDEO`: prepare the clip as a run would, then serve it as a live world."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from inspatio import factory
+from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME
+from inspatio.errors import UsageError, UserError
+from inspatio.media.video_info import is_video_name
+from inspatio.models.checkpoints import require
+from inspatio.pipeline.job import Job, resolve
+from inspatio.pipeline.options import GROUPS, Group, LiveOptions, dest, given
+from inspatio.pipeline.run import READING, run
+from inspatio.pipeline.scenes import open_clip
+from inspatio.pipeline.workspace import Workspace
+from inspatio.settings import Setting, declared
+from inspatio.storage import folder_lock
+
+FLIGHTS_FOLDER = "flights"
+"""Where in the work folder recorded flights and their renders are kept, one folder to a clip."""
+
+_log = logging.getLogger(__name__)
+
+
+def live(arguments: argparse.Namespace) -> int:
+    """Caption and geometry of one clip, then its live world until a signal; returns the exit code.
+
+    Raises:
+        UsageError: the input is no video, or the address cannot be listened on.
+        UserError: the extra `live` is not installed, weights are missing, or the clip cannot be used.
+    """
+    options = LiveOptions(**given(LiveOptions, arguments))
+    try:
+        from inspatio.live.flights import FlightFolder
+        from inspatio.live.hub import Hub
+        from inspatio.live.server import Address, LiveServer, bind
+        from inspatio.live.world import LiveOptions as WorldOptions
+        from inspatio.live.world import World
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"inspatio live needs the package {error.name}, which is not installed. "
+            "Start it with `bash run_pipeline.sh live VIDEO`, or install inspatio[live]."
+        ) from error
+    address = Address(options.host, options.port, options.allow_host or (), not options.no_browser, options.max_session)
+    job = resolve(arguments)
+    if not (job.input.is_file() and is_video_name(job.input)):
+        raise UsageError(f"{job.input}: got no video file, expected one. Try examples/living_room.mp4.")
+    require(job.profile, {"generate"})
+    listening = bind(address)  # before the long part, so that a port that is taken is told at once
+    if run(job, ("caption", "geometry"), []) != 0:
+        listening.close()
+        return 1
+    with ExitStack() as stack:
+        stack.callback(listening.close)
+        lock = folder_lock(job.work_folder, wait=True, notice=_log.info, name=READING, shared=True)
+        stack.enter_context(lock)
+        workspace = Workspace.open(job)
+        (state,) = workspace.clips
+        scene = stack.enter_context(open_clip(state, workspace))
+        device, profile = job.device("generate"), job.profile
+        prompts = workspace.work.folder / "prompts"
+        factory.prepare_prompts(profile.generator, [scene.prompt], prompts, device)
+        renderer = factory.make_renderer(profile.render, device)
+        generator = factory.make_generator(
+            profile.generator, profile.size, device, prompts, renderer=renderer, live=True
+        )
+        is_preview = profile.generator.backend == "preview"
+        folder = job.work_folder / FLIGHTS_FOLDER / state.id
+        clips = Path(stack.enter_context(TemporaryDirectory(prefix="inspatio-live-")))
+        world = World(
+            scene,
+            generator,
+            renderer,
+            WorldOptions(
+                name=profile.name,
+                source_first=is_preview,
+                max_turn=None if is_preview else MAX_DEGREES_PER_FRAME,
+                reads_prompt=not is_preview,
+            ),
+            FlightFolder(folder),
+            clips,
+        )
+        hub = Hub(world, _plan(arguments, job, folder, state.id))
+        server = LiveServer(hub, address, listening, clips)
+        print(server.url, flush=True)
+        with suppress(KeyboardInterrupt):  # how a person ends it
+            server.run()
+    return 0
+
+
+def _plan(arguments: argparse.Namespace, job: Job, folder: Path, clip_id: str):
+    """How a flight of this clip is rendered: `inspatio run` with the same settings."""
+    from inspatio.live.jobs import RenderPlan
+
+    settings = _spelled(arguments, "live", "run")
+    if not (job.profile_name or job.config_path):
+        settings += ["--profile", job.profile.name]
+
+    def command(flight: Path, name: str) -> list[str]:
+        folders = ["--work_folder", str(job.work_folder), "--output_folder", str(folder / name)]
+        words = ["-m", "inspatio", "run", "--input_dir", str(job.input), "--traj_txt_path", str(flight)]
+        return [*words, *folders, *settings, "--verbose"]
+
+    return RenderPlan(command, lambda name: folder / name / f"{clip_id}.mp4")
+
+
+def _spelled(arguments: argparse.Namespace, command: str, other: str) -> list[str]:
+    """The words that give another command the settings that this one was given, as far as both have them."""
+    takes = {each.options[0] for group in GROUPS if other in group.commands for each in _options_of(group)}
+    words = []
+    for each in (each for group in GROUPS if command in group.commands for each in _options_of(group)):
+        value = vars(arguments).get(dest(each))
+        if value is None or each.options[0] not in takes:
+            continue
+        if each.kind is bool:
+            words.append((each.option if value else each.off) or each.options[0])
+        else:
+            words += [each.options[0], ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return words
+
+
+def _options_of(group: Group) -> list[Setting]:
+    return [each for kind in group.settings for each in declared(kind) if each.options]

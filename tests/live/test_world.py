@@ -1,0 +1,204 @@
+"""The two loops: the picture follows the camera and time at once, the generator follows when it can."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.clips import drifting
+from support.live import FakeGenerator, nan_depth, served
+from support.scenes import make_scene, noise_scene, scene_of, wall
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.live.compose import Composer, GeneratedFrame, fill_depth
+from inspatio.live.motion import Motion, clamped, slewed
+from inspatio.live.sources import CHUNK, CachedSource
+from inspatio.render import WarpRenderer
+from inspatio.scene import Scene
+
+FRAMES = 12
+
+
+def test_a_picture_shows_the_newest_pose_and_time(tmp_path: Path):
+    with served(noise_scene(FRAMES), FakeGenerator(), tmp_path) as live, live.page() as page:
+        seq = page.pose((0.05, 0.0, 0.1))
+        header = page.picture(seq)
+        assert header.position == pytest.approx((0.05, 0.0, 0.1))
+        assert header.source_frame == 0
+        page.send("time", seek=7)
+        assert page.until(lambda got: getattr(got, "source_frame", None) == 7).seq == seq
+        page.send("time", rate=1)
+        page.until(lambda got: getattr(got, "source_frame", 7) != 7)
+        page.send("time", rate=0)
+        page.wait("status", rate=0)
+        stands = live.world.status().source_frame
+        page.pose((0.1, 0.0, 0.0))
+        time.sleep(0.2)
+        assert live.world.status().source_frame == stands, "time stands while the camera moves"
+
+
+def test_nothing_is_drawn_while_nothing_changes(tmp_path: Path):
+    with served(noise_scene(FRAMES), FakeGenerator(), tmp_path) as live, live.page() as page:
+        page.picture(page.pose((0.05, 0.0, 0.1)))
+        while page.receive(0.5) is not None:
+            pass
+        drawn, blocks = len(page.pictures), len(live.world.generation.log)
+        page.receive(0.5)
+        assert len(page.pictures) == drawn
+        assert len(live.world.generation.log) == blocks
+        assert live.world.generation.state == "resting"
+
+
+def test_the_generator_is_fed_the_time_of_the_person(tmp_path: Path):
+    """Paused it gets one frame again and again, backward it gets them backward."""
+    generator = FakeGenerator()
+    with served(noise_scene(60), generator, tmp_path) as live, live.page() as page:
+        for i in range(5):
+            page.send("time", rate=0, seek=30)
+            page.picture(page.pose((0.01 * i, 0.0, 0.0)))
+        page.send("time", rate=-1)
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            page.receive(0.05)
+    sources = generator.sessions[0].sources
+    log = live.world.generation.log
+    assert [frame for event in log for frame in event.source_frames] == sources
+    assert sources.count(30) >= 3
+    backward = sources[max(i for i, frame in enumerate(sources) if frame == 30) + 1 :]
+    assert backward
+    assert sorted(backward, reverse=True)[0] <= 30
+    assert min(backward) < 29
+
+
+@pytest.mark.parametrize("kind", ["raises", "nan"])
+def test_a_generator_that_fails_does_not_end_the_picture(tmp_path: Path, kind: str):
+    generator = FakeGenerator(
+        nan_depth if kind == "nan" else lambda block: ValueError("broken") if block == 1 else None
+    )
+    with served(noise_scene(FRAMES), generator, tmp_path) as live, live.page() as page:
+        page.pose((0.01, 0.0, 0.0))
+        page.send("time", rate=1)
+        page.wait("status", generator="failed")
+        assert page.picture(page.pose((0.3, 0.0, 0.0))).position[0] == pytest.approx(0.3)
+        generator.fails = lambda block: None
+        page.send("restart")
+        page.until(lambda got: getattr(got, "flags", 0) > 0)
+        assert len(generator.sessions) == 2
+
+
+def test_coming_back_gives_the_wheel_and_the_place(tmp_path: Path):
+    with served(noise_scene(FRAMES), FakeGenerator(), tmp_path) as live:
+        with live.page() as page:
+            page.picture(page.pose((0.25, 0.0, 0.0)))
+            key = page.welcome["resume"]
+        with live.page() as other:
+            assert other.welcome["driver"], "nobody else is there"
+            with live.page(resume=key) as page:
+                assert page.welcome["driver"]
+                assert page.welcome["resume"] == key
+                assert page.welcome["state"]["position"] == [0.25, 0.0, 0.0]
+
+
+def soft_scene() -> Scene:
+    """Three smooth pictures with something near in the middle: JPEG keeps them."""
+    height, width = size = (96, 160)
+    depth = np.full((3, *size), 4.0)
+    depth[:, 32:64, 60:100] = 1.5
+    intrinsics = np.array([[120.0, 0, (width - 1) / 2], [0, 120.0, (height - 1) / 2], [0, 0, 1]])
+    frames = np.stack([drifting()(i, size) for i in range(3)])
+    return make_scene(frames, depth, np.tile(np.eye(4), (3, 1, 1)), intrinsics)
+
+
+def test_layers(tmp_path: Path):
+    scene = soft_scene()
+    with served(scene, FakeGenerator(), tmp_path) as live, live.page() as page:
+        shown = {}
+        page.picture(page.pose((0.4, 0.0, 0.0), follow=True))
+        for layer in ("result", "render", "holes", "depth", "source", "wipe"):
+            page.send("view", layer=layer)
+            while page.receive(0.3) is not None:
+                pass
+            image = cv2.imdecode(np.frombuffer(page.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+            shown[layer] = np.asarray(image).astype(int)
+    black = {layer: float((image.max(-1) < 8).mean()) for layer, image in shown.items()}
+    assert black["render"] > black["result"] + 0.02, "the render has holes, the result none"
+    assert np.abs(shown["source"] - scene.read_frames([0])[0]).mean() < 6
+    half = scene.size[1] // 2
+    assert np.abs(shown["wipe"][:, : half - 8] - shown["source"][:, : half - 8]).mean() < 3
+    assert np.abs(shown["wipe"][:, half + 8 :] - shown["result"][:, half + 8 :]).mean() < 3
+    assert np.abs(shown["holes"] - shown["result"]).mean() > 1
+
+
+def composer(source_first: bool) -> Composer:
+    scene = scene_of(wall())
+    frames, depth = CachedSource(scene.frames, 10**8), CachedSource(scene.depth, 10**8)
+    return Composer(scene, frames, depth, WarpRenderer(threads=1), scene.intrinsics[0], source_first=source_first)
+
+
+@pytest.mark.parametrize("source_first", [True, False])
+def test_the_source_or_the_generator_comes_first(source_first: bool):
+    clip = wall()
+    made = composer(source_first)
+    generated = GeneratedFrame(
+        1, 1, 0.0, 0.0, np.full((24, 32, 3), 9, np.uint8), np.full((24, 32), 4, np.float32),
+        Cameras.from_poses(np.eye(4)[None], clip.source_intrinsics[0]), 0,
+    )  # fmt: skip
+    picture = made.compose(0, np.eye(4), generated, "result")
+    assert picture.coverage == 1.0
+    expected = clip.frames[0] if source_first else generated.image
+    assert np.array_equal(picture.image, expected)
+    assert np.array_equal(made.compose(0, np.eye(4), None, "result").image, clip.frames[0])
+
+
+def test_drawing_fills_everything_and_changes_nothing():
+    made = composer(True)
+    aside = np.eye(4)
+    aside[0, 3] = 2.0
+    first = made.compose(0, aside, None, "result")
+    assert first.coverage < 0.9
+    assert (first.image.max(-1) > 0).all()
+    made.compose(0, np.eye(4), None, "holes")
+    assert np.array_equal(made.compose(0, aside, None, "result").image, first.image)
+
+
+def test_holes_in_depth_become_background():
+    depth = np.full((40, 60), 1.0, np.float32)
+    depth[:, 30:] = 5.0
+    depth[:, 26:34] = 0
+    filled = fill_depth(depth)
+    assert np.array_equal(filled[depth > 0], depth[depth > 0])
+    assert filled[:, 30].min() > 2.5
+
+
+def test_the_motion_is_predicted_and_limited():
+    motion = Motion(np.eye(4), np.array([0.0, 0.0, 2.0]), np.array([0.0, np.pi, 0.0]))
+    assert np.allclose(motion.after(0.5)[:3, 3], [0, 0, 1])
+    assert np.allclose(motion.after(0.5)[:3, :3] @ [0, 0, 1], [1, 0, 0], atol=1e-9), "turned to the right"
+    assert np.allclose(motion.after(60.0), motion.after(1.0))
+    turned = slewed(np.eye(4), motion.after(0.5), 0.8)
+    assert np.degrees(np.arccos((np.trace(turned[:3, :3]) - 1) / 2)) == pytest.approx(0.8)
+    far = np.eye(4)
+    far[:3, 3] = [0, 0, 100]
+    assert np.allclose(clamped(far, np.zeros((3, 3)), 2.0)[:3, 3], [0, 0, 40])
+
+
+def test_reading_backward_costs_a_seek_for_a_chunk():
+    reads = []
+
+    class Source:
+        def __len__(self) -> int:
+            return 100
+
+        def read(self, indices) -> np.ndarray:
+            reads.append(list(indices))
+            return np.array(indices)[:, None]
+
+    cached = CachedSource(Source(), 3 * CHUNK * 8)  # pyright: ignore[reportArgumentType]
+    assert [int(cached.one(i)[0]) for i in range(99, -1, -1)] == list(range(99, -1, -1))
+    assert len(reads) == -(-100 // CHUNK)
+    assert all(read == sorted(read) for read in reads)
+    assert cached.read([3, 99, 40]).ravel().tolist() == [3, 99, 40]
+    assert sum(chunk.nbytes for chunk in cached._chunks.values()) <= 3 * CHUNK * 8
