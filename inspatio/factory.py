@@ -176,7 +176,9 @@ def make_generator(
     ``renderer`` is the profile's and draws live; ``group`` shares each clip; ``frames`` is how many it will be asked
     for, as far as that is known; with ``live`` blocks are as short as the generator allows.
     """
-    generator = _make_repainting(config, size, device, prompt_folder, group, renderer=renderer, frames=frames)
+    generator = _make_repainting(
+        config, size, device, prompt_folder, group, renderer=renderer, frames=frames, live=live
+    )
     if not config.faithful or config.backend == "preview":
         return generator
     from inspatio.generation.faithful import FaithfulGenerator
@@ -193,6 +195,7 @@ def _make_repainting(
     *,
     renderer: Renderer,
     frames: int,
+    live: bool,
 ) -> Generator:
     """The generator itself, which may repaint what the source shows."""
     match config.backend:

@@ -78,7 +78,7 @@ def live(arguments: argparse.Namespace) -> int:
             renderer,
             WorldOptions(
                 name=profile.name,
-                source_first=is_preview,
+                source_first=is_preview or profile.generator.faithful,
                 max_turn=None if is_preview else MAX_DEGREES_PER_FRAME,
                 reads_prompt=not is_preview,
             ),
