@@ -39,6 +39,7 @@ from inspatio.models.wan.optimize import (
 )
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
+from inspatio.models.wan.vae_layers import WanState
 from inspatio.models.weights import load_state
 from inspatio.render.splat import WarpRenderer
 
