@@ -196,6 +196,8 @@ def explain(error: OSError, path: Path) -> UserError:
             return UserError(
                 f"{path}: cannot be written ({error.strerror}). Make it writable or choose another folder."
             )
+        case errno.ENOENT:
+            return UserError(f"{path}: its folder is gone. Bring it back, or its disk, and run again.")
         case _:
             return UserError(f"{path}: {error.strerror or error}")
 

@@ -75,6 +75,7 @@ class CaptionStage(Stage):
                     results[state.id] = self._result(state, Caption(given[0]), given[1], made_from[state.id])
                 else:
                     images[state.id] = _frame(self.workspace.info(state), self._config.frame)
+                    self.workspace.check_source(state)
             except ClipError as error:
                 results[state.id] = error
             progress(len(results), len(states))

@@ -148,6 +148,7 @@ class GenerateStage(Stage):
                 for block in blocks:
                     writer.write(fit.natural(block.frames.numpy()))
                     progress(block.start + len(block.frames), len(renders.targets))
+                self.workspace.check_source(state)
         return [] if keeps_timing or not info.has_audio else ["without sound, since the clip's timing was changed"]
 
     def _is_damaged(self, block: OutputResult) -> bool:

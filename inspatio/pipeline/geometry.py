@@ -55,6 +55,7 @@ class GeometryStage(Stage):
         relative = f"geometry/{state.id}"
         with atomic_folder(self.workspace.work.folder / relative) as folder:
             summary = self._backend(state).estimate(self.workspace.info(state), folder, progress)
+            self.workspace.check_source(state)
         return [
             GeometryResult(
                 **made_from,

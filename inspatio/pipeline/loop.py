@@ -80,6 +80,7 @@ class _Loop:
 
     def _process(self, batch: Sequence[ClipState], progress: Progress) -> None:
         name, started = self._stage.name, time.perf_counter()
+        self._stage.workspace.check_folders()
         for state in batch:
             reason = self._plans[state.id].reason
             _log.debug("%8s: %s starts", name, state.id, extra=facts("start", stage=name, clip=state.id, reason=reason))

@@ -80,6 +80,7 @@ class RenderStage(Stage):
                 intrinsics=cameras.intrinsics[0],
                 world_to_camera=cameras.world_to_camera,
             ).save(folder / CAMERAS_NAME)
+            self.workspace.check_source(state)
         height, width = adapted.size
         coverage = covered / (n * height * width)
         return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from inspatio.locations import download_command
 from inspatio.media.video_info import list_left_out
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.caption import CaptionStage
+from inspatio.pipeline.disk import log_disk_use
 from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
@@ -34,7 +35,7 @@ from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.run_record import check_run, record_run
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workers import ends_with_starter, run_workers, wait_for_workers, working_in
-from inspatio.pipeline.workspace import PROBE, Workspace
+from inspatio.pipeline.workspace import PROBE, ClipState, Workspace
 from inspatio.storage import folder_lock, remove_temporary
 
 _log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> i
             workspace.save("run")
             for name in in_run:
                 _run(name, workspace, command_line, pace)
+    workspace.check_folders()
     return _conclude(workspace, stages)
 
 
@@ -104,14 +106,21 @@ def _in_order(job: Job, stages: Sequence[StageName]) -> list[StageName]:
 
 
 def _look_ahead(workspace: Workspace, stages: Sequence[StageName]) -> Pace:
-    """The work of the whole run, as far as it can be told before it begins."""
+    """Log the disk that the run needs; returns its pace, which knows the work of all stages."""
     built = [make_stage(name, workspace) for name in stages]
-    plans = plan_run(built)
-    work = {}
-    for stage in built:
-        todo = [state for state in workspace.clips if plans[stage.name][state.id].status == "to do"]
-        work[stage.name] = Work.of(stage, todo, _processes(workspace.job, stage.name))
-    return Pace(work)
+    todo = _todo(built, plan_run(built))
+    log_disk_use(todo)
+    return Pace({name: Work.of(*work, _processes(workspace.job, name)) for name, work in todo.items()})
+
+
+def _todo(
+    stages: Sequence[Stage], plans: Mapping[StageName, StagePlan]
+) -> dict[StageName, tuple[Stage, list[ClipState]]]:
+    """Each stage with the clips that it has to do."""
+    return {
+        stage.name: (stage, [s for s in stage.workspace.clips if plans[stage.name][s.id].status == "to do"])
+        for stage in stages
+    }
 
 
 def _run_together(job: Job, stages: Sequence[StageName]) -> int:
@@ -312,6 +321,7 @@ def _print_plan(job: Job, stages: Sequence[StageName]) -> int:
     plans = plan_run(built)
     for name, plan in plans.items():
         log_plan(name, plan, is_first_look=True)
+    log_disk_use(_todo(built, plans), always=True)
     in_run: list[StageName] = [name for name in plans if STAGES[name].folder == "run"]
     check_run(workspace, in_run)
     require(job.profile, weights_required(job, stages))

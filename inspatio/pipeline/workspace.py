@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from inspatio.errors import ClipError, UsageError
+from inspatio.errors import ClipError, UsageError, UserError
 from inspatio.media import FrameIndex, VideoInfo, list_videos, probe
 from inspatio.media.video_info import is_video_name
 from inspatio.pipeline.fingerprints import file_fingerprint
@@ -66,6 +68,8 @@ class Workspace:
         self.run = run
         self._states: dict[str, ClipState] = {}
         self._videos: dict[str, VideoInfo] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._opened: dict[FolderName, int] = {}
 
     @classmethod
     def open(cls, job: Job) -> Workspace:
@@ -91,6 +95,7 @@ class Workspace:
                 source, known["error"] = workspace._examine(clip_id, path, clip)
             elif clip is not None:
                 source = clip.source
+                workspace._seen[clip_id] = _size_and_time(path)
             else:
                 continue  # a file that came after the main process had looked
             workspace._states[clip_id] = ClipState(id=clip_id, path=path, source=source, public=public, **known)
@@ -121,6 +126,35 @@ class Workspace:
                 raise ClipError(f"{state.path}: changed during the run: {error}. Run again.") from error
         return self._videos[state.id]
 
+    def check_source(self, state: ClipState) -> None:
+        """Check that the clip's file is still the one that was looked at: call it before a result is kept.
+
+        Raises:
+            ClipError: it has grown or was written to since, as a file does that is still being copied.
+        """
+        size, _ = self._seen[state.id]
+        now, _ = seen = _size_and_time(state.path)
+        if seen != self._seen[state.id]:
+            raise ClipError(_changed(state.path, size, now))
+
+    def check_folders(self) -> None:
+        """Check that the folders which results are recorded in are still the ones that were opened.
+
+        Raises:
+            UserError: one was removed, or its disk unmounted, during the run.
+        """
+        for name, handle in self._opened.items():
+            folder, opened = self._manifest(name).folder, os.fstat(handle)
+            try:
+                if os.path.samestat(folder.stat(), opened):
+                    continue
+            except OSError:
+                pass  # not there, or on a disk that does not answer
+            raise UserError(
+                f"{folder}: was removed or its disk unmounted during the run, expected the folder to stay. "
+                "Bring it back and run again; what was recorded there is kept."
+            )
+
     def folder_of(self, stage: StageName) -> Path:
         """The folder whose manifest records the stage's results."""
         return self._manifest(STAGES[stage].folder).folder
@@ -141,6 +175,7 @@ class Workspace:
                     self._states[clip_id] = state.model_copy(update={"error": failure})
         manifest.put(self._record(state, folder) for state in self.clips)
         manifest.keep_only(self._known_ids)
+        self._keep_open(folder)
 
     def finish(self, clip_id: str, stage: StageName, result: StageResult) -> None:
         """Record a stage's result for a clip."""
@@ -164,18 +199,27 @@ class Workspace:
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a device could be read for ever
                 raise OSError(errno.EINVAL, "not a regular file")
-            size, content = path.stat().st_size, file_fingerprint(path)
+            seen = self._seen[clip_id] = _size_and_time(path)
+            size, content = seen[0], file_fingerprint(path)
         except OSError as error:
             broken = Source(fingerprint="", path=relative(path, folder), file_size=0)
             return broken, ClipFailure(stage=PROBE, message=f"{path}: cannot be read ({error.strerror})")
         source = Source(fingerprint=content, path=relative(path, folder), file_size=size)
         facts = known.source.video if known and known.source.fingerprint == content else None
-        if facts and FrameIndex.load(self._index_file(clip_id), content) is not None:
+        video, fault = None, None
+        if not facts or FrameIndex.load(self._index_file(clip_id), content) is None:
+            try:
+                video = probe(path)
+            except ClipError as error:
+                fault = str(error)
+        now = _size_and_time(path)
+        if now != seen:  # whatever was found is of a part of the file
+            fault = _changed(path, size, now[0])
+        if fault is not None:
+            return source, ClipFailure(stage=PROBE, message=fault)
+        if video is None:
             return source.model_copy(update={"video": facts}), None
-        try:
-            video = self._videos[clip_id] = probe(path)
-        except ClipError as error:
-            return source, ClipFailure(stage=PROBE, message=str(error))
+        self._videos[clip_id] = video
         record = video.to_record()
         record.pop("file_size")  # the source has it, also where the file is not a readable video
         return source.model_copy(update={"video": VideoFacts(**record)}), None
@@ -184,8 +228,16 @@ class Workspace:
         return self.work.folder / SOURCES_FOLDER / file_name(clip_id, ".npz")
 
     def _put(self, clip_id: str, folder: FolderName, changes: dict[str, Any]) -> None:
+        self._keep_open(folder)
+        self.check_folders()
         state = self._states[clip_id] = self._states[clip_id].model_copy(update=changes)
         self._manifest(folder).put(self._record(state, folder))
+
+    def _keep_open(self, folder: FolderName) -> None:
+        """Keep a handle of a folder, by which it is known: a folder that replaces it could get its inode number."""
+        if folder not in self._opened:
+            self._opened[folder] = handle = os.open(self._manifest(folder).folder, os.O_RDONLY)
+            weakref.finalize(self, os.close, handle)
 
     def _record(self, state: ClipState, folder: FolderName) -> Clip:
         """The part of a clip's record that belongs to a folder, with the source's path relative to it."""
@@ -207,6 +259,19 @@ def _known(clip_id: str, work: Manifest, run: Manifest | None) -> dict[str, Any]
     known: dict[str, Any] = {entry.field: getattr(clips[entry.folder], entry.field, None) for entry in STAGES.values()}
     errors = [clip.error for clip in clips.values() if clip and clip.error]
     return known | {"error": errors[0] if errors else None}
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change in nanoseconds; (0, 0) for a file that is gone."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _changed(path: Path, before: int, now: int) -> str:
+    return f"{path}: changed while it was read: got {before} bytes, then {now}. Run again when it is complete."
 
 
 def _folder_of(error: ClipFailure) -> FolderName:
