@@ -17,6 +17,7 @@ from inspatio.generation.base import Generator, drive
 from inspatio.media import VideoInfo, VideoReader, VideoWriter
 from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import weights_in_use
+from inspatio.pipeline.background import Background, FramesAhead, RendersAhead
 from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.manifest import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
@@ -129,8 +130,12 @@ class GenerateStage(Stage):
         cameras, info = renders.cameras, self.workspace.info(state)
         keeps_timing = cameras.order == tuple(range(state.video.frame_count))
         fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
-        with open_clip(state, self.workspace) as scene:
-            adapted = replace(scene.select(cameras.order), renders=renders)
+        with open_clip(state, self.workspace) as scene, Background() as reading, Background() as writing:
+            adapted = replace(
+                scene.select(cameras.order),
+                frames=FramesAhead(scene.frames, cameras.order, reading),
+                renders=RendersAhead(renders, reading),
+            )
             session = self._load().start(adapted, seed=clip_seed(self.job.seed, state.id))
             blocks = drive(session, renders.targets)
             if not self._group.is_main:
@@ -146,8 +151,10 @@ class GenerateStage(Stage):
                 times=info.timestamps() if keeps_timing and info.variable_frame_rate else None,
             ) as writer:
                 for block in blocks:
-                    writer.write(fit.natural(block.frames.numpy()))
-                    progress(block.start + len(block.frames), len(renders.targets))
+                    frames = block.frames.numpy()
+                    writing.do(lambda frames=frames: writer.write(fit.natural(frames)))
+                    progress(block.start + len(frames), len(renders.targets))
+                writing.finish()
                 self.workspace.check_source(state)
         return [] if keeps_timing or not info.has_audio else ["without sound, since the clip's timing was changed"]
 

@@ -141,7 +141,12 @@ class RenderFiles:
         Raises:
             ClipError: they were rendered for other cameras than these.
         """
+        self.check_cameras(start, cameras)
         places: Sequence[int] = range(start, start + len(cameras))
+        return Render(self._render.read(places), self._mask.read_masks(places), None)
+
+    def check_cameras(self, start: int, cameras: Cameras) -> None:
+        """Refuse cameras that the places from ``start`` on were not rendered for; see :meth:`read`."""
         stored = self.targets[start : start + len(cameras)]
         for what, got, expected in (
             ("pose", cameras.world_to_camera, stored.world_to_camera),
@@ -149,10 +154,10 @@ class RenderFiles:
         ):
             if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=CAMERA_TOLERANCE):
                 raise ClipError(
-                    f"{self._folder}: rendered for other cameras: got another {what} in frames {start} to "
-                    f"{places.stop - 1}, expected those of {CAMERAS_NAME}. Run the render stage again with --force"
+                    f"{self._folder}: rendered for other cameras: got another {what} in frames "
+                    f"{start} to {start + len(cameras) - 1}, expected those of {CAMERAS_NAME}. Run the render stage "
+                    "again with --force"
                 )
-        return Render(self._render.read(places), self._mask.read_masks(places), None)
 
 
 def _spell(size: tuple[int, int]) -> str:
