@@ -73,6 +73,14 @@ class RenderSource(Protocol):
         ...
 
 
+class PointSource(Protocol):
+    """All points of a scene that does not move."""
+
+    def render(self, cameras: Cameras, size: tuple[int, int]) -> Render:
+        """What ``t`` cameras see of them in pictures of ``size`` (height, width), with depth."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scene:
     """One clip, ready to be seen from elsewhere.
@@ -98,6 +106,9 @@ class Scene:
     renders: RenderSource | None = None
     """The render stage's files; None: generators render live. Only generators that need no depth of the target view
     read them."""
+    points: PointSource | None = None
+    """Of a still scene (a panorama, a scanned place): its points, of which target views are drawn; its frames are then
+    views of it, not moments. None: target views are drawn from the frames."""
 
     def __post_init__(self) -> None:
         n = len(self.frames)

@@ -37,6 +37,7 @@ CASES: dict[str, CaseFunction] = {
     "worldfm_dit": worldfm.dit,
     "worldfm_vae": worldfm.vae,
     "worldfm_sample": worldfm.sample,
+    "worldfm_conditions": worldfm.conditions,
 }
 
 

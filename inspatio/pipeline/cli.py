@@ -18,6 +18,7 @@ from typing import NoReturn
 from inspatio.errors import UsageError, UserError
 from inspatio.evaluation.options import EvaluateOptions
 from inspatio.pipeline import download
+from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.log import Detail, log_to_json, log_to_stderr
 from inspatio.pipeline.options import (
     CLIPS,
@@ -37,6 +38,7 @@ COMMANDS = {
     "render": "stage 2b: every clip along the trajectory, and where it has holes",
     "generate": "stage 3: the novel-view videos",
     "live": "fly through a video in the browser",
+    "frames": "pictures of a still scene (a panorama, a point cloud) from the poses of a meta.json",
     "download": "published weights, after showing their sizes and licences",
     "verify": "read all results and say which files are damaged or missing",
     "evaluate": "measure results against a truth, or generators on a suite of held-out clips",
@@ -168,6 +170,8 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         from inspatio.pipeline.evaluate import evaluate
 
         return evaluate(EvaluateOptions(**given(EvaluateOptions, arguments)))
+    if arguments.command == "frames":
+        return _frames(FrameOptions(**given(FrameOptions, arguments)))
     if LicenseOptions(**given(LicenseOptions, arguments)).dependencies:
         from inspatio.pipeline.dependencies import dependency_lines
 
@@ -181,3 +185,10 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         return examine_weights(load_profile(find_profile(chosen or DEFAULT_PROFILE)))
     profiles = [load_profile(find_profile(name)) for name in ([chosen] if chosen else profile_names())]
     return print_licenses(profiles) if arguments.command == "licenses" else examine(profiles)
+
+
+def _frames(options: FrameOptions) -> int:
+    from inspatio.config import find_profile, load_profile
+    from inspatio.pipeline.frames import frames
+
+    return frames(options, load_profile(find_profile(options.frame_profile)))

@@ -23,6 +23,7 @@ from inspatio.config import (
 )
 from inspatio.errors import UsageError
 from inspatio.evaluation.options import EvaluateOptions
+from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
 from inspatio.types import Direction, FitMode
 
@@ -334,6 +335,7 @@ GROUPS = (
     Group("weights", ("doctor",), (DoctorOptions,)),
     Group("results to check", ("verify",), (VerifyOptions,)),
     Group("what to measure", ("evaluate",), (EvaluateOptions,)),
+    Group("pictures of a still scene", ("frames",), (FrameOptions,)),
     Group("dependencies", ("licenses",), (LicenseOptions,)),
 )
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from parity_cases.wan import load_half
 from torch import nn
+from torch.nn import functional as F
 
-from inspatio.evaluation.golden import GoldenCase, Measured, Outputs, compare
-from inspatio.generation.worldfm.pictures import prepare_reference, to_frames, to_images
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import invert
+from inspatio.evaluation.golden import GoldenCase, Measured, Outputs
+from inspatio.generation.worldfm.pictures import to_frames, to_images
+from inspatio.generation.worldfm.references import ReferenceViews
 from inspatio.generation.worldfm.sampler import alphas_cumprod, sample_frames, signal_and_noise
+from inspatio.geometry import panorama
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.checkpoint import make_network, parse_autoencoder_config, parse_config
 from inspatio.models.worldfm.dit import CameraEncoding, WorldFM
+from inspatio.render.points import splat_points
 
 STEPS = (999, 200)
 U8_TOLERANCE = {torch.float32: 1, torch.float16: 8, torch.bfloat16: 16}
@@ -114,7 +121,7 @@ def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Output
     size = (case.manifest["image_size"],) * 2
     pictures = {
         "render": to_images(case.stored_input("render_u8").numpy()[None], torch.device("cpu")),
-        "reference": prepare_reference(case.stored_input("reference_u8").numpy(), size),
+        "reference": _prepared_reference(case.stored_input("reference_u8").numpy(), size),
     }
     steps = tuple(case.manifest["time_steps"])
     latent = (1, 4, size[0] // 8, size[1] // 8)
@@ -125,8 +132,9 @@ def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Output
     }
     prepared = {name: picture.to(device) for name, picture in pictures.items()}
     for name, picture in prepared.items():
-        # Resized from 8-bit pictures by another library: within 2 of 255.
-        outputs[f"cond_{name}"] = compare(picture, case.stored[f"cond_{name}"], 2 / 255)
+        # Scaled by another library and rounded to 8 bits: one of 255 levels is allowed.
+        levels = 127.5 * (picture.cpu() - case.stored[f"cond_{name}"]).abs().max().item()
+        outputs[f"cond_{name}"] = Measured(round(levels, 3), 1)
     schedule = [network.time_modulation(torch.tensor([step])) for step in steps]
 
     def run(prefix: str, conditions: list[torch.Tensor], count: int) -> torch.Tensor:
@@ -153,3 +161,159 @@ def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Output
             error = (to_frames(images)[0].cpu().int() - expected).abs().max().item()
             outputs[f"{prefix}.image_u8"] = Measured(error, U8_TOLERANCE[dtype])
     return outputs
+
+
+def conditions(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
+    """A panorama to points, reference views, renders and the choice of the reference, as the public code has them."""
+    image, distance = (case.stored_input(name).numpy() for name in ("pano_rgb", "depth"))
+    side, view_side = case.manifest["render_size"], case.manifest["condition_size"]
+    size = (side, side)
+    xyz, rgb = panorama.published_points(image, distance)
+    holes = case.stored_input("depth_holes").numpy() * 100
+    outputs: dict[str, torch.Tensor | Measured] = {
+        "xyz": _exact(case, "xyz", xyz, 1e-5),
+        "rgb": _exact(case, "rgb", rgb, 0),
+        "depth_prepared": _exact(case, "depth_prepared", panorama.fill_holes(holes, distance.shape, "golden"), 1e-5),
+    }
+
+    # Reference views: pictures of their own size; their intrinsics scaled to the render's.
+    lens = case.stored["condition_K"].numpy().astype(np.float64)
+    poses = panorama.view_poses()
+    world_to_camera = invert(poses)
+    pictures = [
+        (panorama.sample_view(image, pose, lens, (view_side, view_side), published=True) + 0.5).astype(np.uint8)
+        for pose in world_to_camera
+    ]
+    scaled = np.diag([side / view_side, side / view_side, 1.0]) @ lens
+    focal = panorama.VIEW_FOCAL * view_side
+    outputs |= {
+        "condition_K": _exact(
+            case, "condition_K", np.array([[focal, 0, view_side / 2], [0, focal, view_side / 2], [0, 0, 1]]), 1e-6
+        ),
+        "condition_c2w": _exact(case, "condition_c2w", poses, 1e-5),
+        "condition_P": _exact(case, "condition_P", scaled @ world_to_camera[:, :3], 1e-5),
+        "condition_images": _levels(case, "condition_images", np.stack(pictures), 1.0),
+    }
+
+    # Renders of the targets and the choice, from points in float32 and, as the pipeline runs by default, in float16.
+    target_lens = case.stored_input("target_K").numpy().astype(np.float64)
+    targets = invert(case.stored_input("target_c2w").numpy().astype(np.float64))
+    for prefix, half in (("", False), ("half.", True)):
+
+        def draw(pose: np.ndarray, intrinsics: np.ndarray, half=half) -> tuple[np.ndarray, np.ndarray]:
+            moved = _in_camera(xyz, pose, half=half)
+            picture, depth, _ = splat_points(moved, rgb, np.eye(4), intrinsics, size, near=1e-3, threads=1)
+            return picture, depth
+
+        # The published code draws the views' depth with their own intrinsics and looks it up with the scaled ones.
+        view_depth = np.stack([draw(pose, lens)[1] for pose in world_to_camera])
+        views = ReferenceViews(Cameras.from_poses(world_to_camera, scaled), view_depth)
+        renders = [draw(pose, target_lens) for pose in targets]
+        found = [views.hits(depth, target_lens, pose) for (_, depth), pose in zip(renders, targets, strict=True)]
+        hits = np.stack([each for each, _ in found])
+        chosen = np.array([[int(np.argmax(each)), int(each.max()), count] for each, count in found])
+        share = 0.97 if half else 0.995
+        wrong = [
+            _wrong_pixels(_in_camera(xyz, pose, half=half), rgb, target_lens, picture, expected)
+            for pose, (picture, _), expected in zip(
+                targets, renders, case.stored[f"{prefix}render"].numpy(), strict=True
+            )
+        ]
+        outputs[f"{prefix}render"] = Measured(float(np.mean(wrong)), round(1 - share, 6))
+        depth = np.stack([each for _, each in renders])
+        outputs[f"{prefix}render_depth"] = _share(case, f"{prefix}render_depth", depth, 1e-4, share)
+        outputs[f"{prefix}hits"] = _exact(case, f"{prefix}hits", hits, 3 if half else 0, relative=False)
+        columns = slice(0, 1) if half else slice(0, 3)
+        outputs[f"{prefix}chosen"] = Measured(
+            float(np.abs(chosen[:, columns] - case.stored[f"{prefix}chosen"].numpy()[:, columns]).max()), 0
+        )
+        if not half:
+            blended = [_softmin(_in_camera(xyz, pose, half=False), rgb, target_lens, size) for pose in targets]
+            outputs["softmin.render"] = _levels(case, "softmin.render", np.stack(blended), share)
+            which = [0, 3, 9, 22, 40, 41]
+            outputs["condition_depth"] = _share(case, "condition_depth", view_depth[which], 1e-4, share)
+    return outputs
+
+
+def _in_camera(points: np.ndarray, world_to_camera: np.ndarray, *, half: bool) -> np.ndarray:
+    """World points in a camera's coordinates, float32; ``half``: points, transform and result rounded to float16."""
+    kind = np.float16 if half else np.float32
+    rotation, translation = world_to_camera[:3, :3].astype(kind), world_to_camera[:3, 3].astype(kind)
+    moved = points.astype(kind).astype(np.float32) @ rotation.astype(np.float32).T
+    return (moved.astype(kind) + translation).astype(np.float32)
+
+
+def _landed(points: np.ndarray, lens: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of points in a camera's coordinates those in its picture: their index, their pixel (row by row), and z."""
+    z = points[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns, rows = (np.rint(lens[i, i] * points[:, i] / z + lens[i, 2]) for i in range(2))
+        inside = (z > 1e-3) & (columns >= 0) & (columns < size[1]) & (rows >= 0) & (rows < size[0])
+    index = np.flatnonzero(inside)
+    return index, (rows[index] * size[1] + columns[index]).astype(np.int64), z[index]
+
+
+def _nearest(pixels: np.ndarray, z: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    nearest = np.full(size[0] * size[1], np.inf, np.float32)
+    np.minimum.at(nearest, pixels, z)
+    return nearest
+
+
+def _wrong_pixels(
+    points: np.ndarray, colours: np.ndarray, lens: np.ndarray, got: np.ndarray, expected: np.ndarray
+) -> np.ndarray:
+    """Pixels of another colour than expected, unless a point of the expected one is as near (within 1e-4)."""
+    size = got.shape[:2]
+    index, pixels, z = _landed(points, lens, size)
+    tied = z <= _nearest(pixels, z, size)[pixels] + 1e-4
+    same = (np.abs(colours[index].astype(int) - expected.reshape(-1, 3)[pixels].astype(int)) <= 1).all(axis=1)
+    allowed = np.zeros(size[0] * size[1], bool)
+    allowed[pixels[tied & same]] = True
+    differs = (np.abs(got.astype(int) - expected.astype(int)) > 1).any(axis=-1)
+    return differs & ~allowed.reshape(size)
+
+
+def _softmin(points: np.ndarray, colours: np.ndarray, lens: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The published class's other mode, which its pipeline does not use: colours blended by how near they are."""
+    index, pixels, z = _landed(points, lens, size)
+    weights = np.exp(-500.0 * (z - _nearest(pixels, z, size)[pixels]).astype(np.float64))
+    total, blended = np.zeros(size[0] * size[1]), np.zeros((size[0] * size[1], 3))
+    np.add.at(total, pixels, weights)
+    np.add.at(blended, pixels, weights[:, None] * colours[index])
+    return (blended / np.maximum(total, 1e-12)[:, None]).reshape(*size, 3).astype(np.uint8)
+
+
+def _exact(case: GoldenCase, name: str, got: np.ndarray, tolerance: float, *, relative: bool = True) -> Measured:
+    """The largest difference, relative to the largest value unless told otherwise."""
+    expected = case.stored[name].numpy()
+    if got.shape != expected.shape:
+        return Measured(float("inf"), tolerance)
+    error = np.abs(got.astype(np.float64) - expected.astype(np.float64)).max()
+    return Measured(float(error / (np.abs(expected.astype(np.float64)).max() if relative else 1)), tolerance)
+
+
+def _share(case: GoldenCase, name: str, got: np.ndarray, tolerance: float, share: float) -> Measured:
+    """The share of pixels that are off by more than ``tolerance``, against the share that may be."""
+    error = np.abs(got.astype(np.float64) - case.stored[name].numpy().astype(np.float64))
+    wrong = (error if got.dtype != np.uint8 else error.max(axis=-1)) > tolerance
+    return Measured(float(wrong.mean()), round(1 - share, 6))
+
+
+def _levels(case: GoldenCase, name: str, got: np.ndarray, share: float) -> Measured:
+    """The share of 8-bit pixels that are off by more than 1 of 255."""
+    return _share(case, name, got, 1, share)
+
+
+def _prepared_reference(image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """A picture ``h w 3`` as ``1 3 h w`` in -1..1 of (height, width) ``size``: scaled to cover it, cut at the centre.
+
+    By an antialiased cubic filter, and rounded to 8 bits between scaling and cutting, as published.
+    """
+    images = to_images(image[None], torch.device("cpu"))
+    ratio = max(size[0] / image.shape[0], size[1] / image.shape[1])
+    scaled = (round(image.shape[0] * ratio), round(image.shape[1] * ratio))
+    if scaled != image.shape[:2]:
+        images = F.interpolate(images, scaled, mode="bicubic", align_corners=False, antialias=True)
+        images = (127.5 * (images + 1.0)).round().clamp(0, 255) / 127.5 - 1.0
+    top, left = (round((got - wanted) / 2) for got, wanted in zip(scaled, size, strict=True))
+    return images[:, :, top : top + size[0], left : left + size[1]].contiguous()

@@ -37,6 +37,7 @@ from inspatio.errors import ClipError, UserError
 from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.worldfm.noise import NoiseSource
 from inspatio.generation.worldfm.pictures import to_frames, to_images
+from inspatio.generation.worldfm.references import ReferenceViews, plan
 from inspatio.generation.worldfm.sampler import sample_frames
 from inspatio.models.memory import free_memory, is_out_of_memory
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
@@ -48,6 +49,9 @@ from inspatio.types import Frames
 
 REFERENCES_KEPT = 256
 """Latents of reference pictures that a session remembers; 64 KiB each at 512x512."""
+REFERENCE_STRIDE = 4
+"""References are chosen by every fourth row and column of the depth maps: a view has 300 samples at most."""
+PLANNED_AT_ONCE = 64
 _RENDER_SALT, _REFERENCE_SALT = 1001, 1002
 """Of the noise that a sampled encoding takes, beside the numbers of the sampling steps."""
 
@@ -121,6 +125,8 @@ class WorldFMSession(Session):
         self._scene = scene
         self._noise = NoiseSource(generator.options.noise, seed, scene.size)
         self._references: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self._views = None if scene.points is None else _reference_views(scene)
+        self._planned: Sequence[int] = ()
 
     @property
     def block_frames(self) -> int:
@@ -128,6 +134,42 @@ class WorldFMSession(Session):
 
     def set_prompt(self, text: str) -> None:
         """Accepted without effect: the model reads no text."""
+
+    def plan(self, cameras: Cameras) -> None:
+        """Choose the references of a path that is known beforehand, from place 0 on, so that they seldom change.
+
+        Only still scenes have references to choose from. Without a plan each frame takes the view that shares most
+        with it.
+        """
+        if self._views is None or self._scene.points is None:
+            return
+        shares = []
+        size = tuple(len(range(0, side, REFERENCE_STRIDE)) for side in self._scene.size)
+        assert len(size) == 2, f"size {size}, expected (height, width)"
+        for start in range(0, len(cameras), PLANNED_AT_ONCE):
+            small = _strided(cameras[start : start + PLANNED_AT_ONCE])
+            depth = self._scene.points.render(small, size).depth
+            assert depth is not None, "points know their depth"
+            shares += [self._shares(depth[i], small, i) for i in range(len(small))]
+        self._planned = plan(np.stack(shares)).tolist()
+
+    def _shares(self, depth: np.ndarray, cameras: Cameras, index: int) -> np.ndarray:
+        """How much of a target view each reference view shares, 0..1."""
+        assert self._views is not None, "a still scene has views"
+        hits, samples = self._views.hits(depth, cameras.intrinsics[index], cameras.world_to_camera[index])
+        return hits / max(samples, 1)
+
+    def _choose_views(self, places: Sequence[int], cameras: Cameras, render: Render) -> list[int]:
+        """The source frame that is each place's reference: the clip's own, or a view of the still scene."""
+        if self._views is None:
+            return self._scene.source_frames(places)
+        assert render.depth is not None, "points know their depth"
+        return [
+            self._planned[place]
+            if place < len(self._planned)
+            else int(np.argmax(self._shares(render.depth[index], cameras, index)))
+            for index, place in enumerate(places)
+        ]
 
     @torch.inference_mode()
     def _generate(self, cameras: Cameras) -> FrameBlock:
@@ -141,7 +183,7 @@ class WorldFMSession(Session):
         with self._errors():
             with record_function("render"):
                 render = self._render(cameras)
-            views = self._scene.source_frames(places)
+            views = self._choose_views(places, cameras, render)
             with record_function("encode"), self._generator.resident(self._generator.encoder):
                 conditions = self._encode(render.frames, [(_RENDER_SALT, place) for place in places])
                 references = self._encode_references(views)
@@ -152,6 +194,8 @@ class WorldFMSession(Session):
         return FrameBlock(self._start, frames, render.depth, render.masks)
 
     def _render(self, cameras: Cameras) -> Render:
+        if self._scene.points is not None:
+            return self._scene.points.render(cameras, self._scene.size)
         return render_scene(self._generator.renderer, self._scene, self._start, cameras, with_depth=True)
 
     def _encode(self, frames: Frames, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
@@ -234,3 +278,16 @@ class WorldFMSession(Session):
                 f"({free_memory(device) / 2**30:.1f} GiB free) at {width}x{height}. Use --offload (on a GPU), a "
                 "smaller height and width, or a device with more memory"
             ) from error
+
+
+def _reference_views(scene: Scene) -> ReferenceViews:
+    cameras = Cameras(scene.intrinsics, scene.world_to_camera)
+    depth = [scene.depth.read([i])[0, ::REFERENCE_STRIDE, ::REFERENCE_STRIDE] for i in range(len(cameras))]
+    return ReferenceViews(_strided(cameras), np.stack(depth))
+
+
+def _strided(cameras: Cameras) -> Cameras:
+    """The cameras of pictures that have every ``REFERENCE_STRIDE``-th row and column."""
+    return Cameras(
+        np.diag([1 / REFERENCE_STRIDE, 1 / REFERENCE_STRIDE, 1.0]) @ cameras.intrinsics, cameras.world_to_camera
+    )

@@ -1,0 +1,276 @@
+"""Still scenes: a panorama, or a point cloud with photos, as a scene whose frames are the views references come from.
+
+    scene = panorama_scene(image, distance, (512, 512))
+    scene = point_cloud_scene(Path("scan"), (512, 512))          pointcloud.ply and transforms_condition.json
+
+The scene's world is the first view's camera: for a panorama the one that looks at its middle (the input photo). What
+comes in the world of the files (a published camera path) goes through :attr:`StillScene.to_scene`. Points are bounded
+and even (``render/disc_cloud.py``); views are cut from the panorama when they are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import check_rigid, invert, orthonormalised
+from inspatio.errors import ClipError
+from inspatio.geometry import panorama
+from inspatio.geometry.formats.ply import read_ply
+from inspatio.media.fit import Fit
+from inspatio.render.disc_cloud import MOST_POINTS, DiscCloud, neighbour_radii, thinned
+from inspatio.scene import Scene
+from inspatio.types import DepthMaps, Frames, Image
+
+FRAME_RATE = Fraction(30)
+CLOUD_FILE, CONDITIONS_FILE = "pointcloud.ply", "transforms_condition.json"
+"""The published form of a scene on disk: its points, and the cameras of its reference pictures."""
+PANORAMA_UNIT = "geometric mean distance of the panorama"
+
+
+@dataclass(frozen=True)
+class StillScene:
+    """A scene, and how to get from the world of its files to the scene's."""
+
+    scene: Scene
+    world_to_first: NDArray[np.float64]
+    """``4 4``: from the files' world to the first view's camera."""
+    unit: str
+    """What a length of 1 is."""
+
+    def to_scene(self, camera_to_world: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``world_to_camera`` ``n 4 4`` in the scene's world, of poses ``n 4 4`` in that of the files."""
+        return invert(camera_to_world) @ invert(self.world_to_first)
+
+
+class _PanoramaFrames:
+    def __init__(self, image: Image, cameras: Cameras, size: tuple[int, int]) -> None:
+        self._image, self._cameras, self._size = image, cameras, size
+
+    def __len__(self) -> int:
+        return len(self._cameras)
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        cameras = self._cameras
+        return np.stack(
+            [
+                panorama.view_image(self._image, cameras.world_to_camera[i], cameras.intrinsics[i], self._size)
+                for i in indices
+            ]
+        )
+
+
+class _PanoramaDepth:
+    def __init__(self, distance: NDArray[np.float32], cameras: Cameras, size: tuple[int, int]) -> None:
+        self._distance, self._cameras, self._size = distance, cameras, size
+
+    def __len__(self) -> int:
+        return len(self._cameras)
+
+    def read(self, indices: Sequence[int]) -> DepthMaps:
+        cameras = self._cameras
+        return np.stack(
+            [
+                panorama.view_depth(self._distance, cameras.intrinsics[i], cameras.world_to_camera[i], self._size)
+                for i in indices
+            ]
+        )
+
+
+def panorama_scene(
+    image: Image,
+    distance: NDArray[np.float32],
+    size: tuple[int, int],
+    *,
+    clip_id: str = "panorama",
+    most_points: int = MOST_POINTS,
+) -> StillScene:
+    """A panorama ``h w 3`` with the distance of every pixel (``h w``, any unit), seen in pictures of ``size``.
+
+    Raises:
+        ClipError: no point is left.
+    """
+    distance = panorama.unit_distance(distance)
+    points, colours, radii = panorama.even_points(image, distance, most_points)
+    cameras = panorama.views(size)
+    first = cameras.world_to_camera[0]
+    scene = Scene(
+        clip_id=clip_id,
+        frames=_PanoramaFrames(image, cameras, size),
+        depth=_PanoramaDepth(distance, cameras, size),
+        intrinsics=np.array(cameras.intrinsics),
+        world_to_camera=_relative(cameras.world_to_camera, first),
+        size=size,
+        frame_rate=FRAME_RATE,
+        scale="relative",
+        points=_cloud(_moved(points, first), colours, radii, clip_id),
+    )
+    return StillScene(scene, first, PANORAMA_UNIT)
+
+
+class _Photos:
+    """Reference pictures in files, fitted to the scene's size."""
+
+    def __init__(self, paths: Sequence[Path], fits: Sequence[Fit]) -> None:
+        self._paths, self._fits = paths, fits
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        return np.stack([self._fits[i].image(_read_photo(self._paths[i])) for i in indices])
+
+
+class _CloudDepth:
+    """Depth of the reference pictures: what their cameras see of the points."""
+
+    def __init__(self, cloud: DiscCloud, cameras: Cameras, size: tuple[int, int]) -> None:
+        self._cloud, self._cameras, self._size = cloud, cameras, size
+
+    def __len__(self) -> int:
+        return len(self._cameras)
+
+    def read(self, indices: Sequence[int]) -> DepthMaps:
+        depth = self._cloud.render(self._cameras[list(indices)], self._size).depth
+        assert depth is not None, "a cloud's render has depth"
+        return depth
+
+
+def point_cloud_scene(
+    folder: Path, size: tuple[int, int], *, clip_id: str | None = None, most_points: int = MOST_POINTS
+) -> StillScene:
+    """A folder with ``pointcloud.ply``, and ``transforms_condition.json`` with its reference pictures and cameras.
+
+    Raises:
+        ClipError: a file is missing or damaged, or a camera is not rigid.
+    """
+    name = clip_id or folder.name
+    points, colours = read_ply(folder / CLOUD_FILE)
+    kept, side = thinned(points, most_points)
+    points, colours = points[kept], colours[kept]
+    radii = np.full(len(points), 0.6 * side, np.float32) if side else neighbour_radii(points)
+    paths, fits, cameras = _read_conditions(folder / CONDITIONS_FILE, size)
+    first = cameras.world_to_camera[0]
+    cloud = _cloud(_moved(points, first), colours, radii, name)
+    views = Cameras(cameras.intrinsics, _relative(cameras.world_to_camera, first))
+    scene = Scene(
+        clip_id=name,
+        frames=_Photos(paths, fits),
+        depth=_CloudDepth(cloud, views, size),
+        intrinsics=np.array(views.intrinsics),
+        world_to_camera=views.world_to_camera,
+        size=size,
+        frame_rate=FRAME_RATE,
+        scale="relative",
+        points=cloud,
+    )
+    return StillScene(scene, first, "the point cloud's")
+
+
+def parse_pose(values: Any, what: str) -> NDArray[np.float64]:
+    """Poses ``n 4 4`` of nested lists: one or several matrices, 4x4 or 3x4 (the last row is then added).
+
+    Raises:
+        ClipError: another shape, or not rigid.
+    """
+    try:
+        poses = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        poses = np.zeros(0)
+    if poses.ndim == 2:
+        poses = poses[None]
+    if poses.ndim != 3 or poses.shape[1:] not in ((3, 4), (4, 4)) or len(poses) == 0:
+        raise ClipError(f"{what}: got {_shape(values)}, expected a 4x4 or 3x4 matrix, or several")
+    if poses.shape[1:] == (3, 4):
+        poses = np.concatenate((poses, np.tile([[[0.0, 0.0, 0.0, 1.0]]], (len(poses), 1, 1))), axis=1)
+    try:
+        check_rigid(poses, what)
+    except ValueError as error:
+        raise ClipError(str(error)) from error
+    return orthonormalised(poses)
+
+
+def parse_lens(values: Any, what: str) -> NDArray[np.float64]:
+    """Intrinsics ``3 3`` of nested lists.
+
+    Raises:
+        ClipError: another shape, or focal lengths that are not positive.
+    """
+    try:
+        lens = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        lens = np.zeros(0)
+    if lens.shape != (3, 3) or not np.isfinite(lens).all() or min(lens[0, 0], lens[1, 1]) <= 0:
+        raise ClipError(f"{what}: got {_shape(values)}, expected a 3x3 matrix in pixels with positive focal lengths")
+    return lens
+
+
+def _read_conditions(path: Path, size: tuple[int, int]) -> tuple[list[Path], list[Fit], Cameras]:
+    """Pictures, how they are fitted to ``size``, and their cameras, of a ``transforms_condition.json``."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        frames = value["frames"]
+        entries = [dict(frame) for frame in frames]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ClipError(
+            f"{path}: cannot be read as reference cameras ({type(error).__name__}), expected an object with frames"
+        ) from error
+    if not entries:
+        raise ClipError(f"{path}: got no frames, expected at least one reference picture")
+    paths, fits, lenses, poses = [], [], [], []
+    for number, entry in enumerate(entries):
+        what = f"{path}: frame {number}"
+        if not isinstance(entry.get("path"), str):
+            raise ClipError(f"{what}: got no path, expected that of a picture")
+        file = path.parent / entry["path"]
+        photo = _read_photo(file)
+        fit = Fit.make((photo.shape[0], photo.shape[1]), size)
+        given = entry.get("K")
+        if given is None:
+            fx, fy, cx, cy = (entry.get(key) for key in ("fx", "fy", "cx", "cy"))
+            given = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+        paths.append(file)
+        fits.append(fit)
+        lenses.append(fit.intrinsics(parse_lens(given, f"{what}: K")))
+        poses.append(parse_pose(entry.get("c2w"), f"{what}: c2w")[0])
+    return paths, fits, Cameras(np.stack(lenses), invert(np.stack(poses)))
+
+
+def _read_photo(path: Path) -> Image:
+    encoded = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if encoded is None:
+        raise ClipError(f"{path}: no readable picture, expected the PNG or JPEG of a reference view")
+    return np.ascontiguousarray(encoded[..., ::-1], np.uint8)
+
+
+def _cloud(points: NDArray[np.float32], colours: NDArray[np.uint8], radii: NDArray[np.float32], name: str) -> DiscCloud:
+    try:
+        return DiscCloud.of(points, colours, radii)
+    except ValueError as error:
+        raise ClipError(f"{name}: {error}") from error
+
+
+def _moved(points: NDArray[np.float32], transform: np.ndarray) -> NDArray[np.float32]:
+    return (points @ transform[:3, :3].T + transform[:3, 3]).astype(np.float32)
+
+
+def _relative(world_to_camera: np.ndarray, first: np.ndarray) -> np.ndarray:
+    relative = world_to_camera @ invert(first)
+    relative[0] = np.eye(4)
+    return relative
+
+
+def _shape(values: Any) -> str:
+    try:
+        return "x".join(map(str, np.shape(values))) or repr(values)[:40]
+    except ValueError:
+        return "rows of different lengths"

@@ -1,0 +1,155 @@
+"""`inspatio frames`: the public meta.json with a panorama or a point cloud, to pictures, through tiny networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.panoramas import box_panorama
+
+from inspatio.cameras.camera_file import CameraFile
+from inspatio.export.ply import ply_bytes
+from inspatio.export.points import PointCloud
+from inspatio.geometry import panorama
+from inspatio.media import VideoReader
+from inspatio.pipeline.cli import main
+
+K = [[320, 0, 256], [0, 320, 256], [0, 0, 1]]
+FORWARD = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], float)
+
+
+def path(count: int = 4, length: float = 0.3) -> list[Any]:
+    """Poses that look at the panorama's middle and walk there."""
+    poses = np.tile(FORWARD, (count, 1, 1))
+    poses[:, 0, 3] = np.linspace(0, length, count)
+    return poses.tolist()
+
+
+@pytest.fixture
+def meta(here: Path) -> Path:
+    """A meta.json with a panorama and its depth beside it."""
+    folder = here / "scene"
+    folder.mkdir()
+    image, distance = box_panorama(96)
+    cv2.imwrite(str(folder / "panorama.png"), image[..., ::-1])
+    np.save(folder / "panorama.depth.npy", 3.0 * distance)
+    write(folder, c2w=path())
+    return folder / "meta.json"
+
+
+def write(folder: Path, **changes: Any) -> None:
+    values = {"name": "box", "image": "photo.png", "K": K, "c2w": path(1)} | changes
+    (folder / "meta.json").write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def run(meta: Path, *extra: str) -> int:
+    return main(["frames", "--meta", str(meta), "--output_dir", "out", "--profile", "worldfm_tiny", *extra])
+
+
+def test_a_path_becomes_a_video_with_its_cameras(meta: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run(meta) == 0
+    with VideoReader(Path("out/box/output.mp4")) as reader:
+        assert (len(reader), reader.info.size) == (4, (64, 64))
+        assert reader.read([0, 3]).std() > 5
+    cameras = CameraFile.load(Path("out/box/output.cameras.json"), "")
+    assert cameras.world_to_camera[0] == pytest.approx(np.eye(4), abs=1e-9)  # the photo's axis is the first view
+    assert cameras.world_to_camera[3, 2, 3] == pytest.approx(-0.3)
+    assert cameras.intrinsics[0, 0, 0] == pytest.approx(40.0)  # of 512 pixels, scaled to 64
+    assert cameras.settings["unit"] == "geometric mean distance of the panorama"
+
+
+def test_a_pose_becomes_a_picture_the_same_every_time(meta: Path) -> None:
+    write(meta.parent, c2w=path(2))
+    assert run(meta, "--save_mode", "image") == 0
+    first = [Path(f"out/box/output_{i:04d}.png").read_bytes() for i in range(2)]
+    assert run(meta, "--save_mode", "image") == 0
+    assert [Path(f"out/box/output_{i:04d}.png").read_bytes() for i in range(2)] == first
+    write(meta.parent, c2w=path(2)[0][:3])  # one pose, without its last row
+    assert run(meta, "--save_mode", "image") == 0
+    assert Path("out/box/output.png").read_bytes() == first[0]
+
+
+def test_a_point_cloud_with_photos(meta: Path) -> None:
+    folder = meta.parent
+    image, distance = box_panorama(96)
+    points, colours = panorama.published_points(image, distance)
+    (folder / "panorama.png").unlink()
+    (folder / "pointcloud.ply").write_bytes(ply_bytes(PointCloud(points.astype(np.float64), colours)))
+    (folder / "conditions").mkdir()
+    cameras, frames = panorama.views((48, 64)), []
+    for i in range(3):
+        photo = panorama.view_image(image, cameras.world_to_camera[i], cameras.intrinsics[i], (48, 64))
+        cv2.imwrite(str(folder / f"conditions/{i:04d}.png"), photo[..., ::-1])
+        lens = cameras.intrinsics[i].tolist()
+        spelled = {"K": lens} if i else {"fx": lens[0][0], "fy": lens[1][1], "cx": lens[0][2], "cy": lens[1][2]}
+        c2w = np.linalg.inv(cameras.world_to_camera[i])[: 3 if i else 4].tolist()
+        frames.append({"id": i + 1, "path": f"conditions/{i:04d}.png", "c2w": c2w, **spelled})
+    (folder / "transforms_condition.json").write_text(json.dumps({"frames": frames}))
+    assert run(meta) == 0
+    with VideoReader(Path("out/box/output.mp4")) as reader:
+        assert reader.read([3]).std() > 5
+
+
+def test_what_is_said_of_other_sizes_and_of_walls(meta: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """K of another size is scaled and said; a camera beyond the wall sees too little and is said."""
+    poses = np.array(path(2))
+    poses[1, :3, :3] = FORWARD[:3, :3]
+    poses[1, 0, 3] = 50.0
+    write(meta.parent, K=[[200, 0, 160], [0, 200, 120], [0, 0, 1]], c2w=poses.tolist())
+    assert run(meta) == 0
+    said = capsys.readouterr().err
+    assert "pictures of 320x240 and scaled to 64x64" in said
+    assert "1 of 2 frames (first: 1)" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"K": None}, "lacks K"),
+        ({"K": [[1, 2], [3, 4]]}, "got 2x2, expected a 3x3"),
+        ({"K": [[-1, 0, 1], [0, 1, 1], [0, 0, 1]]}, "positive focal"),
+        ({"c2w": [[1, 2], [3, 4]]}, "got 2x2, expected a 4x4 or 3x4"),
+        ({"c2w": [[1], [2, 3]]}, "rows of different lengths"),
+        ({"c2w": [[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]}, "not a rigid transform"),
+        ({"c2w": [[float("nan")] * 4] * 4}, "not a rigid transform"),
+        ({"name": "../out"}, "name"),
+        ({"image": 3}, "image"),
+    ],
+)
+def test_a_meta_that_is_none_is_one_line(
+    meta: Path, changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(meta.parent, **changes)
+    assert run(meta) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("fault", ["nothing", "no depth", "not 2:1", "depth of another shape", "depth missing"])
+def test_scenes_that_are_none_are_one_line(meta: Path, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    picture, depth = meta.with_name("panorama.png"), meta.with_name("panorama.depth.npy")
+    match fault:
+        case "nothing":
+            picture.unlink()
+        case "no depth":
+            depth.unlink()
+        case "not 2:1":
+            cv2.imwrite(str(picture), np.zeros((40, 90, 3), np.uint8))
+        case "depth of another shape":
+            np.save(depth, np.ones((96, 100), np.float32))
+        case _:
+            np.save(depth, np.full((96, 192), np.nan, np.float32))
+    assert run(meta) == 1
+    error = capsys.readouterr().err
+    assert "expected" in error
+    assert error.count("\n") == 1
+
+
+def test_other_profiles_are_refused(meta: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["frames", "--meta", str(meta), "--profile", "preview"]) == 2
+    assert "expected worldfm" in capsys.readouterr().err
