@@ -3,7 +3,8 @@
 Counts come from docs/reliability.jsonl, one JSON object for each campaign: what was tried, how often, what went
 wrong, with date, command, duration, machine and commit. scripts/kill_test.py, fuzz.py and soak.py append such an
 object to the file that their option ``--record`` names. Files named here are added to docs/reliability.jsonl first; a
-campaign that is there already is not added twice.
+campaign that is there already is not added twice. A ``note`` may be written into an object by hand: what became of its
+failures.
 """
 
 from __future__ import annotations
@@ -125,9 +126,22 @@ def report(results: Sequence[dict[str, Any]]) -> str:
             ],
         ),
         "",
-        *[f"- {each['date']}: {failure}" for each in results for failure in each["failures"]],
+        *_failures(results),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _failures(results: Sequence[dict[str, Any]]) -> list[str]:
+    """One paragraph for each campaign in which something was wrong."""
+    wrong = [each for each in results if each["failures"]]
+    if not wrong:
+        return ["Nothing was wrong in any of them."]
+    found = [(each, " / ".join(dict.fromkeys(each["failures"]))) for each in wrong]
+    return [
+        "What was wrong:",
+        "",
+        *(f"- `{each['command']}`: {what}. {each.get('note', '')}".rstrip() for each, what in found),
+    ]
 
 
 def _kills(results: Sequence[dict[str, Any]]) -> list[str]:
@@ -167,7 +181,7 @@ def _soak(results: Sequence[dict[str, Any]]) -> list[str]:
         for each in results
     ]
     return _table(
-        ("generator", "hours", "rounds", "frames", "MiB at first", "at the end", "open files at first", "at the end"),
+        ("profile", "hours", "rounds", "frames", "MiB at first", "at the end", "open files at first", "at the end"),
         rows,
     )
 
