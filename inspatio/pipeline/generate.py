@@ -130,7 +130,7 @@ class GenerateStage(Stage):
         cameras, info = renders.cameras, self.workspace.info(state)
         keeps_timing = cameras.order == tuple(range(state.video.frame_count))
         fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
-        with open_clip(state, self.workspace) as scene, Background() as reading, Background() as writing:
+        with open_clip(state, self.workspace) as scene, Background() as reading:
             adapted = replace(
                 scene.select(cameras.order),
                 frames=FramesAhead(scene.frames, cameras.order, reading),
@@ -142,14 +142,15 @@ class GenerateStage(Stage):
                 for _ in blocks:
                     pass
                 return []
-            with VideoWriter(
+            made = VideoWriter(
                 path,
                 fit.natural_size,
                 cameras.frame_rate,
                 quality="view",
                 audio_from=info if keeps_timing and info.has_audio else None,
                 times=info.timestamps() if keeps_timing and info.variable_frame_rate else None,
-            ) as writer:
+            )
+            with made as writer, Background() as writing:  # the thread ends before the file is closed
                 for block in blocks:
                     frames = block.frames.numpy()
                     writing.do(lambda frames=frames: writer.write(fit.natural(frames)))
