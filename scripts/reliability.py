@@ -171,7 +171,7 @@ def _fuzz(results: Sequence[dict[str, Any]]) -> list[str]:
 def _soak(results: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
         (
-            each["generator"],
+            each["profile"],
             f"{each['minutes'] / 60:.2f}",
             each["rounds"],
             each["frames"],
