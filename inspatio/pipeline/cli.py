@@ -56,7 +56,9 @@ examples:
 results:
   output/<input name>/                      captions and geometry (--work_folder)
   output/<input name>/<trajectory name>/    renders and <clip>.mp4 (--output_folder)
-  Running again computes only what is missing or out of date. The input folder is never written to.
+  Running again computes only what is missing or out of date; --dry_run says what and why. Results of another
+  trajectory or of other options are not replaced without --force; a trajectory that was edited in place is followed.
+  The input folder is never written to.
 
 exit codes:
   0    all clips done

@@ -51,7 +51,7 @@ def _geometry_bytes(stage: Stage, state: ClipState) -> float:
     try:
         backend = stage.made_from(state)["inputs"].get("backend")
     except (ClipError, MissingWeightsError):  # processing the clip will report it
-        return 0
+        backend = config.backend
     if backend == "plane":  # one map for all frames
         return video.height * video.width * 4
     # Imported maps may have any size; the source's is the largest that is usual.

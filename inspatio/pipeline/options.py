@@ -70,7 +70,9 @@ class RunOptions(Settings):
         metavar="N",
         changes="generate",
     )
-    force: bool = setting(False, "recompute all results, even up-to-date ones", option="--force")
+    force: bool = setting(
+        False, "recompute all results, also up-to-date ones and those of other options", option="--force"
+    )
     dry_run: bool = setting(
         False, "print what each stage would do with every clip, and why, and exit", option="--dry_run"
     )

@@ -74,7 +74,8 @@ def plan_run(stages: Sequence[Stage]) -> dict[StageName, dict[str, Plan]]:
     job = stages[0].job
     required = weights_required(job, list(plans))
     for need in (need for need in needs(job.profile) if need.stage in required):
-        missing.setdefault(need.stage, []).extend(str(path) for path in need.missing)
+        if need.missing:
+            missing.setdefault(need.stage, []).append(need.what)
     for state in stages[0].workspace.clips:
         for name, plan in _plan_ahead(stages, state):
             if plan.status == "to do" and missing.get(name):

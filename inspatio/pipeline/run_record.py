@@ -109,13 +109,19 @@ def _difference(old: TrajectoryRecord, new: TrajectoryRecord) -> str | None:
         if old.line_count != new.line_count:
             return f"{shown}: {old.line_count} lines there, {new.line_count} lines here"
         return f"{shown}: other numbers"
-    lines = list(zip_longest(old.text.splitlines(), new.text.splitlines()))
-    different = [(number, before, after) for number, (before, after) in enumerate(lines, 1) if before != after]
+    lines = list(enumerate(zip_longest(old.text.splitlines(), new.text.splitlines()), 1))
+    different = [(number, before, after) for number, (before, after) in lines if before != after]
     if not different:
         return f"{shown}: other line ends"
+    # Numbers tell more than remarks do.
+    different = [each for each in different if _numbers(each[1]) != _numbers(each[2])] or different
     number, before, after = different[0]
     more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
     return f"{shown}: line {number} is {_shown(before)} there, {_shown(after)} here{more}"
+
+
+def _numbers(line: str | None) -> list[str]:
+    return (line or "").partition("#")[0].split()
 
 
 def _shown(line: str | None) -> str:

@@ -106,6 +106,7 @@ def test_the_manifest_has_options_and_trajectory_by_value(here: Path) -> None:
     [
         ("# camera_to_world\n" + "1 0 0 0 0 1 0 0 0 0 1 0\n" * 600, "3 lines there, 601 lines here"),
         ("0\r\n0\r\n0 0.2\r\n", "other line ends"),
+        ("0  # mine" + DOLLY[1:-1] + "5  # further\n", "line 3 is '0 0.2' there, '0 0.25  # further' here"),
         (DOLLY + "\n# a remark of mine\n", "line 4 is missing there, '' here (and 1 more)"),
     ],
 )
