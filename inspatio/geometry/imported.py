@@ -2,7 +2,8 @@
 
 The geometry of ``clip.mp4`` is looked for in ``clip.geometry/``, then in ``clip/``. The folder's content tells the
 format, not its name: a geometry folder (``store.py``), a folder of the public InSpatio-World code, a COLMAP dense
-workspace, a TUM RGB-D sequence. It is converted frame by frame into the work folder; the input is never written to.
+workspace, a TUM RGB-D sequence, results of ViPE, VGGT or MegaSaM. It is converted frame by frame into the work folder;
+the input is never written to.
 
 ``auto`` imports where there is such a folder and uses another backend for the other clips.
 """
@@ -19,16 +20,17 @@ from typing import Any
 
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
-from inspatio.geometry.formats import colmap, inspatio_world, native, tum
+from inspatio.geometry.formats import colmap, inspatio_world, megasam, native, tum, vggt, vipe
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo
 from inspatio.storage import is_there
 from inspatio.types import Progress
 
 VERSION = 1
-IMPORTERS: tuple[ModuleType, ...] = (native, inspatio_world, tum, colmap)
+IMPORTERS: tuple[ModuleType, ...] = (native, inspatio_world, tum, colmap, vipe, vggt, megasam)
 FORMATS = (
-    "a geometry folder, a folder of the public InSpatio-World code, a COLMAP dense workspace or a TUM RGB-D sequence"
+    "a geometry folder, a folder of the public InSpatio-World code, a COLMAP dense workspace, a TUM RGB-D sequence, or "
+    "results of ViPE, VGGT or MegaSaM"
 )
 
 
@@ -110,7 +112,7 @@ class FilesGeometry:
             where = folder or f"{video.path.stem}.geometry/ or {video.path.stem}/"
             raise ClipError(
                 f"{video.path}: no geometry at {where}; expected {FORMATS}. "
-                "Or choose --geometry da3 (needs its weights) or plane (an assumed plane)."
+                "Or choose --geometry motion (for a moving camera), da3 (needs its weights) or plane (a guess)."
             )
         return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import struct
@@ -30,6 +31,8 @@ from support.geometry_folders import (
     write_native,
     write_png,
     write_tum,
+    write_vggt,
+    write_vipe,
 )
 
 from inspatio.cameras.poses import relative_to_first
@@ -37,11 +40,23 @@ from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
 from inspatio.geometry.formats.common import in_frame_order
+from inspatio.geometry.formats.exr import read_exr
 from inspatio.geometry.formats.png import read_png
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
 from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
+
+HALF_FLOAT = 4 / 2**10
+"""The largest rounding of a depth below 16 in half floats."""
+STEPS = {
+    "native_video": 81 / 0.5 / 131070,
+    "da3_16bit": 9 / 131070,
+    "tum": 1 / 10000,
+    "megasam": HALF_FLOAT,
+    "vipe": HALF_FLOAT,
+}
+"""By how much a format rounds depth, where it does."""
 
 
 @pytest.fixture
@@ -71,10 +86,11 @@ def test_round_trip(clip, name):
     assert sorted(path for path in clip.path.parent.rglob("*")) == before  # the input is left alone
     assert geometry.image_size == SIZE
     assert geometry.backend == summary.backend == "files"
-    assert geometry.scale == summary.scale == ("relative" if name.startswith("colmap") else "metres")
+    without_unit = name.startswith("colmap") or name in ("vggt", "megasam")
+    assert geometry.scale == summary.scale == ("relative" if without_unit else "metres")
     assert geometry.settings["format"] == name.removesuffix("_video").removesuffix("_text").removesuffix("_binary")
 
-    step = {"native_video": 81 / 0.5 / 131070, "da3_16bit": 9 / 131070, "tum": 1 / 10000}.get(name, 0)
+    step = STEPS.get(name, 0)
     np.testing.assert_allclose(geometry.depth, depths(), rtol=0, atol=step * 1.01)
     np.testing.assert_array_equal(geometry.depth[:, 3, 4], 0)  # not known stays not known
 
@@ -354,3 +370,59 @@ def test_a_wild_frame_number_is_one_line(tmp_path):
     """The numbers in between were listed before the first three were named."""
     with pytest.raises(ClipError, match=r"nothing for number 2, 3, 4 \.\.\.; expected"):
         in_frame_order(["1.png", "900000000.png"], tmp_path, 2)
+
+
+ZIPPED_EXR = (
+    "di8xAQIAAABjaGFubmVscwBjaGxpc3QAEwAAAFoAAQAAAAAAAAABAAAAAQAAAABjb21wcmVzc2lvbgBjb21wcmVzc2lvbgABAAAAA2RhdGFXaW5k"
+    "b3cAYm94MmkAEAAAAAAAAAAAAAAABgAAABMAAABkaXNwbGF5V2luZG93AGJveDJpABAAAAAAAAAAAAAAAAYAAAATAAAAbGluZU9yZGVyAGxpbmVP"
+    "cmRlcgABAAAAAHBpeGVsQXNwZWN0UmF0aW8AZmxvYXQABAAAAAAAgD9zY3JlZW5XaW5kb3dDZW50ZXIAdjJmAAgAAAAAAAAAAAAAAHNjcmVlbldp"
+    "bmRvd1dpZHRoAGZsb2F0AAQAAAAAAIA/ACUBAAAAAAAAVwEAAAAAAAAAAAAAKgAAAHheYziABhaAwYEGCI0JJlAGzjQ0NDSiYSDY5wyhYXwMGgZI"
+    "5QMAg/17yBAAAAAPAAAAeF5j6MANPjTgBgAyFRzJ"
+)
+
+
+@pytest.fixture
+def zipped_exr() -> bytes:
+    """7x20 half floats in channel Z, written by the OpenEXR library 3.5.3: 1 + index / 16, NaN at row 3, column 2."""
+    return base64.b64decode(ZIPPED_EXR)
+
+
+def test_an_exr_of_the_reference_library(zipped_exr):
+    expected = (1 + np.arange(140).reshape(20, 7) / 16).astype(np.float16)
+    expected[3, 2] = np.nan
+    np.testing.assert_array_equal(read_exr(zipped_exr, "Z"), expected)
+    with pytest.raises(ValueError, match="channel"):
+        read_exr(zipped_exr, "R")
+
+
+@pytest.mark.parametrize("cut", range(0, 366, 17))
+def test_a_damaged_exr_is_refused(zipped_exr, cut):
+    with pytest.raises(ValueError):
+        read_exr(zipped_exr[:cut], "Z")
+
+
+def test_results_of_another_clip_or_cut_short_are_refused(clip):
+    write_vggt(beside(clip))
+    path = beside(clip) / "predictions.npz"
+    whole = dict(np.load(path))
+    np.savez(path, **(whole | {"depth": whole["depth"][:3], "extrinsic": whole["extrinsic"][:3]}))
+    with pytest.raises(ClipError, match="intrinsic"):
+        run(clip)
+    np.savez(path, **{name: value for name, value in whole.items() if name != "extrinsic"})
+    with pytest.raises(ClipError, match="extrinsic"):
+        run(clip)
+    np.savez(path, **whole)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ClipError, match="npz"):
+        run(clip)
+
+
+def test_vipe_of_a_wide_angle_camera_or_with_missing_frames_is_refused(clip):
+    write_vipe(beside(clip))
+    (beside(clip) / "intrinsics" / "clip_camera.txt").write_text("0: MEI\n")
+    with pytest.raises(ClipError, match="PINHOLE"):
+        run(clip)
+    (beside(clip) / "intrinsics" / "clip_camera.txt").unlink()
+    np.savez(beside(clip) / "pose" / "clip.npz", data=np.linalg.inv(poses()), inds=[0, 1, 2, 3, 5])
+    with pytest.raises(ClipError, match="0 to 4"):
+        run(clip)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -157,6 +158,58 @@ def write_colmap_binary(folder: Path) -> None:
     (model / "images.bin").write_bytes(data)
 
 
+def write_vggt(folder: Path) -> None:
+    folder.mkdir()
+    np.savez(
+        folder / "predictions.npz",
+        depth=depths()[..., None],
+        depth_conf=depths() + 1,
+        extrinsic=poses()[:, :3].astype(np.float64),
+        intrinsic=np.tile(matrix(0), (FRAMES, 1, 1)),
+        images=np.zeros((FRAMES, 3, HEIGHT, WIDTH), np.float32),
+    )
+
+
+def write_megasam(folder: Path) -> None:
+    folder.mkdir()
+    np.savez(
+        folder / "my clip_sgd_cvd_hr.npz",
+        images=np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8),
+        depths=depths().astype(np.float16),
+        intrinsic=matrix(0),
+        cam_c2w=np.linalg.inv(poses()),
+    )
+
+
+def write_vipe(folder: Path) -> None:
+    for name in ("pose", "intrinsics", "depth"):
+        (folder / name).mkdir(parents=True)
+    frames = np.arange(FRAMES)
+    np.savez(folder / "pose" / "clip.npz", data=np.linalg.inv(poses()), inds=frames)
+    np.savez(folder / "intrinsics" / "clip.npz", data=np.tile([FX, FY, CX, CY], (FRAMES, 1)), inds=frames)
+    (folder / "intrinsics" / "clip_camera.txt").write_text("".join(f"{i}: PINHOLE\n" for i in frames))
+    with zipfile.ZipFile(folder / "depth" / "clip.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i, depth in enumerate(depths()):
+            archive.writestr(f"{i:05d}.exr", exr(np.where(depth > 0, depth, np.nan).astype("<f2")))
+
+
+def exr(values: NDArray) -> bytes:
+    """An uncompressed OpenEXR image of half floats in channel Z."""
+    height, width = values.shape
+
+    def attribute(name: str, kind: str, value: bytes) -> bytes:
+        return name.encode() + b"\0" + kind.encode() + b"\0" + struct.pack("<i", len(value)) + value
+
+    window = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    header = struct.pack("<ii", 20000630, 2)
+    header += attribute("channels", "chlist", b"Z\0" + struct.pack("<iB3xii", 1, 0, 1, 1) + b"\0")
+    header += attribute("compression", "compression", b"\0") + attribute("dataWindow", "box2i", window)
+    header += attribute("displayWindow", "box2i", window) + attribute("lineOrder", "lineOrder", b"\0") + b"\0"
+    lines = [struct.pack("<ii", row, 2 * width) + values[row].tobytes() for row in range(height)]
+    starts = [len(header) + 8 * height + row * len(lines[0]) for row in range(height)]
+    return header + struct.pack(f"<{height}Q", *starts) + b"".join(lines)
+
+
 WRITERS = {
     writer.__name__.removeprefix("write_"): writer
     for writer in (
@@ -167,5 +220,8 @@ WRITERS = {
         write_tum,
         write_colmap_text,
         write_colmap_binary,
+        write_vggt,
+        write_megasam,
+        write_vipe,
     )
 }
