@@ -42,7 +42,8 @@ def open_scene(
     Args:
         video: the clip.
         geometry: a folder with its geometry in any known format. None takes the one beside the clip
-            (``<clip>.geometry/``) or, where there is none, makes a plane prior, whose scale means nothing.
+            (``<clip>.geometry/``) or, where there is none, finds it from the camera's motion; a camera that stands
+            still gets a plane prior, whose scale means nothing.
         size: (height, width) of the working frame in pixels; the generator's must be the same.
         fit: how the source's frame becomes the working one.
         prompt: what generators that read one are told. None takes ``<clip>.txt`` beside the clip, or nothing.

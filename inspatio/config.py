@@ -74,7 +74,8 @@ class GeometryConfig(Settings):
     backend: Literal["da3", "files", "motion", "plane", "auto"] = setting(
         "da3",
         "da3: Depth Anything 3; files: beside the clip; motion: from the camera's own motion, no weights; plane: a "
-        "tilted plane as a guess; auto: files where a clip has them, else the fallback of the profile",
+        "tilted plane as a guess; auto: files where a clip has them, else motion, and a small Depth Anything 3 "
+        "(if it is downloaded) or plane where the camera stands still",
         option="--geometry",
         changes="geometry",
     )

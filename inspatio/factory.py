@@ -50,14 +50,17 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
     """The geometry backend of a profile; ``folder`` is a geometry folder that a clip list names for the clip."""
     from inspatio.geometry.imported import AutoGeometry, FilesGeometry
     from inspatio.geometry.plane import PlaneGeometry
+    from inspatio.geometry.small_depth import small_depth_folder
 
     if folder is not None:
         return FilesGeometry(Path(folder))
     match config.backend:
         case "auto":
-            return AutoGeometry(
-                FilesGeometry(), lambda: make_geometry(replace(config, backend=config.fallback), device)
-            )
+            fallback = replace(config, backend=config.fallback)
+            small = small_depth_folder()
+            if config.fallback == "motion" and small is not None:
+                return AutoGeometry(FilesGeometry(), lambda: _motion_or_network(fallback, small, device))
+            return AutoGeometry(FilesGeometry(), lambda: make_geometry(fallback, device))
         case "files":
             return FilesGeometry()
         case "plane":
@@ -84,6 +87,14 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
             )
         case _:
             assert_never(config.backend)
+
+
+def _motion_or_network(config: GeometryConfig, model: Path, device: str) -> GeometryBackend:
+    """Geometry by motion, and by a small Depth Anything 3 for clips that show none."""
+    from inspatio.geometry.motion.backend import MotionGeometry
+
+    network = replace(config, backend="da3", model_path=str(model), metric_path=None)
+    return MotionGeometry(config.focal, otherwise=make_geometry(network, device))
 
 
 def make_renderer(config: RenderConfig, device: str) -> Renderer:

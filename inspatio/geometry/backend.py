@@ -31,6 +31,8 @@ class GeometrySummary:
     frame_count: int
     notes: tuple[str, ...] = ()
     """What the user should know, one sentence each: assumptions, fallbacks, doubts."""
+    weights: tuple[Path, ...] = ()
+    """The folders of the weights that it came from."""
 
 
 class GeometryBackend(Protocol):

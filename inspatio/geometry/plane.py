@@ -18,18 +18,25 @@ from typing import Any
 import numpy as np
 
 from inspatio.geometry.backend import GeometrySummary
+from inspatio.geometry.small_depth import small_depth_offer
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo
 from inspatio.types import DepthMaps, Intrinsics, Progress
 
 VERSION = 1
 
-NOTES = (
+PRIOR_NOTE = (
     "Depth is a prior, not an estimate: a tilted plane, near at the bottom, and a static camera; objects that stand "
-    "out from the plane lean in new views.",
-    "For real geometry, download the Depth Anything 3 weights (--geometry da3), or put a geometry folder, a COLMAP "
-    "dense workspace or a TUM RGB-D sequence beside the clip (--geometry files).",
+    "out from the plane lean in new views."
 )
+
+
+def remedy_note() -> str:
+    """What gives such a clip real depth."""
+    return (
+        f"For real depth of such clips: {small_depth_offer()}, which --geometry auto then takes for them; "
+        "or put geometry beside the clip (--geometry files)."
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class PlaneGeometry:
         still = np.tile(np.eye(4), (video.frame_count, 1, 1))
         writer.finish(plane_intrinsics(video.size, self.field_of_view_deg), still, "prior", "plane", asdict(self))
         progress(video.frame_count, video.frame_count)
-        return GeometrySummary("plane", "prior", video.frame_count, NOTES)
+        return GeometrySummary("plane", "prior", video.frame_count, (PRIOR_NOTE, remedy_note()))
 
 
 def plane_depth(size: tuple[int, int], far_to_near: float) -> DepthMaps:

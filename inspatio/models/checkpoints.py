@@ -294,14 +294,14 @@ class Need:
     def license(self) -> str:
         """The terms, as far as they can be told: by the folder's name or its config.json, else the whole family's."""
         if self.family == "da3":
-            return _depth_anything_license(self.path)
+            return license_of_depth_anything(self.path)
         family = [row for row in CHECKPOINTS.values() if row.family == self.family]
         terms = {str(row.license) for row in ([self.checkpoint] if self.checkpoint else family)}
         return terms.pop() if len(terms) == 1 else "cannot be told: not a published folder's name"
 
 
-def _depth_anything_license(folder: Path) -> str:
-    """By config.json, since any of the models may lie in a folder called DA3."""
+def license_of_depth_anything(folder: Path) -> str:
+    """The terms of a Depth Anything 3 folder: by its config.json, since any of the models may lie in one called DA3."""
     try:
         name = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_name"]
     except FileNotFoundError:

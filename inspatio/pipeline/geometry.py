@@ -12,8 +12,9 @@ from inspatio.export.formats import ExportFormat, export
 from inspatio.export.report import write_report
 from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import Geometry, load_geometry
+from inspatio.locations import shown
 from inspatio.media import VideoReader
-from inspatio.models.checkpoints import weights_in_use
+from inspatio.models.checkpoints import license_of_depth_anything
 from inspatio.pipeline.manifest import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
@@ -65,7 +66,7 @@ class GeometryStage(Stage):
                 scale=summary.scale,
                 frame_count=summary.frame_count,
                 notes=list(summary.notes),
-                weights=weights_in_use(self.job.profile, self.name) if summary.backend == "da3" else {},
+                weights={shown(path): license_of_depth_anything(path) for path in summary.weights},
             )
         ]
 

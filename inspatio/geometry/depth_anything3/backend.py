@@ -149,7 +149,8 @@ class DepthAnything3:
         notes = Notes(settings=self._settings())
         task = ClipTask(self._networks, len(frames), size, self._options, self._device)
         estimate_clip(task, frames, folder, notes, progress)
-        return GeometrySummary(BACKEND, notes.scale, len(frames), tuple(notes.messages))
+        weights = tuple(folder.path for folder in self.folders)
+        return GeometrySummary(BACKEND, notes.scale, len(frames), tuple(notes.messages), weights)
 
     @cached_property
     def _networks(self) -> Networks:

@@ -26,14 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.poses import invert
-from inspatio.geometry.backend import GeometrySummary
+from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.motion.depth import Stretch, depth_maps
 from inspatio.geometry.motion.mapper import MAPPER_COMMAND
 from inspatio.geometry.motion.pieces import Piece, divide
 from inspatio.geometry.motion.poses import Lens
 from inspatio.geometry.motion.solve import MAPPER_LIMIT_S, Solution, Unsolvable, solve
 from inspatio.geometry.motion.tracks import Grey, TrackedFrame, track
-from inspatio.geometry.plane import NOTES as PRIOR_NOTES
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import VideoInfo, VideoReader
@@ -50,10 +49,14 @@ NO_PYCOLMAP = "pycolmap is not installed (it has no wheel for this system)"
 
 @dataclass(frozen=True)
 class MotionGeometry:
-    """Backend ``motion``. ``focal`` is the focal length in pixels of the upright source frame, where it is known."""
+    """Backend ``motion``.
+
+    ``focal`` is the focal length in pixels of the upright source frame, where it is known. ``otherwise`` takes the
+    clips of which no frame's camera can be found. ``mapper`` is killed after ``mapper_limit_s`` seconds.
+    """
 
     focal: float | None = None
-    prior: PlaneGeometry = field(default_factory=PlaneGeometry)
+    otherwise: GeometryBackend = field(default_factory=PlaneGeometry)
     mapper: Sequence[str] = MAPPER_COMMAND
     mapper_limit_s: float = MAPPER_LIMIT_S
 
@@ -63,16 +66,16 @@ class MotionGeometry:
             "backend": "motion",
             "version": VERSION,
             "focal": self.focal,
-            "prior": self.prior.fingerprint(video),
+            "otherwise": self.otherwise.fingerprint(video),
             "pycolmap": version("pycolmap") if _has_pycolmap() else None,
             "opencv": cv2.__version__,
         }
 
     def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Write the clip's geometry into the empty ``folder``; see the module docstring for the steps."""
-        result = _Result(video, folder, self.prior)
+        result = _Result(video, folder)
         if not _has_pycolmap():
-            return result.all_prior(NO_PYCOLMAP, progress)
+            return self._otherwise(video, folder, NO_PYCOLMAP, progress)
         tracked_size = _size_within(video.size, TRACKED_LONGEST)
         # Tracking is about a quarter of the work of a frame.
         total = 4 * video.frame_count
@@ -108,14 +111,21 @@ class MotionGeometry:
                     result.write(inverse)
                     progress(piece.frames[-1].index + 1 + 3 * result.frames, total)
                 previous = piece, solution
+        if result.reasons_for_nothing:
+            return self._otherwise(video, folder, result.reasons_for_nothing, progress)
         return result.finish(progress)
+
+    def _otherwise(self, video: VideoInfo, folder: Path, reason: str, progress: Progress) -> GeometrySummary:
+        """The geometry of a clip without a single frame of known camera, and why it is not by motion."""
+        summary = self.otherwise.estimate(video, folder, progress)
+        return replace(summary, notes=(_sentence(f"no geometry by motion: {reason}"), *summary.notes))
 
 
 class _Result:
     """The geometry folder as it grows, and the record of which frames have which kind of geometry."""
 
-    def __init__(self, video: VideoInfo, folder: Path, prior: PlaneGeometry) -> None:
-        self._video, self._folder, self._prior = video, folder, prior
+    def __init__(self, video: VideoInfo, folder: Path) -> None:
+        self._video, self._folder, self._prior = video, folder, PlaneGeometry()
         self.map_size = _size_within(video.size, MAP_LONGEST)
         self._writer: GeometryWriter | None = None
         self._intrinsics: list[Intrinsics] = []
@@ -168,28 +178,31 @@ class _Result:
         self._writer.write(1 / np.maximum(inverse, 1e-6)[None])
         self.frames += 1
 
-    def all_prior(self, reason: str, progress: Progress) -> GeometrySummary:
-        """The prior for the whole clip, as the backend ``plane`` writes it."""
-        summary = self._prior.estimate(self._video, self._folder, progress)
-        return GeometrySummary(
-            summary.backend, summary.scale, summary.frame_count, (f"{_sentence(reason)}", *PRIOR_NOTES)
-        )
+    @property
+    def reasons_for_nothing(self) -> str:
+        """Why no piece has cameras; empty where one has."""
+        if self._writer is not None:
+            return ""
+        return self._runs[0]["reason"] if len(self._runs) == 1 else "; ".join(self._reasons())
 
     def finish(self, progress: Progress) -> GeometrySummary:
         """Close the folder."""
-        notes = [f"frames {run['first']} to {run['last']}: {run['reason']}" for run in self._runs if "reason" in run]
-        if self._writer is None:
-            whole = len(self._runs) == 1
-            return self.all_prior(self._runs[0]["reason"] if whole else "; ".join(notes), progress)
+        assert self._writer is not None, "a piece has cameras"
         self._writer.finish(
             np.concatenate(self._intrinsics), np.concatenate(self._poses), "relative", "motion", {"shots": self._runs}
         )
         count = self._video.frame_count
         progress(4 * count, 4 * count)
+        notes = [*self._reasons()]
         prior = sum(run["last"] - run["first"] + 1 for run in self._runs if run["kind"] == "plane")
         if prior:
             notes.append(f"{prior} of {count} frames have a prior (a tilted plane) instead of depth")
-        return GeometrySummary("motion", "relative", count, tuple(_sentence(note) for note in notes))
+        return GeometrySummary("motion", "relative", count, tuple(map(_sentence, notes)))
+
+    def _reasons(self) -> Iterator[str]:
+        for run in self._runs:
+            if "reason" in run:
+                yield f"frames {run['first']} to {run['last']}: {run['reason']}"
 
     def _record(self, piece: Piece, kind: str, **facts: Any) -> None:
         last = piece.first + len(piece.own) - 1
