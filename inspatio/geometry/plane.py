@@ -34,7 +34,7 @@ PRIOR_NOTE = (
 def remedy_note() -> str:
     """What gives such a clip real depth."""
     return (
-        f"For real depth of such clips: {small_depth_offer()}, which --geometry auto then takes for them; "
+        f"For real depth of such clips get Depth Anything 3: {small_depth_offer()}; --geometry auto then takes it; "
         "or put geometry beside the clip (--geometry files)."
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+_UNDISTORT_STEPS = 10
+
 
 @numba.njit(cache=True, error_model="numpy")
 def _bilinear(image, column, row, channel):
@@ -48,7 +50,7 @@ def triangulate(there, back, rays, pose, focal, distortion, largest_return, larg
             qz = pose[2, 0] * x + pose[2, 1] * y + pose[2, 2]
             seen_x, seen_y = (to_x - centre_x) / focal, (to_y - centre_y) / focal
             ux, uy = seen_x, seen_y
-            for _ in range(4):
+            for _ in range(_UNDISTORT_STEPS):
                 scale = 1 / (1 + distortion * (ux * ux + uy * uy))
                 ux, uy = seen_x * scale, seen_y * scale
             # u (qz + w ez) = q + w e, linear in the inverse depth w.
@@ -106,7 +108,7 @@ def carry(flow, rays, pose, source_inverse, source_rays_focal, distortion, inver
                 continue
             seen_x, seen_y = (to_x - centre_x) / focal, (to_y - centre_y) / focal
             ux, uy = seen_x, seen_y
-            for _ in range(4):
+            for _ in range(_UNDISTORT_STEPS):
                 scale = 1 / (1 + distortion * (ux * ux + uy * uy))
                 ux, uy = seen_x * scale, seen_y * scale
             px = pose[0, 0] * ux + pose[0, 1] * uy + pose[0, 2] + w * pose[0, 3]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.moving_room import INTRINSICS, SIZE, SOURCE_STEP, film, moving
+from support.clips import encode
+from support.moving_room import INTRINSICS, SIZE, SOURCE_STEP, film, moving, turning
 
 from inspatio.evaluation.cameras import pose_errors
 from inspatio.evaluation.metrics import depth_errors
 from inspatio.evaluation.synthetic_room import scene as room
 from inspatio.geometry.backend import GeometrySummary
+from inspatio.geometry.motion import pieces
 from inspatio.geometry.motion.backend import MotionGeometry
+from inspatio.geometry.plane import PlaneGeometry
 from inspatio.geometry.store import Geometry, load_geometry
-from inspatio.media import VideoInfo
+from inspatio.media import VideoInfo, probe
 
 MOMENTS = range(0, room.FRAME_COUNT, SOURCE_STEP)
+FRAMES = len(MOMENTS)
 
 
 def estimate(
@@ -59,14 +66,112 @@ def test_depth_and_cameras_are_near_the_truth(result) -> None:
     assert focal < 0.05
     assert (geometry.depth > 0).all()
     (shot,) = geometry.settings["shots"]
-    assert (shot["first"], shot["last"], shot["kind"]) == (0, len(MOMENTS) - 1, "motion")
+    assert (shot["first"], shot["last"], shot["kind"]) == (0, FRAMES - 1, "motion")
     assert shot["held_out_error_px"] < 0.5
     done = [step[0] for step in steps]
     assert done == sorted(done)
     assert steps[-1][0] == steps[-1][1]
 
 
-def test_a_focal_length_that_is_given_is_kept(clip: VideoInfo, tmp_path: Path) -> None:
-    _, geometry, _ = estimate(clip, tmp_path / "g", MotionGeometry(focal=float(INTRINSICS[0, 0])))
-    assert geometry.intrinsics[0, 0, 0] == pytest.approx(INTRINSICS[0, 0], rel=0.002)
-    assert errors(geometry)[1] < 0.2
+def test_again_gives_the_same_bytes(clip: VideoInfo, result, tmp_path: Path) -> None:
+    _, geometry, _ = result
+    _, again, _ = estimate(clip, tmp_path / "again")
+    np.testing.assert_array_equal(again.depth, geometry.depth)
+    np.testing.assert_array_equal(again.world_to_camera, geometry.world_to_camera)
+
+
+def test_parts_of_a_long_shot_join(clip: VideoInfo, result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the true focal length: parts are solved on their own, and the first part's lens holds for all."""
+    monkeypatch.setattr(pieces, "MOST_FRAMES", 16)
+    _, geometry, _ = estimate(clip, tmp_path / "parts", MotionGeometry(focal=float(INTRINSICS[0, 0])))
+    shots = geometry.settings["shots"]
+    assert [(shot["kind"], shot["cut"]) for shot in shots] == [("motion", True), ("motion", False)]
+    assert shots[1]["first"] == shots[0]["last"] + 1
+    depth, degrees, path, focal = errors(geometry)
+    assert depth < 0.12
+    assert degrees < 0.3
+    assert path < 0.03
+    assert focal < 0.002
+
+
+def test_a_still_camera_gets_what_the_plane_gives(tmp_path: Path) -> None:
+    video = film(tmp_path / "still.mp4", [np.eye(4)] * 10, [*range(0, 40, 4)])
+    summary, _, _ = estimate(video, tmp_path / "motion")
+    (tmp_path / "plane").mkdir()
+    plane = PlaneGeometry().estimate(video, tmp_path / "plane", lambda *_: None)
+    assert (summary.backend, summary.scale) == ("plane", "prior")
+    assert "stands still" in summary.notes[0]
+    assert summary.notes[1:] == plane.notes
+    for file in (tmp_path / "plane").iterdir():
+        assert (tmp_path / "motion" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_cut_is_found_and_each_shot_has_what_it_can_have(tmp_path: Path) -> None:
+    cameras = [*moving()[2:20], *turning(12) @ np.linalg.inv(np.diag([-1.0, 1.0, -1.0, 1.0]))]
+    video = film(tmp_path / "cut.mp4", cameras, [*MOMENTS[2:20], *[0] * 12])
+    summary, geometry, _ = estimate(video, tmp_path / "g")
+    first, second = geometry.settings["shots"]
+    assert (first["first"], first["last"], first["kind"]) == (0, 17, "motion")
+    assert (second["first"], second["last"], second["kind"], second["because"]) == (18, 29, "plane", "rotation")
+    assert any("frames 18 to 29" in note.lower() for note in summary.notes)
+    np.testing.assert_array_equal(geometry.world_to_camera[18:], np.tile(np.eye(4), (12, 1, 1)))
+    assert (geometry.intrinsics[0] != geometry.intrinsics[18]).any()
+    assert (geometry.depth[18:] == geometry.depth[18]).all()
+
+
+@pytest.mark.parametrize("kind", ["blank", "noise"])
+def test_pictures_that_cannot_be_followed_get_the_prior(tmp_path: Path, kind: str) -> None:
+    def picture(index: int, size: tuple[int, int]) -> np.ndarray:
+        if kind == "blank":
+            return np.full((*size, 3), 90 + index, np.uint8)
+        return np.random.default_rng(index).integers(0, 255, (*size, 3), np.uint8)
+
+    summary, _, _ = estimate(probe(encode(tmp_path / "clip.mp4", 12, (96, 160), picture=picture)), tmp_path / "g")
+    assert summary.backend == "plane"
+    assert "texture" in summary.notes[0] or "too few" in summary.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import time; time.sleep(60)", "stopped after 1 s"),
+        ("import os; os.abort()", "signal 6"),
+        ("raise MemoryError('no room')", "no room"),
+        ("pass", "failed"),
+    ],
+)
+def test_a_mapper_that_hangs_or_crashes_costs_its_shot_only(
+    clip: VideoInfo, tmp_path: Path, program: str, said: str
+) -> None:
+    backend = MotionGeometry(mapper=(sys.executable, "-c", program), mapper_limit_s=1)
+    summary, _, _ = estimate(clip, tmp_path / "g", backend)
+    assert summary.backend == "plane"
+    assert said in summary.notes[0]
+    assert "\n" not in summary.notes[0]
+
+
+def test_without_pycolmap_the_prior_is_taken_and_said_so(clip: VideoInfo, tmp_path: Path) -> None:
+    """In a process whose import system has no pycolmap."""
+    script = f"""
+import sys
+from pathlib import Path
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pycolmap":
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Hidden())
+from inspatio.geometry.motion.backend import MotionGeometry
+from inspatio.media import probe
+summary = MotionGeometry().estimate(probe(Path({str(clip.path)!r})), Path({str(tmp_path)!r}), lambda *_: None)
+print(summary.backend, summary.notes[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("plane ")
+    assert "pycolmap is not installed" in done.stdout
+
+
+def test_a_focal_length_that_is_given_is_kept_and_told_apart(clip: VideoInfo) -> None:
+    free, given = MotionGeometry().fingerprint(clip), MotionGeometry(focal=300.0).fingerprint(clip)
+    assert free != given
+    assert free == MotionGeometry().fingerprint(clip)
