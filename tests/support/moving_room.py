@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 from support.clips import encode
 
-from inspatio.cameras.poses import compose
 from inspatio.evaluation.synthetic_room import scene as room
 from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
@@ -25,16 +25,23 @@ def moving() -> np.ndarray:
     return room.source_world_to_camera()[::SOURCE_STEP]
 
 
-def turning(count: int) -> np.ndarray:
-    """A camera that turns by ten degrees and stays in its place."""
-    angles = np.linspace(0, 10, count)[:, None] * [[0.2, 1, 0]]
-    return compose(Rotation.from_euler("xyz", angles, degrees=True).as_matrix(), np.zeros((count, 3)))
+def pictures() -> list[np.ndarray]:
+    """``h w 3`` uint8: what the moving camera films."""
+    moments = range(0, room.FRAME_COUNT, SOURCE_STEP)
+    return [room.true_view(moment, pose, INTRINSICS, SIZE) for moment, pose in zip(moments, moving(), strict=True)]
 
 
-def film(path: Path, cameras: Sequence[np.ndarray], moments: Sequence[int]) -> VideoInfo:
-    """The room at these frames of the example, seen by these cameras."""
+def turning(picture: np.ndarray, count: int) -> list[np.ndarray]:
+    """What a camera films that turns by five degrees in its place, mirrored, so that nothing of before is found."""
+    turned = []
+    for angle in np.linspace(0, 5, count):
+        rotation = Rotation.from_euler("xyz", [0.2 * angle, angle, 0], degrees=True).as_matrix()
+        homography = INTRINSICS @ rotation @ np.linalg.inv(INTRINSICS)
+        size = SIZE[::-1]
+        turned.append(cv2.warpPerspective(picture[:, ::-1], homography, size, borderMode=cv2.BORDER_REFLECT))
+    return turned
 
-    def picture(index: int, size: tuple[int, int]) -> np.ndarray:
-        return room.true_view(moments[index], cameras[index], INTRINSICS, size)
 
-    return probe(encode(path, len(cameras), SIZE, options={"crf": "10"}, picture=picture))
+def film(path: Path, frames: Sequence[np.ndarray]) -> VideoInfo:
+    """A clip of these pictures."""
+    return probe(encode(path, len(frames), SIZE, options={"crf": "10"}, picture=lambda index, _size: frames[index]))

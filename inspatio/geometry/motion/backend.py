@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.cameras.poses import invert
+from inspatio.cameras.poses import invert, relative_to_first
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.motion.depth import Stretch, depth_maps
 from inspatio.geometry.motion.mapper import MAPPER_COMMAND
@@ -245,7 +245,7 @@ def _normalised(solution: Solution) -> Solution:
     points = solution.points @ start[:3, :3].T + start[:3, 3]
     depth = points[solution.visible[0], 2]
     scale = 1 / float(np.percentile(depth[depth > 0], FOREGROUND_PERCENTILE))
-    poses = solution.world_to_camera @ invert(start)
+    poses = relative_to_first(solution.world_to_camera)
     poses[:, :3, 3] *= scale
     return replace(solution, world_to_camera=poses, points=points * scale)
 

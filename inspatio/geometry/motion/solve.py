@@ -131,14 +131,15 @@ def solve(
 
 
 def _check_motion(frames: Sequence[TrackedFrame], keyframes: Sequence[TrackedFrame], longest: int) -> None:
-    if len(frames) < LEAST_FRAMES or len(keyframes) < 3:
+    if len(frames) < LEAST_FRAMES:
         raise Unsolvable("short", f"{len(frames)} frames are too few to see the camera move")
-    common = [len(np.intersect1d(a.ids, b.ids, assume_unique=True)) for a, b in pairwise(keyframes)]
+    stops = [*keyframes, *([] if frames[-1].is_keyframe else [frames[-1]])]
+    common = [len(np.intersect1d(a.ids, b.ids, assume_unique=True)) for a, b in pairwise(stops)]
     if np.median(common) < LEAST_TRACKS:
         raise Unsolvable("texture", f"there is too little texture to follow ({np.median(common):.0f} points)")
     motions, turns = [], []
-    for place, first in enumerate(keyframes):
-        for second in keyframes[:place:-1]:  # the farthest that still shares enough
+    for place, first in enumerate(stops):
+        for second in stops[:place:-1]:  # the farthest that still shares enough
             _, a, b = np.intersect1d(first.ids, second.ids, assume_unique=True, return_indices=True)
             if len(a) >= LEAST_TRACKS:
                 motions.append(float(np.median(np.linalg.norm(second.points[b] - first.points[a], axis=1))))
@@ -146,6 +147,8 @@ def _check_motion(frames: Sequence[TrackedFrame], keyframes: Sequence[TrackedFra
                 break
     if max(motions, default=0.0) < LEAST_MOTION * longest:
         raise Unsolvable("still", "the camera stands still")
+    if len(keyframes) < 3:
+        raise Unsolvable("short", f"the camera hardly moves within {len(frames)} frames")
     if min(turns) > TURN_SHARE:
         raise Unsolvable("rotation", "the camera only turns, or looks at one flat surface")
 
