@@ -23,6 +23,7 @@ folder is then kept.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -34,7 +35,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,6 +107,7 @@ class Run:
         try:
             return self.process.wait(LONGEST)
         except subprocess.TimeoutExpired:
+            _signal(self.processes(), signal.SIGKILL)
             raise Wrong(f"still running after {LONGEST:.0f} s") from None
 
     def processes(self) -> list[int]:
@@ -155,7 +157,8 @@ class Campaign:
         for number in range(CLIPS):
             write_clip(folder / f"clips/{number}.mp4", count=KINDS[name].frames, seed=number, sound=number == 1)
         if name == "networks":
-            make_tiny_checkpoints([str(folder / "checkpoints/tiny")])
+            with redirect_stdout(io.StringIO()):
+                make_tiny_checkpoints([str(folder / "checkpoints/tiny")])
         run = self._start(name)
         run.ran_until(lambda: bool(run.said))
         started = time.monotonic()
@@ -204,7 +207,7 @@ class Campaign:
         return Run(KINDS[name], self.folder / name, self.port)
 
     def _kill(self, name: str, way: str) -> bool:
-        """Start a run and signal it at a random moment; False where it had ended before."""
+        """Start a run and signal it at a random moment; False where it ended before it could notice."""
         seconds = self.undisturbed[name].seconds
         run = self._start(name)
         # Before its first line Python is starting up, with nothing to lose.
@@ -240,7 +243,7 @@ class Campaign:
                 raise Wrong(f"after {way}: processes {left} of {processes} live on:\n{run.said}")
             if left := _temporary(self.folder / name / "output"):
                 raise Wrong(f"after {way}: temporary files are left: {', '.join(left)}")
-        return True
+        return code != 0
 
     def _fill_disk(self, name: str) -> bool:
         """Run on a disk with room for a part of the result, then give it more; False where there was room for all."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from reliability import keep
@@ -55,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = ["run", "--input_dir", name + "/clips", "--traj_txt_path", name + "/path.txt", "--force", "--quiet"]
         command += ["--work_folder", name + "/output", "--disable_adaptive_frame"]
         if options.profile == "tiny":
-            make_tiny_checkpoints([name + "/checkpoints/tiny"])
+            with redirect_stdout(io.StringIO()):
+                make_tiny_checkpoints([name + "/checkpoints/tiny"])
             command += ["--profile", "tiny"]
         else:
             command += ["--config_path", name + "/small.yaml"]
