@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support.clips import encode, write_clip
 from support.geometry_folders import FRAMES, SIZE, WRITERS
+from support.paths import ROOT
 from tiny import florence, wan
 
 from inspatio.cameras.camera_file import CameraFile
@@ -32,12 +33,14 @@ from inspatio.captioning.captions import read_sidecar
 from inspatio.config import load_profile
 from inspatio.errors import ClipError, MissingWeightsError, UsageError, UserError
 from inspatio.geometry.imported import FilesGeometry
+from inspatio.live.protocol import parse as parse_message
 from inspatio.media import FrameIndex, VideoInfo, VideoReader, probe
 from inspatio.models.depth_anything3.checkpoint import open_folder
 from inspatio.models.florence2.checkpoint import FlorenceFolder
 from inspatio.models.wan.checkpoint import read_config
 from inspatio.models.wan.text_encoder import TOKENIZER_FILE, load_tokenizer
 from inspatio.models.weights import load_state
+from inspatio.models.worldfm import checkpoint as worldfm
 from inspatio.pipeline.manifest import FORMAT, VERSION, Manifest
 from inspatio.pipeline.public_manifest import read_public
 
@@ -208,6 +211,8 @@ _WAN = {
     "eps": 1e-6,
     "patch_size": [1, 2, 2],
 }
+_WORLDFM = {"hidden_size": 64, "depth": 2, "num_heads": 4, "input_size": 16, "pe_interpolation": 1.0, "patch_size": 2}
+_WORLDFM |= {"in_channels": 4, "qk_norm": False, "pred_sigma": True, "camera_encoding": "prope"}
 _PROFILE = {
     "description": "small",
     "height": 96,
@@ -275,6 +280,12 @@ def tokenizers() -> st.SearchStrategy[Case]:
     return one_file(str(TOKENIZER_FILE), altered_json(json.loads(wan.make_tokenizer().to_str())))
 
 
+def messages() -> st.SearchStrategy[Case]:
+    """What the page of `inspatio live` sends, altered."""
+    examples = json.loads((ROOT / "tests/live/protocol.json").read_text(encoding="utf-8"))["from_page"]
+    return st.one_of([one_file("message.json", altered_json(example)) for example in examples])
+
+
 def frame_indices() -> st.SearchStrategy[Case]:
     return one_file("clip.npz", damaged(_made(_write_index)["clip.npz"]))
 
@@ -340,6 +351,14 @@ READERS: dict[str, Reader] = {
     ),
     "da3_config": Reader(
         lambda: one_file("config.json", altered_json({"model_name": "da3-tiny"})), open_folder, MissingWeightsError
+    ),
+    "worldfm_config": Reader(
+        lambda: one_file("config.json", altered_json(_WORLDFM)),
+        lambda folder: worldfm.read_config(folder / "model.safetensors"),
+        UserError,
+    ),
+    "live_message": Reader(
+        messages, lambda folder: parse_message((folder / "message.json").read_text(errors="replace")), ValueError
     ),
     "florence": Reader(florence_folders, FlorenceFolder.read, MissingWeightsError),
     "tokenizer": Reader(tokenizers, load_tokenizer, MissingWeightsError),
