@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -40,14 +41,22 @@ from inspatio.generation.worldfm.still_scene import (
     parse_pose,
     point_cloud_scene,
 )
+from inspatio.geometry.depth_anything3 import DepthAnything3
 from inspatio.geometry.panorama import load_distance, load_panorama
+from inspatio.geometry.panorama_depth import merge_views, split_cameras, split_view
+from inspatio.geometry.store import load_geometry
 from inspatio.media import VideoWriter
 from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.log import progress_bar
 from inspatio.storage import atomic_file
+from inspatio.types import Frames, Image
 
+VIEW_SIZE = (504, 504)
+"""(height, width) of the views that a panorama's depth is estimated from."""
+MERGED_HEIGHT = 512
+"""Rows of the panorama's estimated distance: finer than the estimates of its views are."""
 LOW_COVERAGE = 0.2
 """A frame of which the scene shows less is mentioned: its camera may be inside a wall."""
 DEPTH_ENDINGS = (".depth.npy", ".depth.npz", ".depth.png")
@@ -96,12 +105,16 @@ def read_meta(path: Path) -> Meta:
     return Meta(path.parent, name, path.parent / image, lens, poses)
 
 
-def open_still_scene(meta: Meta, options: FrameOptions, size: tuple[int, int]) -> StillScene:
+def open_still_scene(meta: Meta, options: FrameOptions, profile: Profile) -> StillScene:
     """The scene that lies beside a ``meta.json`` or that the options name.
+
+    A panorama without depth is estimated where the profile has Depth Anything 3; the estimate is kept in the output
+    folder, for --panorama_depth.
 
     Raises:
         ClipError: there is neither a panorama with depth nor a point cloud, or one of them is damaged.
     """
+    size = profile.size
     image = options.panorama or _first([meta.folder / "panorama.png", meta.folder / f"{meta.name}.panorama.png"])
     if image is None and (meta.folder / CLOUD_FILE).is_file():
         return point_cloud_scene(meta.folder, size, clip_id=meta.name)
@@ -118,13 +131,57 @@ def open_still_scene(meta: Meta, options: FrameOptions, size: tuple[int, int]) -
     depth = options.panorama_depth or _first(
         [*(Path(f"{stem}{ending}") for ending in DEPTH_ENDINGS), *(image.parent / name for name in DEPTH_NAMES)]
     )
+    shape = (panorama.shape[0], panorama.shape[1])
+    if depth is None and profile.geometry.backend == "da3":
+        depth = options.output_dir / meta.name / f"panorama{DEPTH_ENDINGS[0]}"
+        _log.info("%s: no depth beside it; estimating it by Depth Anything 3 into %s", image, depth)
+        estimated = _estimate_distance(panorama, profile)
+        with atomic_file(depth) as part, part.open("wb") as handle:
+            np.save(handle, estimated)
     if depth is None:
         raise ClipError(
             f"{image}: no depth beside it, expected {stem.name}{DEPTH_ENDINGS[0]} (or .npz, .png). Estimate it with "
-            "another program, or name it with --panorama_depth"
+            "another program, name it with --panorama_depth, or take a profile whose geometry is da3"
         )
-    distance = load_distance(depth, (panorama.shape[0], panorama.shape[1]))
+    distance = load_distance(depth, shape)
     return panorama_scene(panorama, distance, size, clip_id=meta.name)
+
+
+def _estimate_distance(image: Image, profile: Profile) -> np.ndarray:
+    """The distance of a panorama's pixels, ``h w``, merged from Depth Anything 3's estimates of 42 views."""
+    require(profile, {"geometry"})
+    backend = factory.make_geometry(profile.geometry, _device())
+    assert isinstance(backend, DepthAnything3), f"backend da3 is {type(backend).__name__}"
+    cameras = split_cameras()
+    pictures = np.stack([split_view(image, cameras[i : i + 1], VIEW_SIZE) for i in range(len(cameras))])
+    with TemporaryDirectory(prefix="inspatio-panorama-") as name, progress_bar(len(pictures), "depth") as progress:
+        backend.estimate_frames(_Pictures(pictures), VIEW_SIZE, Path(name), progress)
+        depth = np.array(load_geometry(Path(name)).depth, np.float32)
+    height, width = depth.shape[1:]
+    lens = np.diag([width, height, 1.0]) @ cameras.intrinsics[0]
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(lens).T
+    size = min(image.shape[0], MERGED_HEIGHT), min(image.shape[1], 2 * MERGED_HEIGHT)
+    return merge_views(list((depth * np.linalg.norm(rays, axis=-1)).astype(np.float32)), size)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class _Pictures:
+    """Pictures in memory as a source of frames."""
+
+    def __init__(self, pictures: Frames) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        return self._pictures[list(indices)]
 
 
 def fitted_lens(lens: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -150,7 +207,7 @@ def frames(options: FrameOptions, profile: Profile) -> int:
         raise UsageError(f"--profile {profile.name}: has the generator {profile.generator.backend}, expected worldfm")
     meta = read_meta(options.meta)
     require(profile, {"generate"})
-    still = open_still_scene(meta, options, profile.size)
+    still = open_still_scene(meta, options, profile)
     cameras = Cameras.from_poses(still.to_scene(meta.camera_to_world), fitted_lens(meta.lens, profile.size))
     _log.info("%s: %d poses, lengths in units of %s", meta.name, len(cameras), still.unit)
 
@@ -189,9 +246,7 @@ def frames(options: FrameOptions, profile: Profile) -> int:
 
 
 def _load(profile: Profile) -> WorldFMGenerator:
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     renderer = factory.make_renderer(profile.render, device)
     generator = factory.make_generator(profile.generator, profile.size, device, Path(), renderer=renderer)
     assert isinstance(generator, WorldFMGenerator), f"backend worldfm is {type(generator).__name__}"

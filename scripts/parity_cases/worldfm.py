@@ -17,7 +17,7 @@ from inspatio.evaluation.golden import GoldenCase, Measured, Outputs
 from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews
 from inspatio.generation.worldfm.sampler import alphas_cumprod, sample_frames, signal_and_noise
-from inspatio.geometry import panorama
+from inspatio.geometry import panorama, panorama_depth
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.checkpoint import make_network, parse_autoencoder_config, parse_config
@@ -193,6 +193,21 @@ def conditions(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Ou
         "condition_c2w": _exact(case, "condition_c2w", poses, 1e-5),
         "condition_P": _exact(case, "condition_P", scaled @ world_to_camera[:, :3], 1e-5),
         "condition_images": _levels(case, "condition_images", np.stack(pictures), 1.0),
+    }
+
+    # The panorama's distance from views of it.
+    cut = panorama_depth.split_cameras()
+    which = [0, 10, 20, 30, 41]
+    side_cut = case.stored["moge.split"].shape[1]
+    split = np.stack([panorama_depth.split_view(image, cut[i : i + 1], (side_cut, side_cut)) for i in which])
+    merged = panorama_depth.merge_views(list(case.stored_input("moge.distance").numpy()), distance.shape)
+    logs, expected_logs = np.log(merged), np.log(case.stored["moge.merged"].numpy())
+    difference = (logs - logs.mean()) - (expected_logs - expected_logs.mean())
+    outputs |= {
+        "moge.extrinsics": _exact(case, "moge.extrinsics", cut.world_to_camera, 1e-5),
+        "moge.intrinsics": _exact(case, "moge.intrinsics", cut.intrinsics[0], 1e-5),
+        "moge.split": _levels(case, "moge.split", split, 1.0),
+        "moge.merged": Measured(float(np.abs(difference).max()), 1e-2),
     }
 
     # Renders of the targets and the choice, from points in float32 and, as the pipeline runs by default, in float16.

@@ -11,7 +11,7 @@ from support.panoramas import LOWER, UPPER, box_depth, box_panorama
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
-from inspatio.geometry import panorama
+from inspatio.geometry import panorama, panorama_depth
 from inspatio.geometry.formats.ply import read_ply
 from inspatio.render.disc_cloud import DiscCloud, thinned
 
@@ -157,6 +157,31 @@ def test_a_cloud_keeps_one_point_to_a_voxel() -> None:
     assert 1500 < len(kept) <= 3000
     assert len(np.unique(np.floor(points[kept] / side), axis=0)) == len(kept)
     assert thinned(points, 10**6)[1] == 0.0
+
+
+def test_merged_views_give_the_room_up_to_its_scale() -> None:
+    """Each view's distances have a scale of their own; holes in some views are filled by others."""
+    size, side = (64, 128), 48
+    rows, columns = (np.mgrid[:side, :side] + 0.5) / side
+    cameras = panorama_depth.split_cameras()
+    rng = np.random.default_rng(0)
+    distances, masks = [], []
+    for i in range(len(cameras)):
+        rays = np.stack([columns, rows, np.ones_like(rows)], -1) @ np.linalg.inv(cameras.intrinsics[i]).T
+        rays = rays @ cameras.world_to_camera[i, :3, :3]
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            reach = np.where(rays > 0, UPPER / rays, LOWER / rays).min(axis=-1)
+        mask = np.ones((side, side), bool)
+        mask[: side // 4] = i % 3 > 0
+        distances.append((np.where(mask, reach, np.nan) * rng.uniform(0.3, 3)).astype(np.float32))
+        masks.append(mask)
+    merged = panorama_depth.merge_views(distances, size, masks)
+    rays = panorama_depth.split_directions(size)
+    with np.errstate(divide="ignore"):
+        true = np.where(rays > 0, UPPER / rays, LOWER / rays).min(axis=-1)
+    ratio = np.log(merged / true)
+    assert np.quantile(np.abs(ratio - np.median(ratio)), 0.95) < 0.03
 
 
 PLY = """ply

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from support.panoramas import box_panorama
+from support.paths import ROOT
 
 from inspatio.cameras.camera_file import CameraFile
 from inspatio.export.ply import ply_bytes
@@ -153,3 +154,17 @@ def test_scenes_that_are_none_are_one_line(meta: Path, fault: str, capsys: pytes
 def test_other_profiles_are_refused(meta: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["frames", "--meta", str(meta), "--profile", "preview"]) == 2
     assert "expected worldfm" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_depth_is_estimated_where_the_profile_can(meta: Path) -> None:
+    """By Depth Anything 3 at a tiny size with random weights: 42 views, merged, kept for another run."""
+    meta.with_name("panorama.depth.npy").unlink()
+    profile = (ROOT / "configs/worldfm_tiny.yaml").read_text()
+    tiny = "geometry: {backend: da3, model_path: checkpoints/tiny/DA3, longest: 126}"
+    Path("configs").mkdir()
+    Path("configs/mine.yaml").write_text(profile.replace("geometry: {backend: auto}", tiny))
+    assert main(["frames", "--meta", str(meta), "--output_dir", "out", "--profile", "mine"]) == 0
+    kept = np.load("out/box/panorama.depth.npy")
+    assert kept.shape == (96, 192)
+    assert (kept > 0).all()
