@@ -17,5 +17,7 @@ echo "ruff"
 "$PYTHON" -m ruff format --check .
 echo "basedpyright"
 "$PYTHON" -m basedpyright
+command -v chromium chromium-browser google-chrome >/dev/null ||
+    echo "no Chromium found: the live page is not tested in a browser (apt install chromium)"
 echo "pytest"
 "$PYTHON" -m pytest "${tests[@]}"

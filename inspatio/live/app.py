@@ -131,7 +131,8 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
         return Response(text, media_type="model/gltf+json", headers=shown)
 
     def result(name: str) -> Response:
-        job = hub.jobs.find(hub.world.flights.find(name).name) if hub.jobs else None
+        flight = hub.world.flights.find(name)
+        job = hub.jobs.find(name, flight.path) if hub.jobs else None
         if hub.jobs is None or job is None or job.state != "done":
             raise KeyError(name)
         return FileResponse(hub.jobs.result(name), media_type="video/mp4", filename=f"{name}.mp4")

@@ -132,7 +132,7 @@ class Hub:
         """The recorded flights with the state of their renders."""
         found = []
         for flight in self.world.flights.all():
-            job = self.jobs.find(flight.name) if self.jobs else None
+            job = self.jobs.find(flight.name, flight.path) if self.jobs else None
             found.append(
                 protocol.Flight(
                     name=flight.name,
@@ -217,10 +217,15 @@ class Hub:
                 self._in_background(page, partial(self._stop_recording, message.name))
             case "delete":
                 world.flights.delete(message.name or "")
-                self._flights_changed()
+                self._flight_gone(message.name or "")
             case "rename":
                 world.flights.rename(message.name or "", message.to or "")
-                self._flights_changed()
+                self._flight_gone(message.name or "")
+
+    def _flight_gone(self, name: str) -> None:
+        if self.jobs is not None:
+            self.jobs.forget(name)
+        self._flights_changed()
 
     def _stop_recording(self, name: str | None) -> None:
         self.world.stop_recording(name)

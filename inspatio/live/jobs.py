@@ -49,11 +49,17 @@ class Jobs:
         self._process: subprocess.Popen[str] | None = None
         self._running: str | None = None
 
-    def find(self, name: str) -> Job | None:
-        """The job of a flight, if one was started or its result is there from before."""
-        if name not in self._jobs and self._plan.result(name).is_file():
+    def find(self, name: str, flight: Path) -> Job | None:
+        """The job of a flight, if one was started, or its result is there from before and newer than the flight."""
+        result = self._plan.result(name)
+        if name not in self._jobs and result.is_file() and result.stat().st_mtime >= flight.stat().st_mtime:
             return Job("done", 1.0)
         return self._jobs.get(name)
+
+    def forget(self, name: str) -> None:
+        """The flight has another name now, or is gone."""
+        if name != self._running:
+            self._jobs.pop(name, None)
 
     def result(self, name: str) -> Path:
         """The video that a finished job has made."""

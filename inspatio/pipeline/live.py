@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from inspatio import factory
 from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME
 from inspatio.errors import UsageError, UserError
+from inspatio.live.jobs import RenderPlan
 from inspatio.media.video_info import is_video_name
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.job import Job, resolve
@@ -85,7 +86,7 @@ def live(arguments: argparse.Namespace) -> int:
             FlightFolder(folder),
             clips,
         )
-        hub = Hub(world, _plan(arguments, job, folder, state.id))
+        hub = Hub(world, offline_plan(arguments, job, folder, state.id))
         server = LiveServer(hub, address, listening, clips)
         print(server.url, flush=True)
         with suppress(KeyboardInterrupt):  # how a person ends it
@@ -93,10 +94,8 @@ def live(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(arguments: argparse.Namespace, job: Job, folder: Path, clip_id: str):
+def offline_plan(arguments: argparse.Namespace, job: Job, folder: Path, clip_id: str) -> RenderPlan:
     """How a flight of this clip is rendered: `inspatio run` with the same settings."""
-    from inspatio.live.jobs import RenderPlan
-
     settings = _spelled(arguments, "live", "run")
     if not (job.profile_name or job.config_path):
         settings += ["--profile", job.profile.name]

@@ -8,16 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.clips import drifting
-from support.live import FakeGenerator, nan_depth, served
-from support.scenes import make_scene, noise_scene, scene_of, wall
+from support.live import FakeGenerator, nan_depth, served, soft_scene
+from support.scenes import noise_scene, scene_of, wall
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.live.compose import Composer, GeneratedFrame, fill_depth
 from inspatio.live.motion import Motion, clamped, slewed
 from inspatio.live.sources import CHUNK, CachedSource
 from inspatio.render import WarpRenderer
-from inspatio.scene import Scene
 
 FRAMES = 12
 
@@ -102,18 +100,8 @@ def test_coming_back_gives_the_wheel_and_the_place(tmp_path: Path):
                 assert page.welcome["state"]["position"] == [0.25, 0.0, 0.0]
 
 
-def soft_scene() -> Scene:
-    """Three smooth pictures with something near in the middle: JPEG keeps them."""
-    height, width = size = (96, 160)
-    depth = np.full((3, *size), 4.0)
-    depth[:, 32:64, 60:100] = 1.5
-    intrinsics = np.array([[120.0, 0, (width - 1) / 2], [0, 120.0, (height - 1) / 2], [0, 0, 1]])
-    frames = np.stack([drifting()(i, size) for i in range(3)])
-    return make_scene(frames, depth, np.tile(np.eye(4), (3, 1, 1)), intrinsics)
-
-
 def test_layers(tmp_path: Path):
-    scene = soft_scene()
+    scene = soft_scene(3)
     with served(scene, FakeGenerator(), tmp_path) as live, live.page() as page:
         shown = {}
         page.picture(page.pose((0.4, 0.0, 0.0), follow=True))

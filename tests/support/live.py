@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import torch
+from support.clips import drifting
+from support.scenes import make_scene
 from websockets.sync.client import ClientConnection, connect
 
 from inspatio.cameras.cameras import Cameras
@@ -30,6 +32,16 @@ from inspatio.scene import Scene
 
 SECONDS = 20.0
 """How long a test waits for what must come; machines may be slow."""
+
+
+def soft_scene(count: int) -> Scene:
+    """Smooth pictures with something near in the middle: JPEG keeps them."""
+    height, width = size = (96, 160)
+    depth = np.full((count, *size), 4.0)
+    depth[:, 32:64, 60:100] = 1.5
+    intrinsics = np.array([[120.0, 0, (width - 1) / 2], [0, 120.0, (height - 1) / 2], [0, 0, 1]])
+    frames = np.stack([drifting()(i, size) for i in range(count)])
+    return make_scene(frames, depth, np.tile(np.eye(4), (count, 1, 1)), intrinsics)
 
 
 class FakeGenerator:

@@ -387,7 +387,7 @@ function told() {
 /** The numbers of the page, for tests and for whoever wants to know. */
 function stats() {
   return {
-    connected: net.connected, driver, layer, follow: camera.follow, orbit: Boolean(camera.pivot), seq,
+    connected: net.connected, driver, layer, follow: camera.follow, orbit: Boolean(camera.pivot), seq, moving: running,
     ...(status ?? {}), ...counts, bytes: net.bytes,
     shown: shown && { ...shown }, position: [...camera.position], quaternion: [...camera.quaternion],
     latency: { p50: quantile(latency, 0.5), p95: quantile(latency, 0.95), count: latency.length },

@@ -1,0 +1,215 @@
+"""The page in a real browser: keys, mouse, touch and gamepad move the picture as they should, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from support.browser import browser
+from support.live import SECONDS, FakeGenerator, Live, served, soft_scene
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+PIXELS = """() => {
+  const stage = document.getElementById("stage");
+  const small = Object.assign(document.createElement("canvas"), { width: 160, height: 96 });
+  const pen = small.getContext("2d");
+  pen.drawImage(stage, 0, 0, 160, 96);
+  return [...pen.getImageData(0, 0, 160, 96).data];
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Live]:
+    with served(soft_scene(60), FakeGenerator(), tmp_path_factory.mktemp("live")) as live:
+        yield live
+
+
+class Seen:
+    """An open page that keeps what went wrong in it and where it asked."""
+
+    def __init__(self, context: BrowserContext, live: Live) -> None:
+        self.context, self.live = context, live
+        self.wrong: list[str] = []
+        self.hosts: set[str] = set()
+        self.page: Page = context.new_page()
+        self.page.on(
+            "console", lambda said: self.wrong.append(said.text) if said.type in ("error", "warning") else None
+        )
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+        self.page.goto(f"http://localhost:{live.port}/?token={live.token}")
+        self.until(lambda stats: stats["driver"] and stats["drawn"] > 0)
+        self.page.evaluate("document.getElementById('stage').focus()")
+
+    def stats(self) -> dict[str, Any]:
+        return self.page.evaluate("inspatio.stats()")
+
+    def until(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask until what the page tells of itself is as wanted."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            stats = self.page.evaluate("window.inspatio ? inspatio.stats() : null")
+            if stats and found(stats):
+                return stats
+            time.sleep(0.05)
+        raise AssertionError(f"the page never came to what was expected: {self.stats()}, {self.wrong}")
+
+    def rests(self) -> dict[str, Any]:
+        """When the picture shows where the camera is."""
+        return self.until(
+            lambda stats: not stats["moving"] and np.allclose(stats["shown"]["position"], stats["position"], atol=2e-3)
+        )
+
+    def hold(self, key: str, seconds: float = 0.6) -> None:
+        self.page.keyboard.down(key)
+        time.sleep(seconds)
+        self.page.keyboard.up(key)
+
+    def picture(self) -> np.ndarray:
+        return np.array(self.page.evaluate(PIXELS), np.float32).reshape(96, 160, 4)[..., :3]
+
+
+@pytest.fixture
+def seen(chromium: Browser, live: Live) -> Iterator[Seen]:
+    """A page; at the end nothing may have gone wrong in it, and it may have asked nobody else."""
+    context = chromium.new_context(viewport={"width": 1100, "height": 640})
+    seen = Seen(context, live)
+    seen.page.keyboard.press("Home")
+    seen.page.keyboard.press("KeyK")
+    yield seen
+    assert seen.wrong == []
+    assert seen.hosts == {f"localhost:{live.port}"}
+    context.close()
+
+
+def shift(before: np.ndarray, after: np.ndarray) -> int:
+    """How many of 160 columns the far wall has moved to the right: where the two pictures agree best."""
+    reach, (a, b) = 20, (image[4:28] for image in (before, after))
+    middle = slice(reach, 160 - reach)
+    errors = {by: np.abs(np.roll(a, by, axis=1)[:, middle] - b[:, middle]).mean() for by in range(-reach, reach + 1)}
+    return min(errors, key=lambda by: errors[by])
+
+
+def test_d_moves_the_camera_right_and_the_picture_left(seen: Seen):
+    """By as much as the pose says: focal length times movement over depth."""
+    seen.rests()
+    before = seen.picture()
+    seen.hold("KeyD", 0.4)
+    after = seen.rests()
+    moved = after["position"][0]
+    assert moved > 0.02
+    assert np.allclose(after["position"][1:], 0, atol=1e-6)
+    expected = -120.0 * moved / 4.0  # in columns of 160: the wall's depth is 4
+    assert shift(before, seen.picture()) == pytest.approx(expected, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "axis", "sign"), [("KeyW", 2, 1), ("KeyS", 2, -1), ("KeyA", 0, -1), ("KeyE", 1, -1), ("KeyQ", 1, 1)]
+)
+def test_keys_move(seen: Seen, key: str, axis: int, sign: int):
+    seen.rests()
+    seen.hold(key, 0.3)
+    position = seen.rests()["position"]
+    assert sign * position[axis] > 0.01
+
+
+def test_looking_by_keys_and_mouse(seen: Seen):
+    seen.hold("ArrowRight", 0.3)
+    by_keys = seen.rests()["quaternion"]
+    assert by_keys[2] > 0.01, "turned to the right about the vertical axis"
+    box = seen.page.locator("#stage").bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    seen.page.mouse.move(x, y)
+    seen.page.mouse.down()
+    seen.page.mouse.move(x + 80, y, steps=4)
+    seen.page.mouse.up()
+    assert seen.rests()["quaternion"][2] < by_keys[2] - 0.01, "the picture follows the hand"
+
+
+def test_time_stands_while_the_camera_moves(seen: Seen):
+    seen.page.keyboard.press("Space")
+    running = seen.until(lambda stats: stats["rate"] == 1)["shown"]["sourceFrame"]
+    seen.until(lambda stats: stats["shown"]["sourceFrame"] != running)
+    seen.page.keyboard.press("Space")
+    seen.until(lambda stats: stats["rate"] == 0)
+    frame = seen.rests()["shown"]["sourceFrame"]
+    seen.hold("KeyD", 0.3)
+    after = seen.rests()
+    assert after["shown"]["sourceFrame"] == frame
+    assert after["shown"]["position"][0] > 0.01
+    seen.page.keyboard.press("Comma")
+    seen.until(lambda stats: abs(stats["shown"]["sourceFrame"] - frame) == 1)
+    seen.page.keyboard.press("KeyJ")
+    assert seen.until(lambda stats: stats["rate"] == -1)
+
+
+def test_keys_are_let_go_of_when_the_page_loses_them(seen: Seen):
+    seen.page.keyboard.down("KeyD")
+    time.sleep(0.2)
+    seen.page.evaluate("window.dispatchEvent(new Event('blur'))")
+    first = seen.rests()["position"]
+    time.sleep(0.4)
+    assert seen.stats()["position"] == first
+    seen.page.keyboard.up("KeyD")
+
+
+def test_a_stick_under_the_thumb(seen: Seen):
+    finger = """([type, x, y]) => document.getElementById("stage").dispatchEvent(new PointerEvent(type,
+      { pointerId: 7, pointerType: "touch", clientX: x, clientY: y, bubbles: true }))"""
+    box = seen.page.locator("#stage").bounding_box()
+    assert box
+    x, y = box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"]
+    seen.page.evaluate(finger, ["pointerdown", x, y])
+    seen.page.evaluate(finger, ["pointermove", x, y - 50])
+    time.sleep(0.3)
+    seen.page.evaluate(finger, ["pointerup", x, y - 50])
+    assert seen.rests()["position"][2] > 0.01, "pushed forward"
+
+
+def test_a_gamepad(seen: Seen):
+    seen.page.evaluate("""() => {
+      const button = { pressed: false, value: 0 };
+      const pad = { axes: [1, 0, 0, 0], buttons: Array(16).fill(button) };
+      navigator.getGamepads = () => (window.pad ? [pad] : []);
+      window.pad = true;
+      window.dispatchEvent(new Event("gamepadconnected"));
+    }""")
+    time.sleep(0.4)
+    seen.page.evaluate("window.pad = false")
+    assert seen.rests()["position"][0] > 0.01
+
+
+def test_a_phone(chromium: Browser, live: Live):
+    context = chromium.new_context(viewport={"width": 390, "height": 800}, has_touch=True, device_scale_factor=2)
+    seen = Seen(context, live)
+    width = seen.page.evaluate("document.documentElement.scrollWidth")
+    stage = seen.page.locator("#stage").bounding_box()
+    assert width <= 390
+    assert stage
+    assert stage["width"] > 300
+    assert seen.wrong == []
+    context.close()
+
+
+def test_the_server_comes_back(chromium: Browser, tmp_path: Path):
+    """The page says that it is alone, and goes on when a page of the same address is served again."""
+    context = chromium.new_context()
+    with served(soft_scene(4), FakeGenerator(), tmp_path) as live:
+        seen = Seen(context, live)
+        seen.page.evaluate("document.getElementById('stage').focus()")
+    seen.until(lambda stats: not stats["connected"])
+    assert seen.page.locator("#message").text_content()
+    context.close()
