@@ -4,7 +4,7 @@
 
 The networks have their published sizes and run on torch's meta device in bfloat16: no weights, no GPU, a few seconds.
 ``counting.py`` has the rules. The autoencoders' parts are the source's and the render's encoding and the decoding of
-one block, each as the session calls it.
+one block, each as the session calls it. The transformer's part is in ``structure_transformer.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from benches.counting import Counter, Counts
 from benches.measure import Bench, size_argument
+from benches.structure_transformer import count_graphs, count_transformer, fused_bytes
 
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
@@ -31,7 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    results: dict[str, Any] = {}
+    transformer = count_transformer(options.size)
+    whole = sum(transformer.values(), Counts())
+    results: dict[str, Any] = {
+        "transformer": {part: counts.summary() for part, counts in {**transformer, "block": whole}.items()}
+        | {"layers_fused_gb": round(fused_bytes(options.size) / 1e9, 2), **count_graphs()}
+    }
+    print(f"transformer {results['transformer']}", flush=True)
     for name in AUTOENCODERS:
         parts = count_autoencoder(name, options.size)
         whole = sum(parts.values(), Counts())

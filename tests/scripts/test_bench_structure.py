@@ -9,6 +9,7 @@ import pytest
 import torch
 from benches.counting import Counter, Counts
 from benches.structure import count_autoencoder
+from benches.structure_transformer import count_graphs, count_transformer, fused_bytes
 from torch.nn import functional
 
 
@@ -75,6 +76,9 @@ def test_host_syncs(work: Callable[[], Any]) -> None:
     assert count(lambda: torch.zeros(3, device="meta")).host_syncs == 0
 
 
+LAYER_KERNELS, LAYER_GB = 180, 7.8
+"""Kernels and element-wise GB of a layer in a steady block (one prefill, four steps), just above what they are."""
+
 LIMITS = {"wan": (3500, 160, 36), "taehv": (800, 24, 9)}
 """Kernels, element-wise GB and of them copies of a steady block at 832x480, just above what they are. Before the layers
 were made for it: 2940 (bands of rows need more kernels), 225 and 103 with Wan's; 1465, 31.6 and 17.6 with TAEHV."""
@@ -88,3 +92,17 @@ def test_a_steady_block_moves_no_more_than_this(name: str) -> None:
     assert 0.8 * kernels < block.kernels < kernels
     assert 0.8 * moved < block.element_wise_bytes / 1e9 < moved
     assert 0.8 * copied < block.copy_bytes / 1e9 < copied
+
+
+def test_a_steady_block_of_the_transformer() -> None:
+    """One layer more at 832x480."""
+    one, two = (sum(count_transformer((480, 832), layers).values(), Counts()) for layers in (1, 2))
+    layer = two.kernels - one.kernels, (two.element_wise_bytes - one.element_wise_bytes) / 1e9
+    assert layer[0] <= LAYER_KERNELS
+    assert 0.8 * LAYER_GB < layer[1] < LAYER_GB
+    assert two.host_syncs == 0
+    assert 0.2 * layer[1] < fused_bytes((480, 832)) / 30e9 < 0.5 * layer[1]
+
+
+def test_graphs_of_the_transformer() -> None:
+    assert count_graphs() == {"graphs": 4, "graph_breaks": 0, "recompilations_in_a_second_clip": 0}
