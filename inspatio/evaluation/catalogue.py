@@ -55,34 +55,40 @@ METRICS: dict[str, Metric] = {
     "cpu_ms_per_frame": Metric("speed", "CPU ms/frame", "low", 0),
     "first_block_seconds": Metric("first block", "s", "low", 2),
 }
-"""By name; a figure is called ``metric`` or ``metric/region``. With ``sfm_`` before it a camera error is by structure
-from motion."""
+"""By name; a figure is called ``metric`` or ``metric/region``, camera errors with one of PREFIXES before it."""
 
-_SFM = "sfm_"
+STRUCTURE_FROM_MOTION, GIVEN = "sfm_", "given_"
+PREFIXES = {STRUCTURE_FROM_MOTION: "COLMAP", GIVEN: "given poses"}
+"""Camera errors by other estimators than points of known depth, and how tables name those."""
+_REGIONS = ("covered", "seen", "unseen", "holes", "border", "whole", "")
+
+
+def _parts(figure: str) -> tuple[str, str, str]:
+    """Prefix, metric and region of a figure."""
+    name, _, region = figure.partition("/")
+    prefix = next((each for each in PREFIXES if name.startswith(each)), "")
+    return prefix, name.removeprefix(prefix), region
 
 
 def metric_of(figure: str) -> Metric:
     """The metric of a figure's name."""
-    name = figure.partition("/")[0]
-    known = METRICS[name.removeprefix(_SFM)]
-    if name.startswith(_SFM):
-        return Metric(f"{known.label} (COLMAP)", known.unit, known.best, known.digits)
-    return known
+    return METRICS[_parts(figure)[1]]
 
 
 def label_of(figure: str) -> str:
-    """A figure as tables name it: label, unit, region."""
-    metric, region = metric_of(figure), figure.partition("/")[2]
-    return f"{metric.label}{f' [{metric.unit}]' if metric.unit else ''}{f', {region}' if region else ''}"
+    """A figure as tables name it: label, estimator, unit, region."""
+    prefix, name, region = _parts(figure)
+    metric = METRICS[name]
+    estimator = f" by {PREFIXES[prefix]}" if prefix else ""
+    return f"{metric.label}{estimator}{f' [{metric.unit}]' if metric.unit else ''}{f', {region}' if region else ''}"
 
 
 def in_order(figures: set[str]) -> list[str]:
-    """Names of figures in the order of tables: by metric, then as regions are listed."""
-    regions = ("covered", "seen", "unseen", "holes", "border", "whole", "")
-    order = list(METRICS)
+    """Names of figures in the order of tables: by estimator and metric, then as regions are listed."""
+    prefixes, order = ("", *PREFIXES), list(METRICS)
 
     def key(figure: str) -> tuple[int, int, int]:
-        name, _, region = figure.partition("/")
-        return (int(name.startswith(_SFM)), order.index(name.removeprefix(_SFM)), regions.index(region))
+        prefix, name, region = _parts(figure)
+        return prefixes.index(prefix), order.index(name), _REGIONS.index(region)
 
     return sorted(figures, key=key)

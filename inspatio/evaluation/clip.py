@@ -25,6 +25,7 @@ from inspatio.evaluation.camera_estimation import (
     structure_from_motion,
 )
 from inspatio.evaluation.cameras import path_errors, pose_errors
+from inspatio.evaluation.catalogue import GIVEN, STRUCTURE_FROM_MOTION
 from inspatio.evaluation.colour import Colour
 from inspatio.evaluation.metrics import Fidelity
 from inspatio.evaluation.networks import Networks
@@ -66,6 +67,8 @@ class Clip:
     """The target cameras, one for each frame."""
     wanted: Cameras | None = None
     """The cameras that the result should have, where they are other ones than ``cameras``."""
+    poses: Cameras | None = None
+    """The cameras that another program found in the result, in any world and scale."""
     source: Scene | None = None
     """The source with its geometry, its places those of the result: for camera errors."""
     notes: list[str] = field(default_factory=list)
@@ -94,22 +97,25 @@ def evaluate_clip(
         pass_over.add(place)
         progress(place + 1, len(clip))
     figures = pass_over.figures()
-    if clip.source is not None and clip.cameras is not None:
-        figures |= camera_figures(clip, settings)
-    return figures
+    return figures | camera_figures(clip, settings)
 
 
 def camera_figures(clip: Clip, settings: Settings) -> dict[str, float]:
-    """Errors of the camera path by points of known depth, and on request by structure from motion."""
-    assert clip.cameras is not None, "camera errors need the target cameras"
-    wanted = clip.wanted or clip.cameras
-    figures = _named("", known_depth(clip, settings.stride), wanted, len(clip))
-    if settings.structure_from_motion:
+    """Errors of the camera path: by points of known depth, by another program's poses, by structure from motion."""
+    wanted, figures = clip.wanted or clip.cameras, {}
+    if wanted is None:
+        return {}
+    if clip.source is not None and clip.cameras is not None:
+        figures |= _named("", known_depth(clip, settings.stride), wanted, len(clip))
+    if clip.poses is not None:
+        path = EstimatedPath(clip.poses.world_to_camera, tuple(range(len(clip))), len(clip))
+        figures |= _named(GIVEN, path, wanted, len(clip))
+    if settings.structure_from_motion and clip.cameras is not None:
         step = max(settings.stride, -(-len(clip) // MAX_COLMAP_FRAMES))
         places = range(0, len(clip), step)
         found = structure_from_motion(clip.result.read(places), clip.cameras.intrinsics[0])
         path = EstimatedPath(found.world_to_camera, tuple(places[index] for index in found.places), found.tried)
-        figures |= _named("sfm_", path, wanted, len(clip))
+        figures |= _named(STRUCTURE_FROM_MOTION, path, wanted, len(clip))
     return figures
 
 

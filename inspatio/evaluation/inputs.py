@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inspatio.cameras.camera_file import CameraFile
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.formats.paths import read_path
 from inspatio.errors import ClipError, UserError
 from inspatio.evaluation.clip import Clip
 from inspatio.evaluation.regions import Mask
@@ -44,10 +44,14 @@ class ResultFiles:
     """The source video."""
     geometry: Path | None = None
     """The source's geometry folder."""
+    wanted: Path | None = None
+    """A camera path (``cameras/formats/paths.py``) that it should follow; None: the cameras it was made with."""
+    poses: Path | None = None
+    """The camera path that another program found in the result."""
 
 
 @contextmanager
-def open_clip(files: ResultFiles, name: str, wanted: Cameras | None = None) -> Iterator[Clip]:
+def open_clip(files: ResultFiles, name: str) -> Iterator[Clip]:
     """Open a result; its notes say what is missing, and what was adapted.
 
     Raises:
@@ -81,7 +85,8 @@ def open_clip(files: ResultFiles, name: str, wanted: Cameras | None = None) -> I
             covered=_Covered(rendered) if rendered else None,
             depth=_RenderedDepth(source, cameras) if source is not None and cameras is not None else None,
             cameras=cameras[: len(result)] if cameras is not None else None,
-            wanted=_of_length(wanted, len(result), name),
+            wanted=_path(files.wanted, size, len(result)),
+            poses=_path(files.poses, size, len(result)),
             source=source,
             notes=notes,
         )
@@ -141,18 +146,20 @@ def _cameras(
                 raise UserError(f"{path}: no such file, expected the result's cameras.json")
             notes.append(f"{files.result.name}: got no {path.name}: nothing that needs cameras is computed")
             return None
-        file = CameraFile.load(path, "Give the file that lies beside the result.")
-        scale = np.diag([size[1] / file.image_size[1], size[0] / file.image_size[0], 1.0])
-        found = Cameras(scale @ file.intrinsics, file.world_to_camera)
+        found = read_path(path, size)
     if len(found) != count:
         raise ClipError(f"{path}: got {len(found)} cameras, expected {count}, one for each frame of {files.result}")
     return found
 
 
-def _of_length(cameras: Cameras | None, count: int, name: str) -> Cameras | None:
-    if cameras is not None and len(cameras) < count:
-        raise ClipError(f"{name}: got {len(cameras)} wanted cameras, expected at least {count}, one for each frame")
-    return None if cameras is None else cameras[:count]
+def _path(path: Path | None, size: tuple[int, int], count: int) -> Cameras | None:
+    """A camera path of a file, one camera for each frame."""
+    if path is None:
+        return None
+    found = read_path(path, size)
+    if len(found) < count:
+        raise ClipError(f"{path}: got {len(found)} cameras, expected at least {count}, one for each frame")
+    return found[:count]
 
 
 class _Ordered:

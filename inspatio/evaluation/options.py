@@ -47,6 +47,13 @@ class EvaluateOptions(Settings):
         metavar="PATH",
         unset="the cameras it was made with",
     )
+    poses: Path | None = setting(
+        None,
+        "camera path that another program found in a result, any scale (same formats)",
+        option="--poses",
+        metavar="PATH",
+        unset="none",
+    )
     source: Path | None = setting(None, "source video of a result", option="--source", metavar="VIDEO", unset="none")
     source_geometry: Path | None = setting(
         None, "geometry folder of the source", option="--source_geometry", metavar="DIR", unset="none"

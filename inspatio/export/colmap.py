@@ -1,7 +1,5 @@
 """COLMAP text models with images: every frame is an image with a camera of its own.
 
-COLMAP's axes are OpenCV's as here; its pixel origin is the first pixel's corner, half a pixel from this package's.
-
 Source: https://colmap.github.io/format.html (text format).
 """
 
@@ -10,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-from scipy.spatial.transform import Rotation
 
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.formats.colmap_model import write_model
 from inspatio.export.points import PointCloud
 from inspatio.geometry.store import Geometry
 from inspatio.scene import FrameSource
@@ -28,20 +27,8 @@ def write_colmap(geometry: Geometry, frames: FrameSource, cloud: PointCloud, fol
     Raises:
         OSError: an image could not be written.
     """
-    height, width = geometry.image_size
-    rotations = Rotation.from_matrix(geometry.world_to_camera[:, :3, :3]).as_quat(scalar_first=True)
-    cameras, images = [], []
-    for index, (matrix, pose) in enumerate(zip(geometry.intrinsics, geometry.world_to_camera, strict=True)):
-        number = index + 1
-        centre = f"{matrix[0, 2] + 0.5:.9g} {matrix[1, 2] + 0.5:.9g}"
-        cameras.append(f"{number} PINHOLE {width} {height} {matrix[0, 0]:.9g} {matrix[1, 1]:.9g} {centre}\n")
-        rigid = " ".join(f"{value:.12g}" for value in (*rotations[index], *pose[:3, 3]))
-        # The second line of an image lists its key points; there are none.
-        images.append(f"{number} {rigid} {number} {_IMAGE_NAME.format(index)}\n\n")
-    (folder / "cameras.txt").write_text("# CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY\n" + "".join(cameras))
-    (folder / "images.txt").write_text(
-        "# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then key points\n" + "".join(images)
-    )
+    names = [_IMAGE_NAME.format(index) for index in range(geometry.frame_count)]
+    write_model(folder, Cameras(geometry.intrinsics, geometry.world_to_camera), geometry.image_size, names)
     with (folder / "points3D.txt").open("w") as file:
         file.write("# POINT3D_ID X Y Z R G B ERROR TRACK[]\n")
         for number, (point, colour) in enumerate(zip(cloud.points.tolist(), cloud.colours.tolist(), strict=True), 1):
@@ -50,8 +37,6 @@ def write_colmap(geometry: Geometry, frames: FrameSource, cloud: PointCloud, fol
     (folder / "images").mkdir()
     for index in range(geometry.frame_count):
         image = cv2.cvtColor(frames.read([index])[0], cv2.COLOR_RGB2BGR)
-        done = cv2.imwrite(
-            str(folder / "images" / _IMAGE_NAME.format(index)), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        )
+        done = cv2.imwrite(str(folder / "images" / names[index]), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not done:
             raise OSError(f"{folder / 'images'}: frame {index} could not be written")

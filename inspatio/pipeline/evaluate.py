@@ -160,9 +160,23 @@ def _files(options: EvaluateOptions) -> tuple[dict[str, ResultFiles], list[str]]
     assert what is not None, "a result or a run folder was given"
     if what.is_file():
         files = ResultFiles(
-            what, options.truth, options.render, options.cameras, options.source, options.source_geometry
+            what,
+            options.truth,
+            options.render,
+            options.cameras,
+            options.source,
+            options.source_geometry,
+            options.wanted,
+            options.poses,
         )
         return {what.stem: files}, []
+    single = [
+        name
+        for name in ("render", "cameras", "source", "source_geometry", "wanted", "poses")
+        if getattr(options, name) is not None
+    ]
+    if single:
+        raise UsageError(f"--{single[0]}: got a folder to measure, expected a single result with it")
     if not (what / MANIFEST_NAME).is_file():
         raise UserError(f"{what}: got no result and no {MANIFEST_NAME}, expected a video or a run folder")
     found, notes = {}, []

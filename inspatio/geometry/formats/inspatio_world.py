@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio.cameras.formats.tables import read_numbers
 from inspatio.cameras.poses import check_rigid, orthonormalised
 from inspatio.errors import ClipError
 from inspatio.geometry.formats.common import (
@@ -31,7 +32,6 @@ from inspatio.geometry.formats.common import (
     Maps,
     half_pixel_shifted,
     in_frame_order,
-    read_numbers,
 )
 from inspatio.geometry.formats.png import read_png
 from inspatio.media import VideoInfo

@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
+from inspatio.cameras.formats.tables import read_lines, read_numbers
 from inspatio.cameras.poses import invert
 from inspatio.errors import ClipError
 from inspatio.geometry.formats.common import (
     ImportedGeometry,
     Maps,
     check_aspect,
-    read_lines,
-    read_numbers,
 )
 from inspatio.geometry.formats.png import read_png
 from inspatio.media import VideoInfo

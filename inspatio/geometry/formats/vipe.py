@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio.cameras.formats.tables import read_lines
 from inspatio.cameras.poses import check_rigid, invert, orthonormalised
 from inspatio.errors import ClipError
 from inspatio.geometry.formats.common import (
@@ -23,7 +24,6 @@ from inspatio.geometry.formats.common import (
     Maps,
     check_aspect,
     in_frame_order,
-    read_lines,
 )
 from inspatio.geometry.formats.exr import read_exr
 from inspatio.geometry.formats.npz import read_member

@@ -1,0 +1,157 @@
+"""Which measure moves for which fault: a result equal to the truth is best everywhere, and each fault is told apart.
+
+The clip goes out and comes back along its path in a still room, so that every pose but the middle one is seen twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+from support.scenes import ArraySource, make_scene
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.trajectory import OrbitTrajectory
+from inspatio.config import Controls
+from inspatio.evaluation.catalogue import metric_of
+from inspatio.evaluation.clip import Clip, Settings, evaluate_clip
+from inspatio.evaluation.metrics import BEST_PSNR
+from inspatio.evaluation.suite import SUITES
+from inspatio.render import WarpRenderer, render_scene
+from inspatio.scene import Scene, adapt
+from inspatio.types import Frames
+
+SIZE = (120, 208)
+COUNT = 17
+"""Nine frames out and eight back."""
+
+
+@cache
+def clip() -> tuple[Scene, Cameras, Frames, np.ndarray, np.ndarray]:
+    """The source (a still camera), the target cameras, and what those truly see: frames, depth, coverage."""
+    room = next(each for each in SUITES["synthetic"].clips if each.room.mover is None).room
+    intrinsics = np.array([[170.0, 0, 103.5], [0, 170.0, 59.5], [0, 0, 1]])
+    here = np.eye(4)
+    view, depth = room.view(0, here, intrinsics, SIZE), room.depth(0, here, intrinsics, SIZE)
+    stacked = np.stack([view] * COUNT), np.stack([depth] * COUNT), np.stack([here] * COUNT)
+    scene = make_scene(*stacked, intrinsics, scale="metres")
+    path = OrbitTrajectory((0, 4, 0), (0, 8, 0), (1,))
+    adapted, cameras = adapt(scene, path, Controls(adaptive_frames=False))
+    out = [
+        (room.view(0, pose, cameras.intrinsics[0], SIZE), room.depth(0, pose, cameras.intrinsics[0], SIZE))
+        for pose in cameras.world_to_camera[: COUNT // 2 + 1]
+    ]
+    frames, depths = (np.stack([*each, *each[-2::-1]]) for each in zip(*out, strict=True))
+    masks = render_scene(WarpRenderer(), adapted, 0, cameras).masks > 0
+    return adapted, cameras, frames, depths, masks
+
+
+def figures(change: Callable[[Frames], Frames]) -> dict[str, float]:
+    """What is measured when a fault is put into the true frames."""
+    scene, cameras, frames, depth, masks = clip()
+    seen = np.zeros_like(masks)
+    seen[:, : SIZE[0] // 2] = True
+    sources = {"truth": frames, "render": frames, "covered": masks, "seen": seen, "depth": depth}
+    faulty = np.clip(np.rint(change(frames.astype(np.float32))), 0, 255).astype(np.uint8)
+    at_hand = {name: ArraySource(values) for name, values in sources.items()}
+    return evaluate_clip(
+        Clip("clip", ArraySource(faulty), cameras=cameras, source=scene, **at_hand), Settings(stride=2)
+    )
+
+
+@cache
+def perfect() -> dict[str, float]:
+    return figures(lambda frames: frames)
+
+
+def noise(frames):
+    return frames + np.random.default_rng(0).normal(0, 10, frames.shape)
+
+
+def blur(frames):
+    return np.stack([cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in frames])
+
+
+def shift(frames):
+    return np.roll(frames, 2, axis=2)
+
+
+def flicker(frames):
+    return frames + 8 * (-1.0) ** np.arange(COUNT)[:, None, None, None]
+
+
+def half_the_path(frames):
+    return frames[[place // 2 if place <= COUNT // 2 else (COUNT - 1 - place) // 2 for place in range(COUNT)]]
+
+
+def reddening(frames):
+    return frames * (1 + np.linspace(0, 0.3, COUNT)[:, None, None, None] * np.array([1, 0, 0]))
+
+
+def frozen(frames):
+    return np.repeat(frames[:1], COUNT, axis=0)
+
+
+NAMES = (
+    "psnr/whole",
+    "flip/whole",
+    "sharpness/whole",
+    "patch_distance/whole",
+    "flicker/border",
+    "reprojection_1/whole",
+    "revisit/whole",
+    "saturation/covered",
+    "colour_drift/covered",
+    "rot_err_mean_deg",
+)
+THRESHOLDS = dict(zip(NAMES, (3, 0.02, 0.05, 0.05, 0.5, 1, 1, 0.02, 1, 0.5), strict=True))
+"""A measure has moved when it differs by so much from the truth's."""
+TABLE = {
+    # NAMES in order: + moves, = does not, ! moves the other way: the fault flatters it, ? may move
+    noise: "+++++++?=?",
+    blur: "++++!!=?=?",
+    shift: "++==??====",
+    flicker: "++==++====",
+    half_the_path: "++=?++=?=+",
+    reddening: "++?=??+++=",
+    frozen: "++???+=?=+",
+}
+
+
+def test_a_result_equal_to_the_truth_is_best():
+    found = perfect()
+    for region in ("covered", "seen", "unseen", "border", "whole"):
+        assert found[f"psnr/{region}"] == BEST_PSNR
+        assert found[f"ssim/{region}"] == pytest.approx(1)
+        assert found[f"flip/{region}"] == pytest.approx(0, abs=1e-6)
+        assert found[f"sharpness/{region}"] == pytest.approx(1)
+    assert found["patch_distance/whole"] == 0
+    assert found["flicker/border"] == 0
+    assert found["revisit/whole"] == found["revisit/holes"] == BEST_PSNR
+    assert found["saturation/covered"] == found["contrast/covered"] == 1
+    assert found["colour_drift/covered"] == 0
+    assert found["camera_failures"] == 0
+    assert found["rot_err_mean_deg"] < 0.4, "the estimator's own error"
+    assert found["trans_err_abs_mean"] < 0.08
+
+
+@pytest.mark.parametrize("fault", TABLE, ids=lambda fault: fault.__name__)
+def test_each_fault_moves_what_it_should(fault: Callable[[Frames], Frames]):
+    found, best = figures(fault), perfect()
+    for name, expected in zip(NAMES, TABLE[fault], strict=True):
+        change = found[name] - best[name]
+        if metric_of(name).best == "high":
+            change = -change
+        elif metric_of(name).best == "one":
+            change = abs(change)
+        said = f"{name}: {best[name]:.3f} without the fault, {found[name]:.3f} with it"
+        match expected:
+            case "+":
+                assert change > THRESHOLDS[name], said
+            case "!":
+                assert change < -THRESHOLDS[name], said
+            case "=":
+                assert abs(change) <= THRESHOLDS[name], said
