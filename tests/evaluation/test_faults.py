@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from support.scenes import ArraySource, make_scene
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.trajectory import OrbitTrajectory
 from inspatio.config import Controls
+from inspatio.evaluation.camera_estimation import structure_from_motion
+from inspatio.evaluation.cameras import path_errors
 from inspatio.evaluation.catalogue import metric_of
 from inspatio.evaluation.clip import Clip, Settings, evaluate_clip
 from inspatio.evaluation.metrics import BEST_PSNR
@@ -23,6 +26,9 @@ from inspatio.evaluation.suite import SUITES
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.scene import Scene, adapt
 from inspatio.types import Frames
+
+Pictures = np.ndarray
+"""``n h w 3`` float: the true frames before and after a fault."""
 
 SIZE = (120, 208)
 COUNT = 17
@@ -49,14 +55,14 @@ def clip() -> tuple[Scene, Cameras, Frames, np.ndarray, np.ndarray]:
     return adapted, cameras, frames, depths, masks
 
 
-def figures(change: Callable[[Frames], Frames]) -> dict[str, float]:
+def figures(change: Callable[[Pictures], Pictures]) -> dict[str, float]:
     """What is measured when a fault is put into the true frames."""
     scene, cameras, frames, depth, masks = clip()
     seen = np.zeros_like(masks)
     seen[:, : SIZE[0] // 2] = True
     sources = {"truth": frames, "render": frames, "covered": masks, "seen": seen, "depth": depth}
     faulty = np.clip(np.rint(change(frames.astype(np.float32))), 0, 255).astype(np.uint8)
-    at_hand = {name: ArraySource(values) for name, values in sources.items()}
+    at_hand: dict[str, Any] = {name: ArraySource(values) for name, values in sources.items()}
     return evaluate_clip(
         Clip("clip", ArraySource(faulty), cameras=cameras, source=scene, **at_hand), Settings(stride=2)
     )
@@ -139,7 +145,7 @@ def test_a_result_equal_to_the_truth_is_best():
 
 
 @pytest.mark.parametrize("fault", TABLE, ids=lambda fault: fault.__name__)
-def test_each_fault_moves_what_it_should(fault: Callable[[Frames], Frames]):
+def test_each_fault_moves_what_it_should(fault: Callable[[Pictures], Pictures]):
     found, best = figures(fault), perfect()
     for name, expected in zip(NAMES, TABLE[fault], strict=True):
         change = found[name] - best[name]
@@ -155,3 +161,38 @@ def test_each_fault_moves_what_it_should(fault: Callable[[Frames], Frames]):
                 assert change < -THRESHOLDS[name], said
             case "=":
                 assert abs(change) <= THRESHOLDS[name], said
+
+
+def test_an_estimator_that_fails_on_every_frame_is_counted_and_nothing_else():
+    found = figures(np.zeros_like)
+    assert found["camera_failures"] == 1
+    assert not [name for name in found if "rot_err" in name or "trans_err" in name or "ate" in name]
+
+
+def test_unknown_depth_is_no_surface():
+    """NaN in the depth of target view and source: fewer pixels count, and the figures stay numbers."""
+    scene, cameras, frames, depth, masks = clip()
+    holed = depth.copy()
+    holed[:, ::2] = np.nan
+    depths = ArraySource(holed)
+    source = make_scene(
+        scene.read_frames(range(COUNT)), holed[:1].repeat(COUNT, 0), scene.world_to_camera, scene.intrinsics[0]
+    )
+    whole = Clip("clip", ArraySource(frames), covered=ArraySource(masks), depth=depths, cameras=cameras, source=source)
+    found = evaluate_clip(whole, Settings(stride=8))
+    assert all(np.isfinite(value) for value in found.values())
+    assert found["reprojection_1/whole"] > 20
+    assert found["rot_err_mean_deg"] < 1
+
+
+@pytest.mark.slow
+def test_structure_from_motion_is_a_second_opinion():
+    """COLMAP on the first half of the path, its own world and scale: poses, or a failure that is counted."""
+    _, cameras, frames, _, _ = clip()
+    found = structure_from_motion(frames[: COUNT // 2 + 1], cameras.intrinsics[0])
+    assert found.tried == COUNT // 2 + 1
+    if found.failures == 0:
+        true = cameras[list(found.places)].world_to_camera
+        assert path_errors(found.world_to_camera, true, found.tried)["rot_err_mean_deg"] < 2
+    black = structure_from_motion(np.zeros_like(frames[:6]), cameras.intrinsics[0])
+    assert black.failures == 1
