@@ -11,6 +11,7 @@ import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from inspatio.errors import ClipError, MissingWeightsError
@@ -24,6 +25,10 @@ BYTES_PER_PIXEL: dict[StageName, tuple[float, float]] = {"render": (0.14, 0.25),
 """Of a frame in the files of a stage: at 832x480 pixels and at 160x96, where codecs save less. Sizes between these lie
 between them by the logarithm of their pixels, others take the nearer one."""
 _LARGE, _SMALL = 480 * 832, 96 * 160
+KEYFRAME = 7
+"""How many other frames take as much as a keyframe, of which there is one every two seconds: it counts at low rates."""
+USUAL_RATE = 24
+"""Frames per second of the clips that were measured."""
 MAP_BYTES_PER_PIXEL = {"da3": 7, "motion": 4, "files": 4}
 """Of depth (float32) and, by Depth Anything 3, of confidence (float16) and sky (uint8)."""
 LONG_RUN = 1e9
@@ -43,7 +48,13 @@ def bytes_needed(stage: Stage, state: ClipState) -> float:
     large, small = BYTES_PER_PIXEL[stage.name]
     share = min(max(math.log(_LARGE / pixels) / math.log(_LARGE / _SMALL), 0), 1)
     panels = 4 if stage.name == "generate" and job.comparison else 1  # three are in the comparison
-    return frames * pixels * (large + share * (small - large)) * panels
+    low_rate = _frame_cost(Fraction(state.video.frame_rate)) / _frame_cost(Fraction(USUAL_RATE))
+    return frames * pixels * (large + share * (small - large)) * panels * low_rate
+
+
+def _frame_cost(rate: Fraction) -> float:
+    """What a frame takes on average, in units of one that is no keyframe."""
+    return 1 + (KEYFRAME - 1) / max(round(2 * rate), 1)
 
 
 def _geometry_bytes(stage: Stage, state: ClipState) -> float:
