@@ -13,6 +13,7 @@ from support.browser import node
 from support.paths import ROOT
 
 from inspatio.live import protocol
+from inspatio.live.controls import CONTROLS, controls_markdown
 from inspatio.live.protocol import HEADER_SIZE, PictureHeader, ToPage, parse
 
 EXAMPLES = json.loads(Path(__file__).with_name("protocol.json").read_text(encoding="utf-8"))
@@ -105,3 +106,9 @@ def test_the_page_holds_to_the_same_examples() -> None:
     spelled = {"source_frame": "sourceFrame", "age_ms": "ageMs", "server_time": "serverTime"}
     for name, value in HEADER.items():
         assert name == "hex" or told["header"][spelled.get(name, name)] == value
+
+
+def test_the_table_of_controls_is_documented_and_plays_no_key_twice() -> None:
+    assert controls_markdown() in (ROOT / "docs/live.md").read_text(encoding="utf-8"), "run scripts/make_docs.py"
+    keys = [key for row in CONTROLS for key in row.keys]
+    assert len(keys) == len(set(keys))
