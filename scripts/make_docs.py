@@ -1,7 +1,7 @@
 """Write the parts of the documentation that follow from declarations: python scripts/make_docs.py
 
-docs/options.md is made of the declared settings, the table in checkpoints/README.md of the table of checkpoints, the one in
-docs/live.md of the table of controls. Run it after one of them has changed.
+docs/options.md is made of the declared settings, the table in checkpoints/README.md of the table of checkpoints, the
+one in docs/live.md of the table of controls. Run it after one of them has changed.
 """
 
 import re
