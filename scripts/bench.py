@@ -24,6 +24,7 @@ BENCHES = {
     "generate": "frames per second of the neural generator, end to end and part by part",
     "geometry": "frames per second and memory of Depth Anything 3, random weights",
     "kernels": "single products, attentions and convolutions at the shapes of a block",
+    "live": "how soon the live world answers, on loopback",
     "preview": "frames per second of the preview generator on the example",
     "render": "frames per second of a renderer, streamed in chunks",
     "structure": "kernels, bytes and host syncs of a steady block, counted without a GPU",

@@ -43,3 +43,13 @@ def test_no_place_and_no_frame_is_negative() -> None:
         Timeline([0, -1])
     with pytest.raises(IndexError):
         Timeline([0])[-1]
+
+
+def test_a_live_timeline_begins_empty_and_knows_what_may_come() -> None:
+    timeline = Timeline((), later=range(5))
+    assert timeline.sources() == [0, 1, 2, 3, 4]
+    with pytest.raises(IndexError, match="committed"):
+        timeline[0]
+    timeline.append([3, 3, 2])
+    assert [timeline[place] for place in range(3)] == [3, 3, 2]
+    assert Timeline([4, 1, 4]).sources() == [1, 4]
