@@ -46,8 +46,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None, "standard output is a pipe"
-            with _open(server.stdout.readline().strip()) as socket:
-                return _measure(Client(socket), server.pid, options)
+            socket = _open(server.stdout.readline().strip())
+            results = _measure(Client(socket), server.pid, options)
+            socket.close()
+            return results
         finally:
             server.terminate()
             server.wait(10)
