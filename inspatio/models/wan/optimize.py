@@ -130,9 +130,10 @@ def why_no_fp8(device: torch.device) -> str | None:
         name, least = torch.cuda.get_device_name(device), ".".join(map(str, FP8_CAPABILITY))
         return f"it needs compute capability {least} or later, {name} has {capability[0]}.{capability[1]}"
     try:
-        Float8Linear(nn.Linear(32, 32, device=device, dtype=torch.bfloat16))(
-            torch.ones(32, 32, device=device, dtype=torch.bfloat16)
-        )
+        with torch.no_grad():
+            Float8Linear(nn.Linear(32, 32, device=device, dtype=torch.bfloat16))(
+                torch.ones(32, 32, device=device, dtype=torch.bfloat16)
+            )
     except RuntimeError as error:
         return f"PyTorch {torch.__version__} does not multiply 8-bit floats here ({str(error).splitlines()[0]})"
     return None
