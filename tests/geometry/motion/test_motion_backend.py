@@ -184,3 +184,22 @@ def test_a_focal_length_that_is_given_is_kept_and_told_apart(clip: VideoInfo) ->
     free, given = MotionGeometry().fingerprint(clip), MotionGeometry(focal=300.0).fingerprint(clip)
     assert free != given
     assert free == MotionGeometry().fingerprint(clip)
+
+
+def test_a_picture_that_moves_by_itself_gets_the_prior(filmed: list[np.ndarray], tmp_path: Path) -> None:
+    """Patches of the room that slide about, each on a way of its own, as a crowd would fill the picture."""
+    random = np.random.default_rng(4)
+    steps = np.cumsum(random.normal(0, 1.2, (20, 6, 2)), axis=0)
+
+    def frame(moment: int) -> np.ndarray:
+        picture = np.zeros_like(filmed[0])
+        for patch in range(6):
+            top, left = 60 * (patch // 2), 156 * (patch % 2)
+            dx, dy = np.clip(np.rint(steps[moment, patch]), -20, 20).astype(int)
+            moved = np.roll(filmed[4 * patch], (dy, dx), axis=(0, 1))
+            picture[top : top + 60, left : left + 156] = moved[top : top + 60, left : left + 156]
+        return picture
+
+    summary, _, _ = estimate(film(tmp_path / "crowd.mp4", [frame(moment) for moment in range(20)]), tmp_path / "g")
+    assert summary.backend == "plane"
+    assert summary.notes[0].startswith("No geometry by motion: ")
