@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import shutil
 import sys
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="where failing cases are kept [a new temporary folder]")
     parser.add_argument("--record", type=Path, help="file that the result is appended to")
     options = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)  # what readers say about files that they can do without
     first = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
     campaign = Campaign(options.output or Path(tempfile.mkdtemp(prefix="inspatio-fuzz-")))
     print(f"seed {first}, failing cases in {campaign.folder}", flush=True)

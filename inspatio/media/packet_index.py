@@ -124,7 +124,8 @@ class FrameIndex:
                     seekable=bool(stored["seekable"]),
                 )
         except _DAMAGED as error:
-            log.warning("%s: damaged frame index (%s); the video is read through again", file, error)
+            # Not numpy's own words, which advise to unpickle the file.
+            log.warning("%s: damaged frame index (%s); the video is read through again", file, type(error).__name__)
             return None
 
 
