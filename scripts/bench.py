@@ -28,6 +28,7 @@ BENCHES = {
     "preview": "frames per second of the preview generator on the example",
     "render": "frames per second of a renderer, streamed in chunks",
     "structure": "kernels, bytes and host syncs of a steady block, counted without a GPU",
+    "worldfm": "points, noise and references of WorldFM: quality against the truth, speed against the published order",
 }
 """Every module of ``benches`` with a ``BENCH``. Only the one that is asked for is imported, so that a missing package
 stops no other."""

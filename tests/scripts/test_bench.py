@@ -30,6 +30,20 @@ def test_render(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert abs(datetime.now(UTC) - datetime.fromisoformat(line["date"])).total_seconds() < 60
 
 
+@pytest.mark.slow
+def test_worldfm(capsys: pytest.CaptureFixture[str]) -> None:
+    """Discs close what one-pixel points leave open, and noise goes with its surface."""
+    bench.main(["worldfm", "--height", "96", "--points_height", "256", "--size", "96x96", "--repeats", "1"])
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
+    for row in results["quality"]:
+        assert row["coverage"] > 0.9 > row["published_coverage"]
+        assert row["psnr"] > row["published_psnr"] + 5
+        assert row["depth_error_median"] < 0.03
+        assert row["reference_hits"] > 0.5
+    assert results["noise_kept"]["points"] > results["noise_kept"]["fixed"] + 0.1 > results["noise_kept"]["fresh"]
+    assert results["speed"]["points"] < results["speed"]["published_points"]
+
+
 def test_size_argument() -> None:
     assert size_argument("832x480") == (480, 832)
     for wrong in ("832", "832x", "axb", "1x2x3"):
