@@ -1,9 +1,9 @@
-"""``bench.py worldfm``: what WorldFM is conditioned on, against the truth and against the published order of operations.
+"""``bench.py worldfm``: WorldFM's conditions against the truth and against the published order of operations.
 
-The synthetic room's panorama is ray-cast with its exact distance. Quality: points' error, coverage, and the render's PSNR
+The synthetic room's panorama is ray-cast with its exact distance. Quality: the render's depth error, coverage and PSNR
 along a path of one metre, for the project's discs and for the published one-pixel points. Noise: the share of latent
-cells whose surface keeps its noise from frame to frame. Speed: render and choice of the reference at ``--size``, from the
-panorama scaled up to ``--points_height`` rows as the published pipeline does, and a plain implementation of the
+cells whose surface keeps its noise from frame to frame. Speed: render and choice of the reference at ``--size``, from
+the panorama scaled up to ``--points_height`` rows as the published pipeline does, and a plain implementation of the
 published render, which moves every point for every frame. CPU time, alternating, because machines are shared.
 """
 
@@ -21,7 +21,7 @@ import torch
 from benches.measure import Bench, size_argument
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.poses import centred_intrinsics
+from inspatio.cameras.poses import centred_intrinsics, invert
 from inspatio.config import FrameNoise
 from inspatio.evaluation.synthetic_room import panorama as truth
 from inspatio.generation.worldfm.noise import NoiseSource
@@ -60,11 +60,11 @@ def _lens(size: tuple[int, int]) -> np.ndarray:
 
 def _forward(still: StillScene, metres: float, unit: float) -> tuple[np.ndarray, np.ndarray]:
     """A camera that walked towards the panorama's middle: its pose in the room (metres) and in the scene."""
-    pose = np.linalg.inv(still.world_to_first)
+    pose = np.array(invert(still.world_to_first))
     pose[0, 3] = metres
-    in_units = pose.copy()
+    in_units = np.array(pose, np.float64)
     in_units[:3, 3] /= unit
-    return np.linalg.inv(pose), still.to_scene(in_units[None])[0]
+    return invert(pose), still.to_scene(in_units[None])[0]
 
 
 def _psnr(got: np.ndarray, true: np.ndarray) -> float:
