@@ -72,6 +72,11 @@ class RenderSource(Protocol):
         """
         ...
 
+    def read_after(self, place: int, count: int) -> Frames:
+        """The rendered frames from ``place`` on, at most ``count`` and none beyond the last, before they are read with
+        their cameras: an encoder may look ahead."""
+        ...
+
 
 class PointSource(Protocol):
     """All points of a scene that does not move."""

@@ -81,6 +81,10 @@ class _Ahead(Generic[Result]):
         self._misses += coming is not None
         return self._thread.start(read).result()
 
+    def peek(self, wanted: object) -> Result | None:
+        """What was guessed, if it is this, once it is there; the next :meth:`take` still finds it."""
+        return self._coming.result() if self._coming is not None and self._guess == wanted else None
+
     def begin(self, guess: object, read: Callable[[], Result]) -> None:
         """Read what is probably wanted next."""
         if self._misses < _GIVE_UP_AFTER:
@@ -115,7 +119,7 @@ class RendersAhead:
     """Render files, read ahead; see :class:`inspatio.scene.RenderSource`."""
 
     def __init__(self, files: RenderFiles, thread: Background) -> None:
-        self._files = files
+        self._files, self._thread = files, thread
         self._ahead: _Ahead[Render] = _Ahead(thread)
 
     def read(self, start: int, cameras: Cameras) -> Render:
@@ -126,3 +130,10 @@ class RendersAhead:
         if len(coming):
             self._ahead.begin((end, len(coming)), lambda: self._files.read(end, coming))
         return render
+
+    def read_after(self, place: int, count: int) -> Frames:
+        coming = len(self._files.targets[place : place + BLOCK_FRAMES])
+        guessed = self._ahead.peek((place, coming))
+        if guessed is not None:
+            return guessed.frames[:count]
+        return self._thread.start(lambda: self._files.read_after(place, count)).result()

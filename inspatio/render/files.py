@@ -112,6 +112,7 @@ class RenderFiles:
         self._folder = folder
         self.cameras = RenderedCameras.load(folder / CAMERAS_NAME)
         self.targets = Cameras.from_poses(self.cameras.world_to_camera, self.cameras.intrinsics)
+        self._ahead_from, self._ahead = 0, np.zeros((0, *self.cameras.size, 3), np.uint8)
         with ExitStack() as opened:  # closes the readers where one of them is refused
             self._render = opened.enter_context(self._open(RENDER_NAME))
             self._mask = opened.enter_context(self._open(MASK_NAME))
@@ -143,7 +144,20 @@ class RenderFiles:
         """
         self.check_cameras(start, cameras)
         places: Sequence[int] = range(start, start + len(cameras))
-        return Render(self._render.read(places), self._mask.read_masks(places), None)
+        known = self._ahead if self._ahead_from == start else self._ahead[:0]
+        known = known[: len(places)]
+        frames = np.concatenate((known, self._render.read(places[len(known) :]))) if len(known) < len(places) else known
+        return Render(frames, self._mask.read_masks(places), None)
+
+    def read_after(self, place: int, count: int) -> Frames:
+        """The rendered frames from ``place`` on, at most ``count`` and none beyond the last.
+
+        They are kept for the next :meth:`read`, since reading backwards would cost a seek.
+        """
+        places = range(place, min(place + count, len(self.cameras.order)))
+        self._ahead_from = place
+        self._ahead = self._render.read(places) if places else np.zeros((0, *self.cameras.size, 3), np.uint8)
+        return self._ahead
 
     def check_cameras(self, start: int, cameras: Cameras) -> None:
         """Refuse cameras that the places from ``start`` on were not rendered for; see :meth:`read`."""

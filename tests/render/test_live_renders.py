@@ -83,6 +83,20 @@ def test_files_rendered_for_other_cameras_are_refused(tmp_path: Path) -> None:
                 files.read(start, wrong)
 
 
+def test_frames_that_were_looked_ahead_at_are_the_same(tmp_path: Path) -> None:
+    scene = room()
+    _, files = stored(tmp_path, scene, 9)
+    with files:
+        whole = files.read(0, files.targets).frames
+        assert_array_equal(files.read(0, files.targets[:3]).frames, whole[:3])
+        assert_array_equal(files.read_after(3, 4), whole[3:7])
+        assert_array_equal(files.read(3, files.targets[3:5]).frames, whole[3:5])  # fewer than are known
+        assert_array_equal(files.read_after(5, 2), whole[5:7])
+        assert_array_equal(files.read(5, files.targets[5:9]).frames, whole[5:9])
+        assert len(files.read_after(9, 3)) == 0
+        assert_array_equal(files.read(1, files.targets[1:4]).frames, whole[1:4])
+
+
 def test_files_give_the_network_what_live_renders_give(tmp_path: Path) -> None:
     """Coverage is the same bit for bit; colour, -1..1 as a network sees it, differs by what the video codec loses."""
     scene = room()

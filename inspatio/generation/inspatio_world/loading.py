@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
-"""Raised when the same weights and inputs would give other frames."""
+VERSION, TAEHV_VERSION = 1, 2
+"""Raised when the same weights and inputs would give other frames; TAEHV has looked ahead in render files since 2."""
 
 COMPILATION_PAYS = 10_000
 """Frames from which compiling pays by default. Predicted, not measured: a minute of compilation (a quarter of that from
@@ -56,7 +56,7 @@ def describe_causal(config: GeneratorConfig) -> dict[str, Any]:
     del settings["frame_noise"], settings["faithful"]  # WorldFM's alone; the wrapper's, which factory.py describes
     return {
         **settings,
-        "version": VERSION,
+        "version": TAEHV_VERSION if config.encoder == "taehv" else VERSION,
         "weights": weights_fingerprint(Path(config.checkpoint_path)),
         "text_encoder": weights_fingerprint(Path(config.wan_path) / WAN_TEXT_ENCODER),
         "encoder": [config.encoder, weights_fingerprint(autoencoder_path(config, config.encoder))],

@@ -45,8 +45,9 @@ from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
-from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, to_video
+from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask
 from inspatio.generation.inspatio_world.streams import GeneratorStreams
+from inspatio.generation.inspatio_world.video_encoding import VideoEncoding
 from inspatio.models.memory import free_memory, is_out_of_memory
 from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
 from inspatio.models.wan.cache import TextCache
@@ -122,8 +123,7 @@ class CausalSession(Session):
         self._encoding, self._denoising, self._decoding = streams.encoding, streams.denoising, streams.decoding
         make_loop = GraphedBlockLoop if generator.options.cuda_graphs else BlockLoop
         self._loop = make_loop(generator.dit, generator.schedule, self._text(scene.prompt))
-        self._source_state = generator.encoder.start()
-        self._render_state = generator.encoder.start()
+        self._source, self._target = (VideoEncoding(generator.encoder, self._device, self._dtype) for _ in range(2))
         self._decoder_state = generator.decoder.start()
         self._read_ahead: Frames = np.zeros((0, *generator.options.size, 3), np.uint8)
         self._next_source: LatentTensor | None = None
@@ -195,10 +195,8 @@ class CausalSession(Session):
         read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
         # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
         self._read_ahead = read[shown:]
-        with self._encoding.run_after(), record_function("encode"), self._resident(self._source_state):
-            video = to_video(extended(read[:shown], block_frames), self._device, self._dtype)
-            ahead = to_video(self._read_ahead, self._device, self._dtype) if len(self._read_ahead) else None
-            return encoder.encode(video, self._source_state, ahead)
+        with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
+            return self._source.encode(extended(read[:shown], block_frames), self._read_ahead)
 
     def _render(self, cameras: Cameras) -> Render:
         """The target view: from the scene's files, or live with its depth."""
@@ -220,9 +218,12 @@ class CausalSession(Session):
     def _encode_condition(self, render: Render) -> LatentTensor:
         """Mask and render latents of the target view."""
         frames, masks = (extended(each, self.block_frames) for each in (render.frames, render.masks))
-        with self._encoding.run_after(), record_function("encode"), self._resident(self._render_state):
-            video = to_video(frames, self._device, self._dtype)
-            latents = self._generator.encoder.encode(video, self._render_state)
+        renders, lookahead = self._scene.renders, self._generator.encoder.lookahead
+        ahead = frames[:0]
+        if renders is not None and lookahead and len(render.frames) == self.block_frames:
+            ahead = renders.read_after(self._start + self.block_frames, lookahead)
+        with self._encoding.run_after(), record_function("encode"), self._resident(self._target.state):
+            latents = self._target.encode(frames, ahead)
             mask = pack_mask(to_mask(masks, self._device), first=self._start == 0)
             return condition_channels(mask, latents)
 

@@ -58,6 +58,11 @@ class VideoEncoder(Protocol[State]):
         """How many frames after a group its last latent also sees; 0 for a strictly causal encoder."""
         ...
 
+    @property
+    def reach(self) -> int:
+        """How many frames back what the encoder remembers depends on, at most."""
+        ...
+
     def start(self) -> State:
         """A fresh state: nothing has been encoded yet."""
         ...

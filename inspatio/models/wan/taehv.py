@@ -75,6 +75,9 @@ class TaeEncoder(nn.Module):
     """Video to normalised latents; implements ``autoencoder.VideoEncoder[TaeState]``."""
 
     lookahead = LOOKAHEAD
+    reach = 48
+    """Three memory blocks at half the frame rate and six at a quarter remember 30 frames; held frames and those that
+    were looked ahead at come to that."""
 
     def __init__(self, width: int = PUBLISHED_WIDTH) -> None:
         super().__init__()

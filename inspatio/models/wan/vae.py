@@ -67,6 +67,9 @@ class WanEncoder(nn.Module):
     """Video to normalised latents; implements ``autoencoder.VideoEncoder[WanState]``."""
 
     lookahead = 0
+    reach = 128
+    """112 frames of the source by the layers that remember some (20 at the full rate, 20 at half of it, 72 at a
+    quarter), and the frames of a group."""
 
     def __init__(self, width: int = PUBLISHED_WIDTH, working: Working | None = None) -> None:
         """``working`` is how much is worked on at once; None: as suits the device."""

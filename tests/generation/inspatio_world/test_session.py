@@ -167,6 +167,9 @@ class BlackRenders:
         shape = (len(cameras) + self.more, *self.size)
         return Render(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), None)
 
+    def read_after(self, place: int, count: int) -> np.ndarray:
+        return np.zeros((count, *self.size, 3), np.uint8)
+
 
 @pytest.mark.parametrize("renders", [BlackRenders(NOISE_SIZE, more=-1), BlackRenders((32, 32))])
 def test_renders_that_do_not_fit(generator: CausalGenerator, renders: BlackRenders) -> None:
