@@ -4,7 +4,7 @@
 
 The networks have their published sizes and run on torch's meta device in bfloat16: no weights, no GPU, a few seconds.
 ``counting.py`` has the rules. The autoencoders' parts are the source's and the render's encoding and the decoding of
-one block, each as the session calls it. The transformer's part is in ``structure_transformer.py``.
+one block, each as a session with render files calls it. The transformer's part is in ``structure_transformer.py``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def count_autoencoder(name: str, size: tuple[int, int] = (480, 832)) -> dict[str
         # The second block is the first steady one.
         for frames in (FIRST_BLOCK_FRAMES, BLOCK_FRAMES):
             counts["encode source"] = counter.measure(encoder.encode, video(frames), source, ahead)
-            counts["encode render"] = counter.measure(encoder.encode, video(frames), render)
+            counts["encode render"] = counter.measure(encoder.encode, video(frames), render, ahead)
             counts["decode"] = counter.measure(decoder.decode, latents, decoded)
     return counts
 

@@ -5,8 +5,8 @@
 
 What a causal encoder remembers reaches back a fixed number of frames (``encoder.reach``). Once as many equal frames
 have gone through, another block of the same picture finds the state that the block before found and leaves it as it
-was, so that its latents are the same, and nothing is computed. A frozen frame, a paused live source and a render of either from
-a camera that rests are such videos; equal means equal in every bit.
+was, so that its latents are the same, and nothing is computed. A frozen frame, a paused live source and a render of
+either from a camera that rests are such videos; equal means equal in every bit.
 """
 
 from __future__ import annotations
