@@ -13,6 +13,7 @@ from support.scenes import hills, room, scene_of, sideways, targets, wall
 from inspatio.cameras.cameras import target_intrinsics
 from inspatio.cameras.poses import centred_intrinsics
 from inspatio.errors import ClipError
+from inspatio.pipeline.background import Background, RendersAhead
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.render.files import CAMERAS_NAME, RenderedCameras, RenderFiles, RenderWriter
 from inspatio.scene import Render, Scene
@@ -95,6 +96,17 @@ def test_frames_that_were_looked_ahead_at_are_the_same(tmp_path: Path) -> None:
         assert_array_equal(files.read(5, files.targets[5:9]).frames, whole[5:9])
         assert len(files.read_after(9, 3)) == 0
         assert_array_equal(files.read(1, files.targets[1:4]).frames, whole[1:4])
+
+
+def test_a_reader_in_the_background_looks_ahead_too(tmp_path: Path) -> None:
+    scene = room()
+    _, files = stored(tmp_path, scene, 9)
+    with files, Background() as thread:
+        whole, reader = files.read(0, files.targets).frames, RendersAhead(files, thread)
+        for start, end in ((0, 4), (4, 9)):
+            assert_array_equal(reader.read(start, files.targets[start:end]).frames, whole[start:end])
+            assert_array_equal(reader.read_after(end, 3), whole[end : end + 3])
+        assert_array_equal(reader.read_after(2, 3), whole[2:5])  # what nobody guessed
 
 
 def test_files_give_the_network_what_live_renders_give(tmp_path: Path) -> None:
