@@ -5,6 +5,7 @@ Figures are by method (a generator, a baseline, ``truth`` for the measures' own 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -19,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from inspatio.errors import UserError
 from inspatio.evaluation.catalogue import in_order, label_of, metric_of
 from inspatio.evaluation.statistics import Figures, Mean, differences, means
 from inspatio.storage import atomic_file, write_json
@@ -55,6 +57,22 @@ class Report:
     """What was not computed, and why, a line each."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was evaluated and how, as JSON values."""
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """Read ``report.json``.
+
+        Raises:
+            UserError: it is not there, or not a report of this version.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if (record["format"], record["version"]) != (FORMAT, VERSION):
+                raise ValueError(f"got {record['format']} version {record['version']}")
+            facts = {name: record[name] for name in ("date", "machine", "suite", "stride") if name in record}
+            return cls(record["title"], record["clips"], record["baselines"], record["notes"], facts=facts)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a report ({error}), expected {FORMAT} version {VERSION}") from None
 
     def table(self) -> str:
         """The means of every metric by method, differences to the baselines, and what to know of them."""
@@ -113,6 +131,7 @@ class Report:
             "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
             "notes": [*self.claims(), *self.notes],
             "not_computed": self.missing,
+            "baselines": list(self.baselines),
             "summary": {
                 method: {name: _json(each) for name, each in values.items()} for method, values in found.items()
             },
@@ -185,13 +204,16 @@ def _cell(value: Mean | None, figure: str, *, signed: bool) -> str:
     return text
 
 
-def markdown(report: Report, figures: Sequence[str], methods: Sequence[str] | None = None) -> str:
-    """Some figures of a report as a markdown table: a row for every method."""
-    found = {method: means(report.methods[method]) for method in methods or report.methods}
+def markdown(report: Report, figures: Sequence[str], baseline: str | None = None) -> str:
+    """Some figures of a report as a markdown table, a row for every method: means, or paired differences."""
     lines = [f"| | {' | '.join(label_of(name) for name in figures)} |", "|---" * (len(figures) + 1) + "|"]
-    for method, values in found.items():
-        cells = [_cell(values.get(name), name, signed=False) for name in figures]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+    for method, clips in report.methods.items():
+        if method == baseline:
+            continue
+        values = means(clips) if baseline is None else differences(clips, report.methods[baseline])
+        cells = [_cell(values.get(name), name, signed=baseline is not None) for name in figures]
+        if any(cell != "-" for cell in cells):
+            lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
