@@ -52,7 +52,8 @@ class MotionGeometry:
     """Backend ``motion``.
 
     ``focal`` is the focal length in pixels of the upright source frame, where it is known. ``otherwise`` takes the
-    clips of which no frame's camera can be found. ``mapper`` is killed after ``mapper_limit_s`` seconds.
+    clips of which no frame's camera can be found. ``mapper`` is killed after ``mapper_limit_s``
+    seconds of computing.
     """
 
     focal: float | None = None

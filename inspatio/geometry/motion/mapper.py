@@ -4,11 +4,15 @@
 
 A process of its own, because pycolmap and OpenCV bring different copies of one PNG library, and because a crash or an
 endless search of the mapper must not take the clip's other shots with it. :func:`map_keyframes` starts it, waits, and
-kills it after a limit. Pixels are COLMAP's in the process (the first pixel's centre is at 0.5) and ours outside of it.
+kills it after a limit. The limit counts the process's own computing, so that a busy machine gives the same result as a
+quiet one; only a process that does not even compute is killed by the clock. Pixels are COLMAP's in the process (the
+first pixel's centre is at 0.5) and ours outside of it.
 """
 
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +37,8 @@ PAIRS_APART = 6
 LEAST_COMMON = 30
 """Tracks that two keyframes must share to be matched."""
 SEED = 7
+MOST_WAITING = 6
+"""The process is killed by the clock after this many times its limit."""
 REFINED_PIXELS = (2.0, 1.0)
 """The mapper keeps observations that are several pixels off, which draw the focal length by some percent; these are
 the limits of two more adjustments without them."""
@@ -83,7 +89,7 @@ def map_keyframes(
     """Reconstruct in a process of its own.
 
     Raises:
-        MapperError: it found nothing, crashed, or did not end within ``limit_s`` seconds.
+        MapperError: it found nothing, crashed, or did not end within ``limit_s`` seconds of computing.
     """
     with tempfile.TemporaryDirectory(prefix="inspatio-mapper-") as work:
         problem, solution = Path(work) / "problem.npz", Path(work) / "solution.npz"
@@ -94,12 +100,16 @@ def map_keyframes(
             lengths=lengths,
             ids=np.concatenate(observations.ids),
             points=np.concatenate(observations.points),
+            limit_s=limit_s,
             camera=[np.nan if value is None else value for value in (observations.focal, observations.distortion)],
         )
+        longest = MOST_WAITING * limit_s
         try:
-            done = subprocess.run([*command, problem, solution], capture_output=True, text=True, timeout=limit_s)
+            done = subprocess.run([*command, problem, solution], capture_output=True, text=True, timeout=longest)
         except subprocess.TimeoutExpired:
-            raise MapperError(f"the mapper was stopped after {limit_s:.0f} s") from None
+            raise MapperError(f"the mapper was stopped after {longest:.0f} s") from None
+        if -done.returncode == signal.SIGXCPU:
+            raise MapperError(f"the mapper was stopped after {limit_s:.0f} s of computing")
         if done.returncode or not solution.exists():
             lines = done.stderr.strip().splitlines() or ["no message"]
             what = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
@@ -126,6 +136,8 @@ def _solve(problem: Path, solution: Path) -> None:
         borders = np.cumsum(given["lengths"])[:-1]
         ids, points = np.split(given["ids"], borders), np.split(given["points"], borders)
         focal, distortion = given["camera"]
+        seconds = int(np.ceil(given["limit_s"]))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     work = problem.parent
     start = START_FOCAL * max(width, height) if np.isnan(focal) else focal
     camera = pycolmap.Camera(

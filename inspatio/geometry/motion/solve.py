@@ -90,7 +90,7 @@ def solve(
         size: (height, width) of the frames that were tracked.
         lens: the camera, where an earlier stretch of the shot has told it.
         focal: its focal length in pixels of these frames, where only that is known.
-        limit_s: seconds after which the mapper is killed.
+        limit_s: seconds of computing after which the mapper is killed.
         command: the mapper's program.
 
     Raises:

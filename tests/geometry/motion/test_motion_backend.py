@@ -21,6 +21,7 @@ from inspatio.geometry.plane import PlaneGeometry
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import VideoInfo, probe
 
+CPU_LIMIT = "resource.setrlimit(resource.RLIMIT_CPU, (1, 2))"
 MOMENTS = range(0, room.FRAME_COUNT, SOURCE_STEP)
 FRAMES = len(MOMENTS)
 
@@ -142,7 +143,8 @@ def test_pictures_that_cannot_be_followed_get_the_prior(tmp_path: Path, kind: st
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("import time; time.sleep(60)", "stopped after 1 s"),
+        ("import time; time.sleep(60)", "stopped after 6 s"),
+        (f"import resource; {CPU_LIMIT}\nwhile True: pass", "stopped after 1 s of computing"),
         ("import os; os.abort()", "signal 6"),
         ("raise MemoryError('no room')", "no room"),
         ("pass", "failed"),
