@@ -101,14 +101,14 @@ if torch.cuda.is_available():
     print(subprocess.run(["nvidia-smi"], capture_output=True, text=True).stdout)
 PYTHON
     bench agreement_attention 60 agreement --checks attention "${small[@]}"
-    bench agreement_block 220 agreement --checks block --ways "${ways[@]}" "${small[@]}"
+    bench agreement_block 180 agreement --checks block --ways "${ways[@]}" "${small[@]}"
     bench agreement_streams 60 agreement --checks overlap renderers "${small[@]}"
-    step parity_float32 60 "$python" scripts/parity.py --golden tests/golden --device "$device"
-    step parity_bfloat16 60 "$python" scripts/parity.py --golden tests/golden --device "$device" --dtype bfloat16
+    step parity_float32 75 "$python" scripts/parity.py --golden tests/golden --device "$device"
+    step parity_bfloat16 75 "$python" scripts/parity.py --golden tests/golden --device "$device" --dtype bfloat16
     local missing
     if missing=$(has av omegaconf ftfy pydantic); then
         step tiny_checkpoints 30 "$python" scripts/make_tiny_checkpoints.py
-        step tiny_pipeline 90 "$python" -m inspatio run --profile tiny --input_dir examples \
+        step tiny_pipeline 80 "$python" -m inspatio run --profile tiny --input_dir examples \
             --traj_txt_path traj/x_y_circle_cycle.txt --work_folder "$out/tiny_work" --output_folder "$out/tiny" --force
     else
         note "tiny_pipeline: skipped ($missing)"
