@@ -139,7 +139,9 @@ def generator_settings(config: GeneratorConfig) -> dict[str, Any]:
     match config.backend:
         case "preview":
             return {"backend": config.backend}
-        case "causal" | "worldfm":
+        case "causal":
+            return {name: value for name, value in result_settings(config).items() if name != "frame_noise"}
+        case "worldfm":
             return result_settings(config)
         case _:
             assert_never(config.backend)
