@@ -148,7 +148,6 @@ def _solve(problem: Path, solution: Path) -> None:
         params=[start, width / 2, height / 2, 0.0 if np.isnan(distortion) else distortion],
         has_prior_focal_length=not np.isnan(focal),
     )
-    pairs = work / "pairs.txt"
     with pycolmap.Database.open(work / "database.db") as database:
         database.write_camera(camera, use_camera_id=True)
         sensor = pycolmap.sensor_t(pycolmap.SensorType.CAMERA, 1)
@@ -162,18 +161,18 @@ def _solve(problem: Path, solution: Path) -> None:
             frame.add_data_id(pycolmap.data_t(sensor, k + 1))
             database.write_frame(frame, use_frame_id=True)
             database.write_keypoints(k + 1, xy.astype(np.float32) + 0.5)
-        with pairs.open("w") as file:
-            for first in range(len(ids)):
-                for second in range(first + 1, min(first + 1 + PAIRS_APART, len(ids))):
-                    _, a, b = np.intersect1d(ids[first], ids[second], assume_unique=True, return_indices=True)
-                    if len(a) >= LEAST_COMMON:
-                        database.write_matches(first + 1, second + 1, np.stack([a, b], 1).astype(np.uint32))
-                        file.write(f"{first} {second}\n")
+        for first in range(len(ids)):
+            for second in range(first + 1, min(first + 1 + PAIRS_APART, len(ids))):
+                _, a, b = np.intersect1d(ids[first], ids[second], assume_unique=True, return_indices=True)
+                if len(a) >= LEAST_COMMON:
+                    database.write_matches(first + 1, second + 1, np.stack([a, b], 1).astype(np.uint32))
     pycolmap.set_random_seed(SEED)
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.max_error = 2.0
     verification.ransac.random_seed = SEED
-    pycolmap.verify_matches(work / "database.db", pairs, verification)
+    verifier = pycolmap.GeometricVerifierOptions()
+    verifier.num_threads = 1  # several write pairs in the order in which they happen to be done, which the result shows
+    pycolmap.geometric_verification(work / "database.db", verifier, two_view_geometry_options=verification)
     options = pycolmap.GlobalPipelineOptions()
     options.random_seed = SEED
     options.mapper.random_seed = SEED
