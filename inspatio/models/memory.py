@@ -6,9 +6,13 @@ A CUDA device says so by an exception of its own; the CPU's and Apple's allocato
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from inspatio.errors import UserError
 
 
 def free_memory(device: torch.device) -> int:
@@ -47,6 +51,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         sign in message
         for sign in ("out of memory", "can't allocate memory", "cudnn_status_alloc_failed", "unable to find an engine")
     )
+
+
+@contextmanager
+def out_of_memory_said(what: str, device: torch.device, advice: str) -> Iterator[None]:
+    """Turn running out of memory into one line: ``what`` was made when it happened, and the ``advice``.
+
+    Raises:
+        UserError: memory ran out, on whatever device.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        free = free_memory(device) / 2**30
+        raise UserError(f"{what}: out of memory on {device} ({free:.1f} GiB free). {advice}") from error
 
 
 def release_memory(device: torch.device) -> None:

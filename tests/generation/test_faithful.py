@@ -10,7 +10,7 @@ from support.scenes import ROOM_FRAMES, frames_of, moments, noise_scene, orbit, 
 from inspatio.cameras.cameras import Cameras
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.generation.base import FrameBlock, Session, drive
-from inspatio.generation.faithful import FaithfulGenerator, keep_covered
+from inspatio.generation.faithful import FaithfulGenerator, FaithfulSession, keep_covered
 from inspatio.render import WarpRenderer
 from inspatio.render.matting import render_separated
 from inspatio.scene import Scene
@@ -24,13 +24,14 @@ class Repainted(Session):
     def __init__(self, views: np.ndarray) -> None:
         super().__init__()
         self._views = views
+        self.prompt = ""
 
     @property
     def block_frames(self) -> int:
         return 3
 
     def set_prompt(self, text: str) -> None:
-        raise NotImplementedError(text)
+        self.prompt = text
 
     def _generate(self, cameras: Cameras) -> FrameBlock:
         views = self._views[self._start : self._start + len(cameras)]
@@ -84,6 +85,12 @@ def seam(frames: np.ndarray, covered: np.ndarray) -> float:
     """Mean absolute difference across the borders of holes, along rows."""
     across = covered[:, :, 1:] != covered[:, :, :-1]
     return float(np.abs(np.diff(frames.astype(float), axis=2)).mean(axis=-1)[across].mean())
+
+
+def test_a_prompt_reaches_the_generator():
+    inner = Repainted(np.empty(0))
+    FaithfulSession(inner, room(), WarpRenderer(), threads=1).set_prompt("a kitchen")
+    assert inner.prompt == "a kitchen"
 
 
 def test_all_covered_is_the_render_and_nothing_covered_the_generated_picture():

@@ -30,8 +30,8 @@ two steps after it, from the clip's end on in its own step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -40,7 +40,7 @@ import torch
 from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.errors import ClipError, UserError
+from inspatio.errors import ClipError
 from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
@@ -48,7 +48,7 @@ from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask
 from inspatio.generation.inspatio_world.streams import GeneratorStreams
 from inspatio.generation.inspatio_world.video_encoding import VideoEncoding
-from inspatio.models.memory import free_memory, is_out_of_memory
+from inspatio.models.memory import out_of_memory_said
 from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
 from inspatio.models.wan.cache import TextCache
 from inspatio.models.wan.dit import CausalDiT
@@ -258,20 +258,14 @@ class CausalSession(Session):
                     "the checkpoint (scripts/parity.py) or run with precision fp32"
                 )
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn running out of memory, on whatever device, into an error that says what to change."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            height, width = self._generator.options.size
-            raise UserError(
-                f"{self._scene.clip_id}: out of memory on {self._device} in block {self._block} "
-                f"({free_memory(self._device) / 2**30:.1f} GiB free) at {width}x{height}. Use --offload (on a GPU), "
-                "--use_tae, a smaller height and width, or a device with more memory"
-            ) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        """Turn running out of memory into an error that says what to change."""
+        height, width = self._generator.options.size
+        return out_of_memory_said(
+            f"{self._scene.clip_id}: block {self._block} at {width}x{height}",
+            self._device,
+            "Use --offload (on a GPU), --use_tae, a smaller height and width, or a device with more memory",
+        )
 
 
 class _FiniteCheck:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,13 @@ from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.config import FrameNoise
-from inspatio.errors import ClipError, UserError
+from inspatio.errors import ClipError
 from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.worldfm.noise import NoiseSource
 from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews, plan
 from inspatio.generation.worldfm.sampler import sample_frames
-from inspatio.models.memory import free_memory, is_out_of_memory
+from inspatio.models.memory import out_of_memory_said
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.dit import LATENT_CHANNELS, WorldFM
@@ -263,21 +263,14 @@ class WorldFMSession(Session):
             torch.from_numpy(poses).to(device), torch.from_numpy(intrinsics).to(device), self._scene.size
         )
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn running out of memory, on whatever device, into an error that says what to change."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            height, width = self._generator.options.size
-            device = self._generator.device
-            raise UserError(
-                f"{self._scene.clip_id}: out of memory on {device} in frame {self._start} "
-                f"({free_memory(device) / 2**30:.1f} GiB free) at {width}x{height}. Use --offload (on a GPU), a "
-                "smaller height and width, or a device with more memory"
-            ) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        """Turn running out of memory into an error that says what to change."""
+        height, width = self._generator.options.size
+        return out_of_memory_said(
+            f"{self._scene.clip_id}: frame {self._start} at {width}x{height}",
+            self._generator.device,
+            "Use --offload (on a GPU), a smaller height and width, or a device with more memory",
+        )
 
 
 def _reference_views(scene: Scene) -> ReferenceViews:
