@@ -16,7 +16,7 @@ PACKAGE = ROOT / "inspatio"
 LEVELS = [
     {"types", "errors"},
     {"storage", "locations", "settings"},
-    {"config"},
+    {"config", "jit"},
     {"cameras", "media", "models"},
     {"scene"},
     {"captioning", "geometry", "render"},

@@ -18,8 +18,8 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.generation.base import FrameBlock, Generator, Session
 from inspatio.generation.preview.fill import LIGHT_CHANGE
 from inspatio.generation.preview.inpaint import diffuse
+from inspatio.jit import on_pool
 from inspatio.render import Renderer
-from inspatio.render.jit import on_pool
 from inspatio.render.matting import composite, render_separated
 from inspatio.scene import Scene
 from inspatio.types import Image

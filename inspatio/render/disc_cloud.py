@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.jit import compiled, on_threads
 from inspatio.render import point_loops
-from inspatio.render.jit import compiled, on_threads
 from inspatio.scene import Render
 
 CHUNK = 256

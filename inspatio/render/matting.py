@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.jit import on_pool
 from inspatio.render import matting_loops
-from inspatio.render.jit import on_pool
 from inspatio.render.renderer import Renderer
 from inspatio.render.splat import pixel_maps
 from inspatio.scene import Render

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from inspatio.render.jit import compiled
+from inspatio.jit import compiled
 from inspatio.render.splat_loops import FAR, HALF, ONE, SHARPNESS, SNAP
 
 WINDOW = 4

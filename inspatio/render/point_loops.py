@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from inspatio.render.jit import compiled
+from inspatio.jit import compiled
 
 POINT_SIDE = 5
 """Side of a point's square on the supersampled canvas: size 2 at twofold supersampling, made odd to have a middle."""

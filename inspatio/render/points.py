@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.jit import on_threads
 from inspatio.render import point_loops
-from inspatio.render.jit import on_threads
 from inspatio.render.points_torch import draw_in_chunks
 from inspatio.render.renderer import Renderer, source_to_target
 from inspatio.scene import Render

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.jit import on_threads
 from inspatio.render import splat_loops
-from inspatio.render.jit import on_threads
 from inspatio.render.renderer import Renderer, source_to_target
 from inspatio.render.splat_torch import draw_in_chunks
 from inspatio.scene import Render

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from inspatio.render.jit import compiled
+from inspatio.jit import compiled
 
 SNAP = np.float32(2.0**-10)
 """A splat this near to a pixel lands on it alone.

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 
-import numba
-
 from inspatio.evaluation.synthetic_room.noise import cloud, lattice_hash, mix, noise, scale
+from inspatio.jit import compiled
 
 FIRST = 32
 """Numbers from here on are materials of this module."""
@@ -36,7 +35,7 @@ FIRST = 32
 ) = range(FIRST, FIRST + 15)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _hue(seed: float, number: float, light: float):
     """Colour ``number`` of a scheme that ``seed`` (0..1) chooses: its hues, how strong and how light they are.
 
@@ -52,7 +51,7 @@ def _hue(seed: float, number: float, light: float):
     )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _cell(u: float, v: float):
     """The Voronoi cell of a point among one random point per unit square: (column, row, distance, distance to next)."""
     i, j = math.floor(u), math.floor(v)
@@ -69,7 +68,7 @@ def _cell(u: float, v: float):
     return column, row, best, second
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _chevron(u: float, v: float, seed: float):
     """Planks that meet in zigzags, 40 cm from point to point."""
     column = math.floor(u / 0.20)
@@ -84,7 +83,7 @@ def _chevron(u: float, v: float, seed: float):
     return scale(colour, 0.45 if edge < 0.004 else 1.0)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _hexagons(u: float, v: float, seed: float):
     """Six-sided tiles of three colours, 16 cm wide."""
     s = 0.16
@@ -107,7 +106,7 @@ def _hexagons(u: float, v: float, seed: float):
     return scale(_hue(seed, math.floor(3 * tone), 0.38), 0.85 + 0.25 * noise(u * 30, v * 30, tone))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _terrazzo(u: float, v: float, seed: float):
     """Chips of stone in a pale ground."""
     column, row, distance, _ = _cell(u / 0.07, v / 0.07)
@@ -116,7 +115,7 @@ def _terrazzo(u: float, v: float, seed: float):
     return _hue(seed, math.floor(4 * lattice_hash(column, row, 52)), 0.33) if distance < size else ground
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _tartan(u: float, v: float, seed: float):
     """Crossing bands of cloth, 24 cm to a repeat."""
     p, q = u / 0.24 - math.floor(u / 0.24), v / 0.24 - math.floor(v / 0.24)
@@ -129,7 +128,7 @@ def _tartan(u: float, v: float, seed: float):
     return scale(base, 0.9 + 0.2 * noise(u * 130, v * 130, 5.0))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _basket(u: float, v: float, seed: float):
     """Woven strips, over and under in turn."""
     i, j = math.floor(u / 0.10), math.floor(v / 0.10)
@@ -141,7 +140,7 @@ def _basket(u: float, v: float, seed: float):
     return scale(_hue(seed, 0.15 * lattice_hash(int(i), int(j), 61), 0.42), bulge * gap)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _contours(x: float, y: float, z: float, seed: float):
     """Height lines of a noise, as on a map."""
     height = 9 * noise(2.2 * x + 40 * seed, 2.2 * y, 2.2 * z) + 1.5 * noise(7 * x, 7 * y, 7 * z)
@@ -150,7 +149,7 @@ def _contours(x: float, y: float, z: float, seed: float):
     return scale(colour, 0.4 if height - band < 0.10 else 1.0)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _scales(u: float, v: float, seed: float):
     """Overlapping round shingles, 12 cm wide."""
     for step in range(2):
@@ -166,7 +165,7 @@ def _scales(u: float, v: float, seed: float):
     return _hue(seed, 0.6, 0.2)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _arcs(u: float, v: float, seed: float):
     """Tiles with quarter circles at two corners, turned at random (Truchet)."""
     i, j = math.floor(u / 0.15), math.floor(v / 0.15)
@@ -179,7 +178,7 @@ def _arcs(u: float, v: float, seed: float):
     return _hue(seed, 2.0, 0.2) if line < 0.07 else colour
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _print(u: float, v: float, seed: float):
     """Rows of invented letters: random 4 by 5 dots each."""
     i, j = math.floor(u / 0.06), math.floor(v / 0.08)
@@ -191,7 +190,7 @@ def _print(u: float, v: float, seed: float):
     return _hue(seed, 2.0, 0.12) if lattice_hash(letter, a, 93 + b) < 0.5 else paper
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _framed(material: int, seed: float, u: float, v: float):
     """The two pictures, u and v in -1..1: coloured glass in lead, and coloured rings around a point."""
     if max(abs(u), abs(v)) > 0.9:
@@ -205,7 +204,7 @@ def _framed(material: int, seed: float, u: float, v: float):
     return scale(_hue(seed, 0.7 * ring, 0.42), 0.9 + 0.15 * cloud(u * 8, v * 8, 4.0))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def held_out_albedo(material: int, seed: float, p, half, normal):
     """The colour of a surface; arguments and result as of :func:`textures.albedo`."""
     x, y, z = p

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from inspatio.jit import compiled
 
-@numba.njit(cache=True, error_model="numpy")
+
+@compiled
 def lattice_hash(i: int, j: int, k: int) -> float:
     """A lattice point's random number in 0..1."""
     x = np.uint32(i * 374761393 + j * 668265263 + k * 1440662683)
@@ -17,7 +18,7 @@ def lattice_hash(i: int, j: int, k: int) -> float:
     return (x ^ (x >> np.uint32(15))) / 4294967296.0
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def noise(x: float, y: float, z: float) -> float:
     """Smooth value noise in 0..1 with one feature per unit."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -33,19 +34,19 @@ def noise(x: float, y: float, z: float) -> float:
     return total
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def cloud(x: float, y: float, z: float) -> float:
     """Three octaves of noise, in 0..1."""
     return (4 * noise(x, y, z) + 2 * noise(2 * x, 2 * y, 2 * z + 7) + noise(4 * x, 4 * y, 4 * z + 13)) / 7
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def mix(a, b, t):
     """From colour a (t = 0) to colour b (t = 1)."""
     return a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def scale(a, t):
     """A colour t times as bright."""
     return a[0] * t, a[1] * t, a[2] * t

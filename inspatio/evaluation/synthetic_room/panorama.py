@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inspatio.evaluation.synthetic_room import raycast
 from inspatio.evaluation.synthetic_room.scene import ROOM, SIDES, WINDOW, furniture
+from inspatio.jit import compiled_parallel
 from inspatio.types import Image, Intrinsics
 
 CENTRE = (0.0, 0.6, 1.42)
@@ -50,7 +51,7 @@ def true_depth(world_to_camera: np.ndarray, intrinsics: Intrinsics, size: tuple[
     return raycast.view_depth(things, groups, ROOM, pose, intrinsics, size)
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def _cast(things, groups, room, window, sides, pose, image, distance):
     height, width = distance.shape
     side = raycast.SIDE

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from inspatio.evaluation.synthetic_room.textures import GLOW, albedo
+from inspatio.jit import compiled, compiled_parallel
 
 BOX, ELLIPSOID, CONE = 0, 1, 2
 
@@ -33,7 +34,7 @@ _AMBIENT_REACH = 0.9
 _EXPOSURE = 1.02
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _hit_thing(thing, ox, oy, oz, dx, dy, dz) -> float:
     """The distance along a ray at which it enters a thing, or _NOTHING."""
     px, py, pz = ox - thing[CENTRE], oy - thing[CENTRE + 1], oz - thing[CENTRE + 2]
@@ -87,7 +88,7 @@ def _hit_thing(thing, ox, oy, oz, dx, dy, dz) -> float:
     return best
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _hit(things, groups, ox, oy, oz, dx, dy, dz, reach, any_will_do):
     """The nearest thing along a ray within ``reach``, or any: (distance, index), index -1 for none."""
     best, index = reach, -1
@@ -111,7 +112,7 @@ def _hit(things, groups, ox, oy, oz, dx, dy, dz, reach, any_will_do):
     return best, index
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _hit_room(room, ox, oy, oz, dx, dy, dz):
     """Where a ray from inside leaves the room: (distance, side), sides 0..5 = -x, +x, -y, +y, -z, +z."""
     best, side = _NOTHING, 0
@@ -126,7 +127,7 @@ def _hit_room(room, ox, oy, oz, dx, dy, dz):
     return best, side
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _light(things, groups, room, window, sample, x, y, z, nx, ny, nz):
     """Light (red, green, blue) that falls on a surface point with normal n: window, sky, lamp, bounce."""
     # One point of the window for each of a pixel's rays: soft shadows whose steps are too fine to see.
@@ -184,7 +185,7 @@ def _light(things, groups, room, window, sample, x, y, z, nx, ny, nz):
     )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _trace(things, groups, room, window, sides, sample, ox, oy, oz, dx, dy, dz):
     """Distance along a ray, and the display colour (0..1) it sees."""
     wall, side = _hit_room(room, ox, oy, oz, dx, dy, dz)
@@ -239,14 +240,14 @@ def _trace(things, groups, room, window, sides, sample, ox, oy, oz, dx, dy, dz):
     return t, _display(red * lr), _display(green * lg), _display(blue * lb)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _display(light: float) -> float:
     """Linear light to a display value in 0..1: a soft shoulder, then gamma."""
     light *= _EXPOSURE * 1.9
     return (light * (1 + light / 9) / (1 + light)) ** (1 / 2.2)
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def _render(things, groups, room, window, sides, offsets, camera, rays, image):
     height, width = image.shape[:2]
     for row in numba.prange(height):
@@ -267,7 +268,7 @@ def _render(things, groups, room, window, sides, offsets, camera, rays, image):
             image[row, column, 2] = np.uint8(blue * scale + 0.5)
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def _depth(things, groups, room, camera, rays, depth):
     for row in numba.prange(depth.shape[0]):
         for column in range(depth.shape[1]):

@@ -13,11 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
-
 from inspatio.evaluation.synthetic_room import held_out
 from inspatio.evaluation.synthetic_room.held_out import held_out_albedo
 from inspatio.evaluation.synthetic_room.noise import cloud, lattice_hash, mix, noise, scale
+from inspatio.jit import compiled
 
 (
     PLAIN,
@@ -82,7 +81,7 @@ SUITE = Family(
 """Materials of the held-out suite."""
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _palette(seed: float):
     """One of the books' and cushions' colours."""
     index = int(seed * 9) % 9
@@ -105,7 +104,7 @@ def _palette(seed: float):
     return 0.14, 0.13, 0.17
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _boards(x: float, y: float):
     """Floor boards that run along y, 14 cm wide."""
     board = math.floor(x / 0.14)
@@ -120,7 +119,7 @@ def _boards(x: float, y: float):
     return scale(colour, 0.45 if min(edge, end) < 0.0025 else 1.0)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _wallpaper(u: float, z: float):
     """Panelling up to 0.85 m, wallpaper with a leaf motif above."""
     if z < 0.85:
@@ -151,7 +150,7 @@ def _wallpaper(u: float, z: float):
     return colour
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _brick(u: float, z: float):
     """Brickwork, 24 by 8 cm."""
     row = math.floor(z / 0.08)
@@ -167,7 +166,7 @@ def _brick(u: float, z: float):
     return scale(colour, 0.72 + 0.45 * grit)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _rug(x: float, y: float, hx: float, hy: float):
     """Borders, stripes and a field of diamonds."""
     edge = min(hx - abs(x), hy - abs(y))
@@ -198,7 +197,7 @@ def _rug(x: float, y: float, hx: float, hy: float):
     return scale(colour, weave)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _landscape(u: float, v: float):
     """A painting: hills under an evening sky; u, v in -1..1."""
     stroke = 0.16 * (noise(u * 14, v * 22, 5.0) - 0.5)
@@ -218,7 +217,7 @@ def _landscape(u: float, v: float):
     return colour
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _abstract(u: float, v: float, seed: float):
     """A painting: overlapping discs and bars; u, v in -1..1."""
     colour = (0.80, 0.76, 0.66)
@@ -234,7 +233,7 @@ def _abstract(u: float, v: float, seed: float):
     return scale(colour, 0.9 + 0.15 * cloud(u * 12, v * 12, 4.0))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _ball(x: float, y: float, z: float):
     """Six coloured segments of a unit ball, white caps with a ring."""
     if abs(z) > 0.93:
@@ -249,7 +248,7 @@ def _ball(x: float, y: float, z: float):
     return 0.88, 0.86, 0.80
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def albedo(material: int, seed: float, p, half, normal):
     """The colour of a surface.
 

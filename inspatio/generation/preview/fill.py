@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, complete_picture, diffuse
 from inspatio.generation.preview.memory import AGREEMENT, Camera, Keyframe, SceneMemory, View, lift
-from inspatio.render.jit import compiled
+from inspatio.jit import compiled
 from inspatio.render.matting import SoftEdges, composite
 from inspatio.types import Image
 

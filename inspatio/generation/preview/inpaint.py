@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.render.jit import compiled, on_threads
+from inspatio.jit import compiled, on_threads
 from inspatio.types import Image
 
 RADIUS = 3

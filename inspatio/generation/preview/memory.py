@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from inspatio.cameras.poses import unproject
 from inspatio.cameras.timeline import Timeline
+from inspatio.jit import compiled, on_threads
 from inspatio.render import splat_points
-from inspatio.render.jit import compiled, on_threads
 from inspatio.scene import Scene
 from inspatio.types import Image, Intrinsics, WorldToCamera
 

@@ -25,8 +25,8 @@ from inspatio.errors import ClipError
 from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.preview.fill import TargetView, complete_view
 from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, SceneMemory, View, init_memory
+from inspatio.jit import on_pool
 from inspatio.render import Renderer, WarpRenderer
-from inspatio.render.jit import on_pool
 from inspatio.render.matting import render_separated
 from inspatio.scene import Scene
 

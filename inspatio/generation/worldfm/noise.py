@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.config import FrameNoise
+from inspatio.jit import compiled
 from inspatio.models.worldfm.autoencoder import SHRINK
 from inspatio.models.worldfm.dit import LATENT_CHANNELS
-from inspatio.render.jit import compiled
 from inspatio.types import DepthMaps
 
 VOXEL_PIXELS = 2.0

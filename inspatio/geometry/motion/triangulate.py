@@ -9,10 +9,12 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from inspatio.jit import compiled, compiled_parallel
+
 _UNDISTORT_STEPS = 10
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _bilinear(image, column, row, channel):
     height, width = image.shape[:2]
     left, top = int(column), int(row)
@@ -23,7 +25,7 @@ def _bilinear(image, column, row, channel):
     return (1 - b) * upper + b * lower
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def triangulate(there, back, rays, pose, focal, distortion, largest_return, largest_miss, inverse, weight):
     """Write the inverse depth that explains a pixel's flow best, and its weight, where the flow can be trusted.
 
@@ -63,7 +65,7 @@ def triangulate(there, back, rays, pose, focal, distortion, largest_return, larg
                 inverse[row, column], weight[row, column] = w, square
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def weighted_median(inverse, weight, median, total):
     """Write the weighted median over the first axis of ``s h w`` maps and the weight of what agrees with it."""
     count, height, width = inverse.shape
@@ -86,7 +88,7 @@ def weighted_median(inverse, weight, median, total):
                     total[row, column] += weight[k, row, column]
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def carry(flow, rays, pose, source_inverse, source_rays_focal, distortion, inverse, miss):
     """Carry inverse depth along the flow from this frame to a frame whose map is known.
 
@@ -121,7 +123,7 @@ def carry(flow, rays, pose, source_inverse, source_rays_focal, distortion, inver
             miss[row, column] = focal * np.sqrt(dx * dx + dy * dy)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled
 def _solve_line(value, confidence, link, c):
     """Solve (diag(confidence) + Laplacian(link)) u = value along a line, in place (Thomas algorithm)."""
     n = len(value)
@@ -137,7 +139,7 @@ def _solve_line(value, confidence, link, c):
         value[i] -= c[i] * value[i + 1]
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@compiled_parallel
 def smooth_pass(value, weight, links, strength):
     """Smooth ``h w`` numerator and denominator along each row, by ``strength`` times the links (``h w``) to the right.
 
