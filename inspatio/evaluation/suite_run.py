@@ -23,7 +23,8 @@ from inspatio.evaluation.clip import Clip, Settings, evaluate_clip
 from inspatio.evaluation.geometry import geometry_figures
 from inspatio.evaluation.report import CONTROL, PREVIEW, Report
 from inspatio.evaluation.statistics import Figures
-from inspatio.evaluation.suite import KEEP_FRAMES, RETURNING, Suite, SuiteClip, Truth, load_truth
+from inspatio.evaluation.suite import KEEP_FRAMES, RETURNING, Suite, SuiteClip
+from inspatio.evaluation.truth import Truth, load_truth
 from inspatio.generation.base import Generator, drive
 from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import load_geometry
@@ -95,7 +96,7 @@ def run_suite(
     runner = _Runner(generators, geometries, renderer, settings)
     for number, clip in enumerate(clips):
         settings.report_progress(clip.name, number, len(clips))
-        truth = load_truth(suite, clip, settings.truth_folder)
+        truth = load_truth(clip, settings.truth_folder)
         pictures: dict[str, Image] = {}
         for outcome in runner.run(truth):
             methods.setdefault(outcome.method, {})[clip.name] = outcome.figures

@@ -70,15 +70,7 @@ def make_room(seed: int, family: Family) -> Room:
     """Furnish a random room: floor plan, materials, 8 to 14 pieces, and in two of three rooms something that moves."""
     rng = np.random.default_rng(seed)
     width, length, height = rng.uniform(4.4, 6.4), rng.uniform(3.9, 5.6), rng.uniform(2.4, 3.0)
-    left = -width * rng.uniform(0.42, 0.58)
-    corners = np.array([[left, -5.0, 0.0], [left + width, length, height]])
-    wall = _material(rng, family.walls)
-    back = _material(rng, family.walls)
-    sides = np.array([wall, wall, wall, back, _material(rng, family.floors), _material(rng, family.ceilings)])
-    middle, half = rng.uniform(1.6, length - 1.2), rng.uniform(0.5, 0.8)
-    lamp = (rng.uniform(left + 1.2, left + width - 1.2), rng.uniform(2.2, length - 0.8), height - rng.uniform(0.5, 0.9))
-    window = np.array([[left, middle - half, 0.9], [left, middle + half, rng.uniform(1.9, 2.2)], lamp])
-
+    corners, sides, window, lamp = _shell(rng, family, width, length, height)
     still: list[Rows] = [_rug(rng, family), _lamp(lamp, height), *_pictures(rng, family, corners)]
     still.append(_cabinet(rng, family, corners))
     taken: list[tuple[float, float, float]] = []
@@ -94,6 +86,57 @@ def make_room(seed: int, family: Family) -> Room:
     eye, tilt = (rng.uniform(-0.2, 0.2), 0.0, rng.uniform(1.25, 1.6)), np.radians(rng.uniform(6, 15))
     still = [group for group in still if group]
     return Room(corners, sides, window, still, mover(rng, family) if mover else None, look_from(eye, tilt))
+
+
+def make_hall(seed: int, family: Family) -> Room:
+    """Furnish a long hall with pieces along both sides and a way of 1.3 m between them; nothing moves by itself."""
+    rng = np.random.default_rng(seed)
+    width, length, height = rng.uniform(3.6, 4.2), rng.uniform(8.0, 9.5), rng.uniform(2.5, 2.9)
+    corners, sides, window, lamp = _shell(rng, family, width, length, height)
+    still: list[Rows] = [_rug(rng, family), _lamp(lamp, height), *_pictures(rng, family, corners)]
+    pieces = (_stack, _column, _heap, _stack)
+    for side, wall in zip((-1, 1), corners[:, 0], strict=True):
+        y = rng.uniform(1.2, 1.8)
+        while y < length - 0.6:
+            x = side * rng.uniform(0.95, abs(wall) - 0.4)
+            still.append(pieces[rng.integers(len(pieces))](rng, family, x, y))
+            y += rng.uniform(0.9, 1.3)
+    eye, tilt = (0.0, 0.0, rng.uniform(1.4, 1.6)), np.radians(rng.uniform(2, 4))
+    return Room(corners, sides, window, [group for group in still if group], None, look_from(eye, tilt))
+
+
+def make_table_room(seed: int, family: Family) -> Room:
+    """Furnish a room around a laid table in its middle, behind which a person-like figure walks past."""
+    rng = np.random.default_rng(seed)
+    width, length, height = rng.uniform(5.6, 6.4), rng.uniform(5.0, 5.6), rng.uniform(2.5, 2.9)
+    corners, sides, window, lamp = _shell(rng, family, width, length, height)
+    still: list[Rows] = [_rug(rng, family), _lamp(lamp, height), *_pictures(rng, family, corners)]
+    still += [_cabinet(rng, family, corners), _table(rng, family, 0.0, 2.3)]
+    # The figure walks between the table and what stands along the far wall.
+    taken = [(0.0, 2.3, 0.8), *((x, 3.5, 0.35) for x in np.linspace(-1.2, 1.2, 7))]
+    for piece in (_stack, _column, _heap, _heap):
+        place = _free_place(rng, taken, corners, 0.42)
+        if place is not None:
+            still.append(piece(rng, family, *place))
+            taken.append((*place, 0.42))
+    mover = _walking_figure(rng, family, behind=0.7)
+    eye, tilt = (0.0, 0.0, rng.uniform(1.35, 1.55)), np.radians(rng.uniform(13, 16))
+    return Room(corners, sides, window, [group for group in still if group], mover, look_from(eye, tilt))
+
+
+def _shell(
+    rng: np.random.Generator, family: Family, width: float, length: float, height: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """Corners, materials of the sides, and window of a room, and where its lamp hangs; see :class:`Room`."""
+    left = -width * rng.uniform(0.42, 0.58)
+    corners = np.array([[left, -5.0, 0.0], [left + width, length, height]])
+    wall = _material(rng, family.walls)
+    back = _material(rng, family.walls)
+    sides = np.array([wall, wall, wall, back, _material(rng, family.floors), _material(rng, family.ceilings)])
+    middle, half = rng.uniform(1.6, length - 1.2), rng.uniform(0.5, 0.8)
+    lamp = (rng.uniform(left + 1.2, left + width - 1.2), rng.uniform(2.2, length - 0.8), height - rng.uniform(0.5, 0.9))
+    window = np.array([[left, middle - half, 0.9], [left, middle + half, rng.uniform(1.9, 2.2)], lamp])
+    return corners, sides, window, lamp
 
 
 def look_from(eye: Sequence[float], tilt: float) -> np.ndarray:
@@ -235,9 +278,12 @@ def _bouncing_ball(rng: np.random.Generator, family: Family) -> Mover:
     return at
 
 
-def _walking_figure(rng: np.random.Generator, family: Family) -> Mover:
-    """A person-like figure (head, body, two legs, two arms) that walks across the room with swinging limbs."""
-    y, way, steps = rng.uniform(2.3, 3.2), rng.choice([-1.0, 1.0]), rng.uniform(1.5, 2.5)
+def _walking_figure(rng: np.random.Generator, family: Family, behind: float = 0.0) -> Mover:
+    """A person-like figure (head, body, two legs, two arms) that walks across the room with swinging limbs.
+
+    ``behind``: metres by which it walks farther from the first camera than usual.
+    """
+    y, way, steps = rng.uniform(2.3, 3.2) + behind, rng.choice([-1.0, 1.0]), rng.uniform(1.5, 2.5)
     body, trousers, skin = (_look(_piece(rng, family, BOX, (0, 0, 0), (1, 1, 1))) for _ in range(3))
 
     def at(time: float) -> Rows:
