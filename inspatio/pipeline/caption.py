@@ -18,7 +18,7 @@ from inspatio.config import FrameChoice
 from inspatio.errors import ClipError
 from inspatio.media import VideoInfo, VideoReader
 from inspatio.models.checkpoints import weights_in_use
-from inspatio.pipeline.manifest import CaptionResult, StageResult
+from inspatio.pipeline.records import CaptionResult, StageResult
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.types import Image, Progress

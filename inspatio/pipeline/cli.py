@@ -153,7 +153,7 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         from inspatio.pipeline.job import resolve
 
         job = resolve(arguments)
-        from inspatio.pipeline.manifest import STAGES
+        from inspatio.pipeline.records import STAGES
         from inspatio.pipeline.run import run
 
         with log_to_json(job.log_json):

@@ -17,9 +17,9 @@ from pathlib import Path
 from inspatio.errors import ClipError, MissingWeightsError
 from inspatio.geometry.motion.backend import MAP_LONGEST
 from inspatio.pipeline.log import facts
-from inspatio.pipeline.manifest import StageName
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState
+from inspatio.settings import StageName
 
 BYTES_PER_PIXEL: dict[StageName, tuple[float, float]] = {"render": (0.14, 0.25), "generate": (0.043, 0.086)}
 """Of a frame in the files of a stage: at 832x480 pixels and at 160x96, where codecs save less. Sizes between these lie

@@ -19,7 +19,7 @@ from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.background import Background, FramesAhead, RendersAhead
 from inspatio.pipeline.distributed import ProcessGroup
-from inspatio.pipeline.manifest import OutputResult, StageResult
+from inspatio.pipeline.records import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
 from inspatio.pipeline.scenes import open_clip, target_frame_count
 from inspatio.pipeline.stage import Stage

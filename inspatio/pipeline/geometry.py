@@ -15,7 +15,7 @@ from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.locations import shown
 from inspatio.media import VideoReader
 from inspatio.models.checkpoints import license_of_depth_anything
-from inspatio.pipeline.manifest import GeometryResult, StageResult
+from inspatio.pipeline.records import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from inspatio.errors import ClipError, UserError
 from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.log import facts, progress_bar
-from inspatio.pipeline.manifest import STAGES, StageResult
 from inspatio.pipeline.pace import Pace
 from inspatio.pipeline.plan import StagePlan, log_plan
+from inspatio.pipeline.records import STAGES, StageResult
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState
 from inspatio.types import Progress

@@ -2,14 +2,14 @@
 
 Two folders have one each. The work folder's (``output/<input>/manifest.json``) holds what does not depend on the
 trajectory: ``source``, ``caption``, ``geometry``. The run folder's (``output/<input>/<trajectory>/manifest.json``)
-holds ``render`` and ``output`` and points to the first; :data:`STAGES` says which stage writes where. A stage's result
-is in the record once the stage has finished. Its ``fingerprint`` names everything it was made from (inputs, options,
-weights, version of the stage), so that the next run does only what is missing or out of date; ``inputs`` has these by
-name, so that it can say why.
+holds ``render`` and ``output`` and points to the first; ``STAGES`` (``records.py``) says which stage writes where. A
+stage's result is in the record once the stage has finished. Its ``fingerprint`` names everything it was made from
+(inputs, options, weights, version of the stage), so that the next run does only what is missing or out of date;
+``inputs`` has these by name, so that it can say why.
 
 Paths are POSIX and relative to the manifest's folder; those of results never lead out of it. The file is written to a
-temporary name, synced and renamed. Workers of one job write part files (``manifest.part-RANK.json``) with the records
-they finished, and :meth:`Manifest.open` merges the parts it finds.
+temporary name, synced and renamed, at the beginning and the end of a run's stages. Between these, each record is a line
+of a journal beside it (``journal.py``), and every reader takes both together.
 
 Version 4 added ``inputs`` to each result, and to a run's manifest the trajectory and options of all its results.
 Version 3 added ``files`` to each result. Version 2 added to ``source.video`` what a reader needs, so that a video is
@@ -20,186 +20,32 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from inspatio.errors import UserError
+from inspatio.pipeline import journal
+from inspatio.pipeline.records import Clip, FolderName, Record, TrajectoryRecord
 from inspatio.settings import StageName
-from inspatio.storage import write_json
-from inspatio.types import ScaleKind
+from inspatio.storage import write_text
 
 FORMAT = "inspatio-manifest"
 VERSION = 4
 MANIFEST_NAME = "manifest.json"
-PART_PATTERN = "manifest.part-*.json"
-
-FolderName = Literal["work", "run"]
 
 
-def _inside(path: str) -> str:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
-        raise ValueError(f"expected a relative path inside the manifest's folder, got {path!r}")
-    return path
+def _unique(clips: list[Clip]) -> list[Clip]:
+    for clip_id, count in Counter(clip.id for clip in clips).items():
+        if count > 1:
+            raise ValueError(f"got {count} clips of the id {clip_id!r}, expected one. Delete the others")
+    return clips
 
 
-InsidePath = Annotated[str, AfterValidator(_inside)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class VideoFacts(_Record):
-    """The JSON form of `VideoInfo` (``media/video_info.py``) without its path, file size and frame index.
-
-    ``height`` and ``width`` are of the upright frame in pixels, ``duration`` is in seconds, ``rotation`` in degrees.
-    """
-
-    height: int
-    width: int
-    frame_count: int
-    frame_rate: str = Field(pattern=r"^[0-9]+/[1-9][0-9]*$")
-    duration: float
-    rotation: int
-    has_audio: bool
-    variable_frame_rate: bool
-    stored_height: int
-    stored_width: int
-    mirrored: bool
-
-
-class Source(_Record):
-    """The input file: its content's fingerprint, its path (which may lead out of the folder), its size in bytes."""
-
-    fingerprint: str
-    path: str
-    file_size: int
-    video: VideoFacts | None = None
-    """None where the file cannot be read."""
-
-
-class FileRecord(_Record):
-    """A file as it was when the stage had finished it: size in bytes, time of the last change, hash of its content."""
-
-    size: int
-    mtime_ns: int
-    content: str
-
-
-class StageResult(_Record):
-    """What a stage has finished for a clip. Every stage has its own subclass."""
-
-    fingerprint: str
-    """Names everything that the result was made from."""
-    inputs: dict[str, JsonValue] | None = None
-    """The same by name (``reasons.py``). None for a result recorded by an earlier version."""
-    seconds: float | None = None
-    """How long it took, models and all; its share, where several clips were done together. It makes nothing stale."""
-    files: dict[InsidePath, FileRecord] | None = None
-    """The result's files, by their paths relative to the manifest's folder (``result_files.py``). None for a result
-    without files, and for one recorded by an earlier version, which counts as whole while its files are there."""
-
-
-class CaptionResult(StageResult):
-    """The prompt and where it is from; ``flags`` name what is wrong with a degenerate answer of a captioner."""
-
-    text: str
-    origin: str
-    flags: list[str] = []
-    weights: dict[str, str] = {}
-    """The weights that were used, with their terms."""
-
-
-class GeometryResult(StageResult):
-    """The clip's geometry folder (``geometry/store.py``)."""
-
-    folder: InsidePath
-    backend: str
-    scale: ScaleKind
-    frame_count: int
-    notes: list[str] = []
-    weights: dict[str, str] = {}
-
-
-class RenderResult(StageResult):
-    """The clip's render folder (``render/files.py``): render.mp4, mask.mp4, cameras.json."""
-
-    folder: InsidePath
-    frame_count: int
-    coverage: float
-    """Mean share of covered pixels, 0..1."""
-    notes: list[str] = []
-
-
-class OutputResult(StageResult):
-    """The novel-view video, and the cameras it is seen from."""
-
-    video: InsidePath
-    cameras: InsidePath
-    comparison: InsidePath | None = None
-    frame_count: int
-    generator: str
-    notes: list[str] = []
-    weights: dict[str, str] = {}
-
-
-class ClipFailure(_Record):
-    """Why the clip stopped, and in which stage (``probe`` before the first)."""
-
-    stage: str
-    message: str
-
-
-@dataclass(frozen=True)
-class StageEntry:
-    """Where a stage keeps its result."""
-
-    folder: FolderName
-    """The work folder (independent of the trajectory) or the run folder."""
-    field: str
-    """The field of `Clip`."""
-    skip_option: str | None = None
-    """The option that trusts finished results as they are."""
-
-
-STAGES: dict[StageName, StageEntry] = {
-    "caption": StageEntry("work", "caption", "--skip_step1"),
-    "geometry": StageEntry("work", "geometry", "--skip_step2"),
-    "render": StageEntry("run", "render"),
-    "generate": StageEntry("run", "output", "--skip_step3"),
-}
-"""All stages in the order they run."""
-
-
-class Clip(_Record):
-    """Everything known of one clip. A manifest holds the part of it that belongs to its folder."""
-
-    id: str = Field(pattern=r"^(?:[^/\x00]*[^/\x00.][^/\x00]*|\.{3,})$")  # a name that a file can have
-    source: Source
-    caption: CaptionResult | None = None
-    geometry: GeometryResult | None = None
-    render: RenderResult | None = None
-    output: OutputResult | None = None
-    error: ClipFailure | None = None
-
-
-class TrajectoryRecord(_Record):
-    """The trajectory of all renders in a run folder."""
-
-    file: str
-    """Its path relative to the run folder."""
-    fingerprint: str
-    line_count: int
-    text: str | None = None
-    """Its content; None where that is long."""
-
-
-class _File(_Record):
+class _File(Record):
     format: Literal["inspatio-manifest"]
     version: int
     kind: FolderName
@@ -211,30 +57,31 @@ class _File(_Record):
     """A run's trajectory. This and the options are None where an earlier version wrote the manifest."""
     made_with: dict[StageName, dict[str, JsonValue]] | None = None
     """The options of a run's stages, by stage and name (``run_record.py``)."""
-    clips: list[Clip]
+    clips: Annotated[list[Clip], AfterValidator(_unique)]
 
 
 class Manifest:
-    """The clips of one folder in order; every change is written to the file.
+    """The clips of one folder in order; every change is on the disk when the method that makes it returns.
 
-    ``part`` is a worker's rank: its records go to its part file, since only one process may write the manifest.
+    ``part`` is a worker's rank: it reads the manifest as the process that started it has left it, not what other
+    workers record, and its records go to a journal of its own. Only the process that holds the folder's lock writes.
     """
 
-    def __init__(self, folder: Path, file: _File, part: int | None = None):
+    def __init__(self, folder: Path, file: _File, base: str | None, part: int | None = None):
+        """``base`` is the content hash of the manifest that a new journal would belong to; None: there is none yet."""
         self.folder = folder
         self.kind = file.kind
         self.input = (folder / file.input).resolve()
         self._file = file
         self._clips = {clip.id: clip for clip in file.clips}
+        self._base = base
         self._part = part
-        self._mine: dict[str, Clip] = {}
 
     @classmethod
     def open(cls, folder: Path, *, input: Path, work: Path | None = None, part: int | None = None) -> Manifest:
-        """Read the folder's manifest, or start an empty one in memory (the file is written with the first record).
+        """Read the folder's manifest and journals, or start an empty one in memory; nothing is written.
 
-        With ``work`` it is a run's manifest, otherwise a work folder's. Part files of earlier jobs are merged, except
-        in a worker.
+        With ``work`` it is a run's manifest, otherwise a work folder's.
 
         Raises:
             UserError: the file is cut short, from a newer version, has a missing or wrong field, or belongs
@@ -242,15 +89,7 @@ class Manifest:
         """
         folder = folder.resolve()
         path = folder / MANIFEST_NAME
-        if path.is_file():
-            file = _read(path)
-            known = (folder / file.input).resolve()
-            if known != input.resolve():
-                raise UserError(
-                    f"{path}: holds the results of another input: got {known}, expected {input.resolve()}. "
-                    "Choose another --work_folder or --output_folder."
-                )
-        else:
+        if not path.is_file():
             kind = "run" if work else "work"
             file = _File(
                 format=FORMAT,
@@ -260,19 +99,25 @@ class Manifest:
                 work=relative(work, folder) if work else None,
                 clips=[],
             )
-        manifest = cls(folder, file, part)
-        if part is None:
-            manifest.merge_parts()
-        return manifest
+            return cls(folder, file, None, part)
+        file, base, is_whole = _read(path, with_parts=part is None)
+        known = (folder / file.input).resolve()
+        if known != input.resolve():
+            raise UserError(
+                f"{path}: holds the results of another input: got {known}, expected {input.resolve()}. "
+                "Choose another --work_folder or --output_folder."
+            )
+        # A journal that another process began may end in a part of a line: it is not continued, but folded first.
+        return cls(folder, file, base if is_whole or part is not None else None, part)
 
     @staticmethod
     def read_clips(folder: Path) -> list[Clip]:
-        """The records of a folder's manifest as they are on the disk; nothing is merged or written.
+        """The records of a folder as they are on the disk at this moment, also while a run goes on.
 
         Raises:
             UserError: the file cannot be read or has a missing or wrong field.
         """
-        return _read(folder / MANIFEST_NAME).clips
+        return _read(folder / MANIFEST_NAME)[0].clips
 
     @staticmethod
     def work_folder(folder: Path) -> Path:
@@ -281,7 +126,7 @@ class Manifest:
         Raises:
             UserError: the file cannot be read or has a missing or wrong field.
         """
-        return (folder / (_read(folder / MANIFEST_NAME).work or ".")).resolve()
+        return (folder / (_read(folder / MANIFEST_NAME)[0].work or ".")).resolve()
 
     @property
     def path(self) -> Path:
@@ -300,45 +145,41 @@ class Manifest:
         return self._file.made_with
 
     def describe_run(self, made_with: Mapping[StageName, dict[str, Any]], trajectory: TrajectoryRecord | None) -> None:
-        """Set what the run's results are made with; written with the next record."""
+        """Set what the run's results are made with; written by the next :meth:`save`."""
         self._file = self._file.model_copy(update={"made_with": dict(made_with), "trajectory": trajectory})
 
     def get(self, clip_id: str) -> Clip | None:
         return self._clips.get(clip_id)
 
-    def put(self, clips: Clip | Iterable[Clip]) -> None:
-        """Add clips or replace their records, and write the file."""
-        for clip in [clips] if isinstance(clips, Clip) else clips:
-            self._clips[clip.id] = clip
-            self._mine[clip.id] = clip
-        self._write()
-
-    def keep_only(self, clip_ids: Iterable[str]) -> None:
-        """Keep the records of these clips in this order and drop the others; files of results stay."""
-        wanted = [clip_id for clip_id in clip_ids if clip_id in self._clips]
-        if wanted != list(self._clips):
-            self._clips = {clip_id: self._clips[clip_id] for clip_id in wanted}
-            self._write()
-
-    def merge_parts(self) -> None:
-        """Merge what the workers of a job recorded and remove their part files."""
-        parts = sorted(self.folder.glob(PART_PATTERN))
-        if not parts:
-            return
-        for part in parts:
-            for clip in _read(part).clips:
-                self._clips[clip.id] = clip
-        self._write()
-        for part in parts:
-            part.unlink()
-
-    def _write(self) -> None:
-        if self._part is None:
-            path, clips = self.path, self.clips
+    def put(self, clip: Clip) -> None:
+        """Add a clip or replace its record; what is written does not grow with the number of clips."""
+        self._clips[clip.id] = clip
+        if self._base is None:
+            self.save()
         else:
-            path, clips = self.folder / f"manifest.part-{self._part}.json", list(self._mine.values())
-        file = self._file.model_copy(update={"clips": clips})
-        write_json(path, file.model_dump(exclude_none=True))
+            record = clip.model_dump_json(exclude_none=True)
+            journal.append(journal.journal_path(self.folder, self._part), self._base, [record])
+
+    def save(self, clips: Iterable[Clip] = (), only: Iterable[str] | None = None) -> None:
+        """Write the whole file, with these records added or replaced, and remove the journals that are in it now.
+
+        With ``only``, the records of these clips are kept, in this order; files of results that are left out stay.
+        """
+        assert self._part is None, "a worker does not write the manifest"
+        self._clips |= {clip.id: clip for clip in clips}
+        if only is not None:
+            self._clips = {clip_id: self._clips[clip_id] for clip_id in only if clip_id in self._clips}
+        self._file = self._file.model_copy(update={"clips": self.clips})
+        text = self._file.model_dump_json(exclude_none=True, indent=1) + "\n"
+        write_text(self.path, text)
+        self._base = journal.content_hash(text.encode())
+        for path in journal.find_journals(self.folder):
+            path.unlink()
+
+    def fold(self) -> None:
+        """Write the whole file if there is a journal, with what workers have recorded in theirs."""
+        if journal.find_journals(self.folder):
+            self.save(_read(self.path)[0].clips)
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -346,21 +187,53 @@ def relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def _read(path: Path) -> _File:
-    """Read and check a manifest.
+def _read(path: Path, *, with_parts: bool = True) -> tuple[_File, str, bool]:
+    """Read and check a manifest and its journals, those of workers only ``with_parts``.
+
+    Returns:
+        The file with all records, the content hash of the manifest alone, and whether there is no journal.
 
     Raises:
         UserError: one line that names the file, the clip and the field.
     """
+    while True:
+        try:
+            before, data = path.stat(), path.read_bytes()
+            base = journal.content_hash(data)
+            journals = journal.find_journals(path.parent)
+            records = [
+                (each, *line)
+                for each in journals
+                if with_parts or each == journal.journal_path(path.parent)
+                for line in journal.read(each, base)
+            ]
+            after = path.stat()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+            break  # otherwise a run has folded the journals into it meanwhile
+    file = _parse(path, data)
+    if not records:
+        return file, base, not journals
+    clips = {clip.id: clip for clip in file.clips}
+    for each, number, record in records:
+        try:
+            clip = Clip.model_validate(record)
+        except ValidationError as error:
+            fault = _describe(error, {"clips": [record]}, at=("clips", 0))
+            raise UserError(f"{each}: line {number}, {fault}. {journal.ADVICE}") from error
+        clips[clip.id] = clip
+    return file.model_copy(update={"clips": list(clips.values())}), base, False
+
+
+def _parse(path: Path, content: bytes) -> _File:
     advice = "Move the file away to start over (finished videos are kept)."
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a whole JSON file ({error}). {advice}") from error
     except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
         raise UserError(f"{path}: no manifest is like this ({error}). {advice}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f'{path}: not a manifest: expected a JSON object with "format": "{FORMAT}". {advice}')
     version = data.get("version")
@@ -383,10 +256,10 @@ def _drop_video_facts(data: dict[str, Any]) -> None:
             clip["source"].pop("video", None)
 
 
-def _describe(invalid: ValidationError, data: dict[str, Any]) -> str:
-    """The first invalid field and its clip."""
+def _describe(invalid: ValidationError, data: dict[str, Any], at: tuple[str | int, ...] = ()) -> str:
+    """The first invalid field and its clip; ``at`` is where in ``data`` the validated value is."""
     first = invalid.errors()[0]
-    place = list(first["loc"])
+    place = [*at, *first["loc"]]
     clip = ""
     if place[:1] == ["clips"] and len(place) > 1 and isinstance(place[1], int):
         record = data["clips"][place[1]]

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from inspatio.errors import ClipError, MissingWeightsError, UserError
-from inspatio.pipeline.manifest import MANIFEST_NAME, STAGES, Manifest, StageName, StageResult
+from inspatio.pipeline.manifest import MANIFEST_NAME, Manifest
+from inspatio.pipeline.records import STAGES, StageResult
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState
+from inspatio.settings import StageName
 
 _SAME_KIND = ("backend", "size", "generator.backend", "generator.name", "generator.size", "generator.precision")
 """The inputs by which two results of a stage take about the same time for a frame: implementation, size, precision."""

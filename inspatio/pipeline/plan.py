@@ -11,10 +11,11 @@ from inspatio.errors import ClipError, MissingWeightsError
 from inspatio.models.checkpoints import needs
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.log import facts, shortened
-from inspatio.pipeline.manifest import STAGES, StageName, StageResult
 from inspatio.pipeline.reasons import differences
+from inspatio.pipeline.records import STAGES, StageResult
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState
+from inspatio.settings import StageName
 
 Status = Literal["fresh", "trusted", "to do", "missing", "failed"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from inspatio import factory
 from inspatio.errors import ClipError
 from inspatio.media.fit import Fit
-from inspatio.pipeline.manifest import RenderResult, StageResult
+from inspatio.pipeline.records import RenderResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.scenes import open_clip, target_frame_count, trajectory_inputs
 from inspatio.pipeline.stage import Stage

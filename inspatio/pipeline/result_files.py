@@ -7,7 +7,8 @@ from pathlib import Path
 
 from inspatio.errors import UserError
 from inspatio.pipeline.fingerprints import file_fingerprint
-from inspatio.pipeline.manifest import MANIFEST_NAME, STAGES, FileRecord, Manifest
+from inspatio.pipeline.manifest import MANIFEST_NAME, Manifest
+from inspatio.pipeline.records import STAGES, FileRecord
 
 
 def record_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:

@@ -1,7 +1,8 @@
 """Run stages over all clips, one stage after the other, so that every model is loaded once.
 
 A stage with several GPUs or processes is run by workers (``workers.py``), each with this run's own command line and
-``--worker <stage>`` added; they write part manifests, which are merged here. Everything else runs in this process.
+``--worker <stage>`` added; they write journals, which are folded into the manifest here. Everything else runs in this
+process.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ from inspatio.pipeline.geometry import GeometryStage
 from inspatio.pipeline.job import RUN_SUBFOLDERS, WORK_SUBFOLDERS, Job
 from inspatio.pipeline.log import facts, shortened
 from inspatio.pipeline.loop import run_stage
-from inspatio.pipeline.manifest import STAGES, StageName
 from inspatio.pipeline.pace import Pace, Work
 from inspatio.pipeline.plan import StagePlan, log_plan, plan_run, plan_stage, weights_required
+from inspatio.pipeline.records import STAGES
 from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.run_record import check_run, record_run
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workers import ends_with_starter, run_workers, wait_for_workers, working_in
 from inspatio.pipeline.workspace import PROBE, ClipState, Workspace
+from inspatio.settings import StageName
 from inspatio.storage import folder_lock, remove_temporary
 
 _log = logging.getLogger(__name__)
@@ -148,7 +150,7 @@ def _run_together(job: Job, stages: Sequence[StageName]) -> int:
                 _work(job, [name])
                 barrier()
             if workspace is not None:
-                workspace.reload()
+                workspace.fold(STAGES[name].folder)
                 _end(make_stage(name, workspace))
     destroy_process_group()
     return _conclude(workspace, stages) if workspace is not None else 0
@@ -213,6 +215,7 @@ def _run(name: StageName, workspace: Workspace, command_line: Sequence[str], pac
     with ExitStack() as writing:
         _wait_for_readers(stage, plan, writing)
         _process(stage, plan, command_line, pace)
+    workspace.fold(STAGES[name].folder)
     _end(stage)
 
 
@@ -236,7 +239,7 @@ def _process(stage: Stage, plan: StagePlan, command_line: Sequence[str], pace: P
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         environment |= _same_code(os.environ.get("PYTHONPATH"))
         code = run_workers(command, processes, job.master_port, environment)
-        workspace.reload()
+        workspace.fold(STAGES[name].folder)
         if code != 0:
             raise UserError(
                 f"{name}: a worker ended with exit code {code}, expected 0 (see above). "

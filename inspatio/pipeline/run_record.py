@@ -17,10 +17,12 @@ from inspatio import factory
 from inspatio.errors import UserError
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.log import shortened
-from inspatio.pipeline.manifest import STAGES, StageName, TrajectoryRecord, relative
+from inspatio.pipeline.manifest import relative
 from inspatio.pipeline.reasons import option_changes
+from inspatio.pipeline.records import STAGES, TrajectoryRecord
 from inspatio.pipeline.scenes import trajectory_inputs
 from inspatio.pipeline.workspace import Workspace
+from inspatio.settings import StageName
 
 MAX_TEXT = 10_000
 """Characters of a trajectory that are recorded; of a longer one only the number of lines is."""

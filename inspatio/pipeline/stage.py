@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from inspatio.errors import ClipError
 from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.fingerprints import fingerprint
-from inspatio.pipeline.manifest import STAGES, StageName, StageResult
 from inspatio.pipeline.reasons import flatten
+from inspatio.pipeline.records import STAGES, StageResult
 from inspatio.pipeline.result_files import find_damage
 from inspatio.pipeline.workspace import ClipState, Workspace
+from inspatio.settings import StageName
 from inspatio.types import Progress
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,19 +16,10 @@ from inspatio.media import FrameIndex, VideoInfo, list_videos, probe
 from inspatio.media.video_info import is_video_name
 from inspatio.pipeline.fingerprints import file_fingerprint
 from inspatio.pipeline.job import Job
-from inspatio.pipeline.manifest import (
-    STAGES,
-    Clip,
-    ClipFailure,
-    FolderName,
-    Manifest,
-    Source,
-    StageName,
-    StageResult,
-    VideoFacts,
-    relative,
-)
+from inspatio.pipeline.manifest import Manifest, relative
 from inspatio.pipeline.public_manifest import PublicClip, read_public
+from inspatio.pipeline.records import STAGES, Clip, ClipFailure, FolderName, Source, StageResult, VideoFacts
+from inspatio.settings import StageName
 from inspatio.storage import file_name
 
 PROBE = "probe"
@@ -173,8 +165,7 @@ class Workspace:
                 except ClipError as error:
                     failure = ClipFailure(stage=PROBE, message=str(error))
                     self._states[clip_id] = state.model_copy(update={"error": failure})
-        manifest.put(self._record(state, folder) for state in self.clips)
-        manifest.keep_only(self._known_ids)
+        manifest.save((self._record(state, folder) for state in self.clips), only=self._known_ids)
         self._keep_open(folder)
 
     def finish(self, clip_id: str, stage: StageName, result: StageResult) -> None:
@@ -185,13 +176,18 @@ class Workspace:
         """Record why a clip stopped; its earlier results stay."""
         self._put(clip_id, STAGES[stage].folder, {"error": ClipFailure(stage=stage, message=message)})
 
-    def reload(self) -> None:
-        """Merge what the workers of a stage recorded."""
-        self.work.merge_parts()
-        if self.run is not None:
-            self.run.merge_parts()
+    def fold(self, folder: FolderName) -> None:
+        """Fold the journals of this process and of its workers into the manifest, and see what workers recorded."""
+        manifest = self._manifest(folder)
+        manifest.fold()
+        fields = [entry.field for entry in STAGES.values() if entry.folder == folder]
         for state in self.clips:
-            self._states[state.id] = state.model_copy(update=_known(state.id, self.work, self.run))
+            if clip := manifest.get(state.id):
+                # Of errors, only those of this run: the other folder's manifest may still have an earlier run's.
+                found = {field: getattr(clip, field) for field in fields} | (
+                    {"error": clip.error} if clip.error else {}
+                )
+                self._states[state.id] = state.model_copy(update=found)
 
     def _examine(self, clip_id: str, path: Path, known: Clip | None) -> tuple[Source, ClipFailure | None]:
         """The source record of a video, or why it cannot be read; probed only if its content is new."""
@@ -291,11 +287,13 @@ def _chosen(job: Job, inputs: Sequence[_Input]) -> list[_Input]:
             raise UsageError(f"{job.input}: a hidden file, expected a video to be seen in its folder. Rename it.")
     if job.clips is None:
         return list(inputs)
+    known = {name for clip_id, path, _ in inputs for name in (clip_id, path.name)}
     for name in job.clips:
-        if not any(name in (clip_id, path.name) for clip_id, path, _ in inputs):
+        if name not in known:
             there = ", ".join(clip_id for clip_id, _, _ in inputs[:10]) + " ..." * (len(inputs) > 10)
             raise UsageError(f"--clips: got {name!r}, expected names of clips: {there}")
-    return [each for each in inputs if each[0] in job.clips or each[1].name in job.clips]
+    chosen = set(job.clips)
+    return [each for each in inputs if chosen & {each[0], each[1].name}]
 
 
 def _inputs(job: Job) -> list[_Input]:
@@ -322,14 +320,13 @@ def clip_ids(paths: Sequence[Path]) -> list[str]:
         UsageError: two files of one name (from different folders) or whose results would have one name, or a name that
             no folder can have.
     """
-    stems = [path.stem.casefold() for path in paths]
-    ids = [path.stem if stems.count(path.stem.casefold()) == 1 else path.name for path in paths]
-    for index, clip_id in enumerate(ids):
-        if clip_id in ids[:index]:
-            first = paths[ids.index(clip_id)]
-            raise UsageError(f"two clips have the name {clip_id}: {first} and {paths[index]}. Rename one.")
+    stems = Counter(path.stem.casefold() for path in paths)
+    ids = [path.stem if stems[path.stem.casefold()] == 1 else path.name for path in paths]
+    first: dict[str, Path] = {}
     names: dict[str, Path] = {}
     for clip_id, path in zip(ids, paths, strict=True):
+        if first.setdefault(clip_id, path) is not path:
+            raise UsageError(f"two clips have the name {clip_id}: {first[clip_id]} and {path}. Rename one.")
         if clip_id in (".", ".."):
             raise UsageError(f"{path}: got the clip name {clip_id!r}, expected one that a folder can have. Rename it.")
         for name in (file_name(clip_id, end).casefold() for end in RESULT_ENDINGS):

@@ -1,8 +1,11 @@
-"""The manifest: what is written comes back, whatever it is; faults name file, clip and field; parts merge."""
+"""The manifest: what is written comes back, whatever it is; faults name file, clip and field; journals fold."""
 
 import json
+import resource
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,15 +13,9 @@ from hypothesis import strategies as st
 
 from inspatio.errors import UserError
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
-from inspatio.pipeline.manifest import (
-    MANIFEST_NAME,
-    CaptionResult,
-    Clip,
-    GeometryResult,
-    Manifest,
-    Source,
-    VideoFacts,
-)
+from inspatio.pipeline.journal import find_journals
+from inspatio.pipeline.manifest import MANIFEST_NAME, Manifest
+from inspatio.pipeline.records import CaptionResult, Clip, GeometryResult, Source, VideoFacts
 
 
 def make_clip(clip_id: str, text: str = "a room") -> Clip:
@@ -50,7 +47,7 @@ def folder(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "work").mkdir()
     manifest = Manifest.open(tmp_path / "work", input=tmp_path / "in")
-    manifest.put([make_clip("one"), make_clip("two")])
+    manifest.save([make_clip("one"), make_clip("two")])
     return tmp_path / "work"
 
 
@@ -77,7 +74,11 @@ def test_what_is_written_comes_back(tmp_path_factory, clip_id, text):
         (clip_id + text).encode()
     except UnicodeEncodeError:  # lone surrogates cannot be in a file name or a text file
         return
-    Manifest.open(folder, input=folder).put(clip)
+    manifest = Manifest.open(folder, input=folder)
+    manifest.put(clip.model_copy(update={"caption": None}))
+    manifest.put(clip)
+    assert Manifest.open(folder, input=folder).clips == [clip]
+    manifest.fold()
     assert Manifest.open(folder, input=folder).clips == [clip]
 
 
@@ -171,18 +172,145 @@ def test_the_whole_tree_can_move(folder, tmp_path):
     assert [clip.id for clip in reopen(moved / "work").clips] == ["one", "two"]
 
 
-def test_parts_of_workers_merge_and_go(folder):
-    for rank, clip_id in enumerate(["one", "two"]):
-        reopen(folder, part=rank).put(make_clip(clip_id, f"by {rank}"))
-    assert len(list(folder.glob("manifest.part-*"))) == 2
-    texts = [clip.caption.text for clip in reopen(folder).clips if clip.caption]
-    assert texts == ["by 0", "by 1"]
-    assert not list(folder.glob("manifest.part-*"))
-    assert [clip.caption.text for clip in reopen(folder).clips if clip.caption] == texts
+def test_two_clips_of_one_id_are_refused(folder):
+    """The last one used to count, without a word."""
+    edit(folder, lambda data: data["clips"].append(data["clips"][0]))
+    with pytest.raises(UserError, match=r"field clips: got 2 clips of the id 'one'"):
+        reopen(folder)
 
 
-def test_kill_minus_nine_while_writing_leaves_a_whole_manifest(folder):
-    """A process that rewrites the manifest without end is killed at random moments; the file is whole each time."""
+def texts(clips) -> list[str]:
+    return [clip.caption.text for clip in clips if clip.caption]
+
+
+class TestJournal:
+    """Records between two writings of the whole file."""
+
+    def test_what_a_record_writes_does_not_grow_with_the_number_of_clips(self, tmp_path):
+        """The whole manifest used to be written for every clip."""
+        per_clip = {}
+        for count in (20, 200):
+            folder = tmp_path / str(count)
+            manifest = Manifest.open(folder, input=tmp_path)
+            manifest.save(make_clip(f"{number:03}") for number in range(count))
+            before = bytes_written()
+            for number in range(count):
+                manifest.put(make_clip(f"{number:03}", "new"))
+            per_clip[count] = (bytes_written() - before) / count
+            manifest.fold()
+            assert texts(Manifest.read_clips(folder)) == ["new"] * count
+        assert per_clip[200] < 1.1 * per_clip[20]
+
+    def test_readers_see_a_record_at_once_and_the_manifest_has_it_in_the_end(self, folder):
+        manifest = reopen(folder)
+        manifest.put(make_clip("two", "new"))
+        assert texts(Manifest.read_clips(folder)) == texts(reopen(folder).clips) == ["a room", "new"]
+        assert texts_of_file(folder) == ["a room", "a room"]
+        manifest.fold()
+        assert texts_of_file(folder) == ["a room", "new"]
+        assert not find_journals(folder)
+
+    def test_looking_at_a_folder_in_which_a_run_records_takes_nothing_from_it(self, folder):
+        """--dry_run used to merge and remove the files of workers that were still writing them."""
+        main, worker = reopen(folder), reopen(folder, part=0)
+        main.put(make_clip("one", "by main"))
+        worker.put(make_clip("two", "by worker"))
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        assert texts(reopen(folder).clips) == ["by main", "by worker"]
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+        worker.put(make_clip("three", "by worker"))
+        main.fold()
+        assert texts_of_file(folder) == ["by main", "by worker", "by worker"]
+
+    def test_a_worker_does_not_see_what_others_record(self, folder):
+        """All workers must share the same clips out, whenever they start."""
+        reopen(folder, part=0).put(make_clip("one", "by 0"))
+        assert texts(reopen(folder, part=1).clips) == ["a room", "a room"]
+
+    def test_killed_at_any_byte_of_a_line_the_records_before_it_count(self, folder):
+        manifest = reopen(folder)
+        manifest.put(make_clip("one", "new"))
+        (path,) = find_journals(folder)
+        first = path.stat().st_size
+        manifest.put(make_clip("two", "new"))
+        whole = path.read_bytes()
+        for size in (first, first + 1, first + 40, len(whole) - 1):
+            path.write_bytes(whole[:size])
+            assert texts(Manifest.read_clips(folder)) == ["new", "a room"]
+        for size in (0, 1, 30):
+            path.write_bytes(whole[:size])
+            assert texts(Manifest.read_clips(folder)) == ["a room", "a room"]
+
+    def test_a_journal_that_was_cut_is_not_continued(self, folder):
+        reopen(folder).put(make_clip("one", "new"))
+        (path,) = find_journals(folder)
+        path.write_bytes(path.read_bytes() + b'{"id": "tw')
+        reopen(folder).put(make_clip("two", "new"))
+        assert texts(Manifest.read_clips(folder)) == ["new", "new"]
+
+    def test_killed_between_writing_the_manifest_and_removing_the_journal(self, folder):
+        """The journal is in the manifest already; a newer record there must not be replaced by it."""
+        reopen(folder).put(make_clip("one", "old"))
+        (path,) = find_journals(folder)
+        left = path.read_bytes()
+        reopen(folder).save([make_clip("one", "new")], only=["one"])
+        path.write_bytes(left)
+        assert texts(Manifest.read_clips(folder)) == ["new"]
+        reopen(folder).put(make_clip("one", "newest"))
+        assert texts(Manifest.read_clips(folder)) == ["newest"]
+        assert texts(reopen(folder).clips) == ["newest"]
+
+    def test_nothing_of_a_record_is_left_where_the_disk_is_full(self, folder):
+        """A part of a line would damage the records after it."""
+        manifest = reopen(folder)
+        manifest.put(make_clip("one", "new"))
+        (path,) = find_journals(folder)
+        before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
+        try:
+            with pytest.raises(UserError, match=r"manifest\.journal\.jsonl: larger than"):
+                manifest.put(make_clip("two", "new"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, previous)
+        assert path.read_bytes() == before
+        manifest.put(make_clip("two", "newer"))
+        assert texts(Manifest.read_clips(folder)) == ["new", "newer"]
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            (b"[", "line 3 is damaged"),
+            (b"\xff", "line 3 is damaged"),
+            (b"5", "line 3, clip 0, field \\(whole record\\)"),
+            (b'{"id": "x", "source": {}}', "line 3, clip 'x', field source.fingerprint"),
+        ],
+    )
+    def test_a_damaged_line_is_named(self, folder, line, told):
+        reopen(folder).put(make_clip("one"))
+        (path,) = find_journals(folder)
+        path.write_bytes(path.read_bytes() + line + b"\n")
+        with pytest.raises(UserError, match=rf"manifest\.journal\.jsonl: {told}") as caught:
+            reopen(folder)
+        assert "\n" not in str(caught.value)
+
+
+def texts_of_file(folder) -> list[str]:
+    """Of the manifest alone, as a program reads it that knows nothing of journals."""
+    return [clip["caption"]["text"] for clip in json.loads((folder / MANIFEST_NAME).read_text())["clips"]]
+
+
+def bytes_written() -> int:
+    """All bytes that this process has given to write(), as Linux counts them."""
+    status = Path("/proc/self/io")
+    if not status.is_file():
+        pytest.skip("only Linux counts them")
+    return int(dict(line.split(": ") for line in status.read_text().splitlines())["wchar"])
+
+
+def test_kill_minus_nine_while_writing_leaves_whole_records(folder):
+    """A process that records and folds without end is killed at random moments; every record is whole each time."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
         "from test_manifest import make_clip; from inspatio.pipeline.manifest import Manifest\n"
@@ -190,9 +318,9 @@ def test_kill_minus_nine_while_writing_leaves_a_whole_manifest(folder):
         "print('go', flush=True)\n"
         "i = 0\n"
         "while True:\n"
-        "    i += 1; m.put(make_clip('one', 'x' * (i * 997 % 20000)))\n"
+        "    i += 1; m.put(make_clip('one', 'x' * (i * 997 % 20000))); i % 3 or m.fold()\n"
     )
-    here = str(__import__("pathlib").Path(__file__).parent)
+    here = str(Path(__file__).parent)
     for delay in (0.01, 0.05):
         arguments = [sys.executable, "-c", program, str(folder), str(folder.parent / "in"), here]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:

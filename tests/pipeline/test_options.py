@@ -17,9 +17,9 @@ from inspatio.errors import UsageError
 from inspatio.pipeline import cli
 from inspatio.pipeline.cli import main, make_parser
 from inspatio.pipeline.job import Job, resolve
-from inspatio.pipeline.manifest import STAGES
 from inspatio.pipeline.options import CLIPS, GROUPS
 from inspatio.pipeline.options_markdown import options_markdown
+from inspatio.pipeline.records import STAGES
 from inspatio.pipeline.run import make_stage
 from inspatio.pipeline.workspace import Workspace
 from inspatio.settings import blocks, declared

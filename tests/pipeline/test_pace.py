@@ -12,9 +12,9 @@ import pytest
 from support.clips import write_clip
 from support.runs import PROFILE, run
 
-from inspatio.pipeline.manifest import StageName
 from inspatio.pipeline.pace import Pace, Work
 from inspatio.pipeline.stage import Stage
+from inspatio.settings import StageName
 
 FRAMES = {"a": 10, "b": 30, "c": 60}
 CLIPS: Any = [SimpleNamespace(id=name) for name in FRAMES]

@@ -23,7 +23,8 @@ from inspatio.captioning.florence import Florence2Captioner
 from inspatio.geometry.store import load_geometry
 from inspatio.media import VideoReader, list_videos, probe
 from inspatio.pipeline.cli import main
-from inspatio.pipeline.manifest import CaptionResult, GeometryResult, Manifest
+from inspatio.pipeline.manifest import Manifest
+from inspatio.pipeline.records import CaptionResult, GeometryResult
 from inspatio.types import Image
 
 VIDEOS = SHARED / "videos"

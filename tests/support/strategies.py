@@ -41,6 +41,8 @@ from inspatio.models.wan.checkpoint import read_config
 from inspatio.models.wan.text_encoder import TOKENIZER_FILE, load_tokenizer
 from inspatio.models.weights import load_state
 from inspatio.models.worldfm import checkpoint as worldfm
+from inspatio.pipeline.journal import FORMAT as JOURNAL_FORMAT
+from inspatio.pipeline.journal import content_hash
 from inspatio.pipeline.manifest import FORMAT, VERSION, Manifest
 from inspatio.pipeline.public_manifest import read_public
 
@@ -286,6 +288,15 @@ def messages() -> st.SearchStrategy[Case]:
     return st.one_of([one_file("message.json", altered_json(example)) for example in examples])
 
 
+def journals() -> st.SearchStrategy[Case]:
+    """A manifest with a journal of one record that is altered, or with a journal of which any bytes are."""
+    manifest = json.dumps(_MANIFEST).encode()
+    header = json.dumps({"format": JOURNAL_FORMAT, "version": 1, "manifest": content_hash(manifest)}).encode() + b"\n"
+    record = altered_json(_CLIP).map(lambda line: header + line.replace(b"\n", b" ") + b"\n")
+    changed = st.one_of([record, damaged(header + json.dumps(_CLIP).encode() + b"\n")])
+    return changed.map(lambda lines: {"manifest.json": manifest, "manifest.journal.jsonl": lines})
+
+
 def frame_indices() -> st.SearchStrategy[Case]:
     return one_file("clip.npz", damaged(_made(_write_index)["clip.npz"]))
 
@@ -328,6 +339,7 @@ READERS: dict[str, Reader] = {
         lambda folder: Manifest.open(folder, input=folder / "in"),
         UserError,
     ),
+    "journal": Reader(journals, lambda folder: Manifest.read_clips(folder), UserError),
     "clip_list": Reader(
         lambda: one_file("new.json", altered_json(_PUBLIC)), lambda folder: read_public(folder / "new.json"), UsageError
     ),
