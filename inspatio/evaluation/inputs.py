@@ -146,7 +146,7 @@ def _cameras(
                 raise UserError(f"{path}: no such file, expected the result's cameras.json")
             notes.append(f"{files.result.name}: got no {path.name}: nothing that needs cameras is computed")
             return None
-        found = read_path(path, size)
+        found = read_path(path, size).cameras
     if len(found) != count:
         raise ClipError(f"{path}: got {len(found)} cameras, expected {count}, one for each frame of {files.result}")
     return found
@@ -156,7 +156,7 @@ def _path(path: Path | None, size: tuple[int, int], count: int) -> Cameras | Non
     """A camera path of a file, one camera for each frame."""
     if path is None:
         return None
-    found = read_path(path, size)
+    found = read_path(path, size).cameras
     if len(found) < count:
         raise ClipError(f"{path}: got {len(found)} cameras, expected at least {count}, one for each frame")
     return found[:count]

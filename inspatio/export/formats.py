@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from inspatio.cameras.poses import invert
+from inspatio.cameras.cameras import Cameras
 from inspatio.errors import UsageError
 from inspatio.export.colmap import write_colmap
-from inspatio.export.glb import glb_bytes
+from inspatio.export.glb import gltf_document
 from inspatio.export.ply import ply_bytes
 from inspatio.export.points import evenly_spaced, point_cloud
 from inspatio.geometry.store import Geometry
@@ -27,6 +27,8 @@ FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 POINT_FRAMES = 8
 """Number of evenly spaced frames that points are taken from, unless frames are named."""
 MOST_POINTS = 1_000_000
+FRAME_RATE = 25.0
+"""Of animated cameras, where nobody says another."""
 
 
 def export(
@@ -64,6 +66,9 @@ def export(
         with atomic_folder(target) as folder:
             write_colmap(geometry, frames, cloud, folder)
         return
-    centres = invert(geometry.world_to_camera)[:, :3, 3]
     with atomic_file(target) as path:
-        path.write_bytes(ply_bytes(cloud) if form == "ply" else glb_bytes(cloud, centres))
+        if form == "ply":
+            path.write_bytes(ply_bytes(cloud))
+        else:
+            cameras = Cameras(geometry.intrinsics, geometry.world_to_camera)
+            path.write_bytes(gltf_document(cloud, {"source": cameras}, FRAME_RATE, geometry.image_size).binary())

@@ -126,7 +126,7 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
 
     def flight_gltf(name: str) -> Response:
         world = hub.world
-        text = world.flights.gltf(name, world.frame_rate, float(world.intrinsics[1, 1]), world.scene.size)
+        text = world.flights.gltf(name, world.frame_rate, world.intrinsics, world.scene.size)
         shown = {"Content-Disposition": f'attachment; filename="{name}.gltf"'}
         return Response(text, media_type="model/gltf+json", headers=shown)
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.formats.gltf import write_gltf_camera
-from inspatio.cameras.formats.matrices import write_flight
+from inspatio.cameras.formats.matrices import write_matrices
+from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.errors import UserError
 from inspatio.live.clock import SourceClock
 from inspatio.live.motion import between
 from inspatio.storage import write_text
-from inspatio.types import CameraToWorld
+from inspatio.types import CameraToWorld, Intrinsics
 
 NAME = re.compile(r"[a-z0-9-]{1,40}")
 MAX_SECONDS = 20 * 60
@@ -105,7 +107,7 @@ class FlightFolder:
             name = next(name for name in (f"flight-{i}" for i in range(1, MAX_FLIGHTS + 1)) if name not in self._known)
         self._check_free(name)
         path = self.folder / f"{name}.txt"
-        write_text(path, write_flight(trajectory))
+        write_text(path, write_matrices(trajectory.key_poses, trajectory.source_frames))
         self._known[name] = FlightFile(name, path, len(trajectory.key_poses))
         return self._known[name]
 
@@ -131,11 +133,12 @@ class FlightFolder:
         self.find(name).path.unlink(missing_ok=True)
         del self._known[name]
 
-    def gltf(self, name: str, frame_rate: float, focal: float, size: tuple[int, int]) -> str:
+    def gltf(self, name: str, frame_rate: float, intrinsics: Intrinsics, size: tuple[int, int]) -> str:
         """A flight as a glTF camera animation."""
         trajectory = load_trajectory(self.find(name).path)
         assert isinstance(trajectory, FlightTrajectory), f"{name} has source times"
-        return write_gltf_camera(trajectory.key_poses, frame_rate, focal, size)
+        cameras = Cameras.from_poses(invert(trajectory.key_poses), intrinsics)
+        return write_gltf_camera(cameras, frame_rate, size)
 
     def _check_free(self, name: str) -> None:
         if name in self._known or not NAME.fullmatch(name):

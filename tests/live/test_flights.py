@@ -17,10 +17,11 @@ from support.live import FakeGenerator, served, soft_scene
 from support.scenes import noise_scene
 
 from inspatio.cameras.camera_file import CameraFile
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import clip_order
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.formats.gltf import write_gltf_camera
-from inspatio.cameras.formats.matrices import write_flight
+from inspatio.cameras.formats.matrices import write_matrices
 from inspatio.cameras.poses import compose, invert
 from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.config import Controls
@@ -48,7 +49,7 @@ def flown(count: int, seed: int = 0) -> FlightTrajectory:
 def test_a_saved_flight_is_the_flight(tmp_path_factory: pytest.TempPathFactory, count: int, seed: int):
     flight = flown(count, seed)
     path = tmp_path_factory.mktemp("flight") / "one.txt"
-    path.write_text(write_flight(flight), encoding="utf-8")
+    path.write_text(write_matrices(flight.key_poses, flight.source_frames), encoding="utf-8")
     loaded = load_trajectory(path)
     assert isinstance(loaded, FlightTrajectory)
     assert loaded.source_frames == flight.source_frames
@@ -106,7 +107,9 @@ def test_names_of_flights(tmp_path: Path):
 
 def test_gltf_is_the_same_path_in_its_axes():
     flight = flown(5)
-    document = json.loads(write_gltf_camera(flight.key_poses, 24.0, 500.0, (480, 832)))
+    lens = np.array([[500, 0, 415.5], [0, 500, 239.5], [0, 0, 1.0]])
+    cameras = Cameras.from_poses(invert(flight.key_poses), lens)
+    document = json.loads(write_gltf_camera(cameras, 24.0, (480, 832)))
     data = base64.b64decode(document["buffers"][0]["uri"].partition(",")[2])
 
     def read(number: int, width: int) -> np.ndarray:

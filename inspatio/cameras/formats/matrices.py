@@ -20,6 +20,7 @@ is shown there::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
@@ -107,11 +108,12 @@ def _header(file: NumberFile, direction: Direction | None) -> tuple[Direction | 
             )
 
 
-def write_flight(flight: FlightTrajectory) -> str:
-    """The text of a recorded flight; reading it gives the same numbers."""
-    lines = ["# camera_to_world unit=scene source_time=frames"]
-    for frame, pose in zip(flight.source_frames, flight.key_poses, strict=True):
-        lines.append(f"{frame} {' '.join(repr(float(value)) for value in pose.reshape(-1))}")
+def write_matrices(camera_to_world: CameraToWorld, source_frames: Sequence[int] | None = None) -> str:
+    """The text of ``k 4 4`` poses in scene units, of a flight with its source frames; reading gives the same."""
+    lines = ["# camera_to_world unit=scene" + " source_time=frames" * (source_frames is not None)]
+    for index, pose in enumerate(camera_to_world):
+        frame = "" if source_frames is None else f"{source_frames[index]} "
+        lines.append(frame + " ".join(repr(float(value)) for value in pose.reshape(-1)))
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,168 @@
+"""Camera paths as lines of numbers: RealEstate10K, TUM, KITTI, InSpatio-World 1.5 and .chan, one function each way.
+
+What the numbers mean is said in ``conventions.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from inspatio.cameras.camera_path import CameraPath
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.formats.checks import check_fov, poses_from_quaternions, positive_focal, rigid, rising
+from inspatio.cameras.formats.conventions import PathFormat, from_camera_to_world, to_camera_to_world
+from inspatio.cameras.formats.lenses import default_intrinsics, from_vertical_fov, vertical_fov
+from inspatio.cameras.formats.tables import read_lines, read_numbers
+from inspatio.cameras.poses import invert
+from inspatio.errors import ClipError
+from inspatio.settings import parse_number
+from inspatio.types import CameraToWorld
+
+_SAME = np.cos(np.deg2rad(1.0 / 2))
+"""A quaternion whose scalar part is larger turns by less than a degree."""
+_CHAN_ORDER = "zxy"
+"""Rotation about z first, then x, then y, in fixed axes: the default of Nuke's cameras. The file does not store it."""
+
+
+def read_re10k(path: Path, size: tuple[int, int]) -> CameraPath:
+    """Read RealEstate10K text: an address, then lines of time, normalised intrinsics and a 3x4 matrix."""
+    lines = read_lines(path)
+    first = 0 if lines and len(lines[0].split()) == 19 else 1
+    rows = []
+    for number, line in enumerate(lines[first:], start=first + 1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            row = [parse_number(word) for word in words]
+        except ValueError:
+            row = []
+        if len(row) != 19:
+            raise ClipError(f"{path}, line {number}: got {len(words)} words, expected 19 numbers of RealEstate10K")
+        rows.append(row)
+    values = np.array(rows, np.float64).reshape(-1, 19)
+    height, width = size
+    intrinsics = np.tile(np.eye(3), (len(values), 1, 1))
+    intrinsics[:, 0, 0], intrinsics[:, 1, 1] = values[:, 1] * width, values[:, 2] * height
+    intrinsics[:, 0, 2], intrinsics[:, 1, 2] = values[:, 3] * width - 0.5, values[:, 4] * height - 0.5
+    poses = to_camera_to_world("re10k", rigid(path, values[:, 7:]))
+    cameras = Cameras(positive_focal(path, intrinsics), invert(poses))
+    return CameraPath(cameras, has_intrinsics=True, times=rising(path, values[:, 0]) / 1e6)
+
+
+def write_re10k(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:
+    """RealEstate10K text."""
+    height, width = size
+    scale = np.array([width, height, width, height])
+    lines = ["about:blank"]
+    for time, matrix, pose in zip(times, cameras.intrinsics, _poses("re10k", cameras), strict=True):
+        lens = np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2] + 0.5, matrix[1, 2] + 0.5]) / scale
+        lines.append(f"{round(1e6 * time)} {spell(lens)} 0 0 {spell(pose[:3])}")
+    return "\n".join(lines) + "\n"
+
+
+def read_tum(path: Path, size: tuple[int, int]) -> CameraPath:
+    """Read TUM text; a file whose quaternions are scalar-first is found out and read as such, with a note."""
+    rows = read_numbers(path, 8)
+    scalar_first, notes = _is_scalar_first(path, rows[:, 4:])
+    poses = poses_from_quaternions(path, rows[:, 4:], rows[:, 1:4], scalar_first)
+    return _without_lens("tum", poses, size, times=rising(path, rows[:, 0]), notes=notes)
+
+
+def write_tum(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:
+    """TUM text."""
+    poses = _poses("tum", cameras)
+    quaternions = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
+    rows = zip(times, poses[:, :3, 3], quaternions, strict=True)
+    return "".join(f"{time:.6f} {spell(t)} {spell(q)}\n" for time, t, q in rows)
+
+
+def read_kitti(path: Path, size: tuple[int, int]) -> CameraPath:
+    """Read KITTI odometry text."""
+    return _without_lens("kitti", rigid(path, read_numbers(path, 12)), size)
+
+
+def write_kitti(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:
+    """KITTI odometry text."""
+    return "".join(f"{spell(pose[:3])}\n" for pose in _poses("kitti", cameras))
+
+
+def read_tcw(path: Path, size: tuple[int, int]) -> CameraPath:
+    """Read ``target_tcw.txt`` of InSpatio-World 1.5, with the source's cameras where they lie beside it."""
+    source = path.parent.parent / "depth" / "source_tcw.txt"
+    found = None
+    if path.parent.name == "input" and source.is_file():
+        found = rigid(source, read_numbers(source, 16))
+    return _without_lens("tcw", rigid(path, read_numbers(path, 16)), size, source=found)
+
+
+def write_tcw(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:
+    """``target_tcw.txt`` of InSpatio-World 1.5."""
+    return "".join(f"{spell(pose)}\n" for pose in _poses("tcw", cameras))
+
+
+def read_chan(path: Path, size: tuple[int, int]) -> CameraPath:
+    """Read a .chan file: frame, position, Euler angles in degrees and, in most, the vertical field of view."""
+    lines = (line.partition("#")[0].split() for line in read_lines(path))
+    first = next(filter(None, lines), [])
+    rows = read_numbers(path, 8 if len(first) == 8 else 7)
+    rising(path, rows[:, 0], "frame number")
+    rx, ry, rz = rows[:, 4:7].T
+    rotations = Rotation.from_euler(_CHAN_ORDER, np.stack([rz, rx, ry], axis=1), degrees=True)
+    poses = np.tile(np.eye(4), (len(rows), 1, 1))
+    poses[:, :3, :3], poses[:, :3, 3] = rotations.as_matrix(), rows[:, 1:4]
+    note = f"{path.name}: the order of rotations is not stored; read as {_CHAN_ORDER.upper()}, Nuke's default"
+    if rows.shape[1] == 7:
+        return _without_lens("chan", poses, size, notes=(note,))
+    intrinsics = from_vertical_fov(check_fov(path, np.deg2rad(rows[:, 7])), size)
+    cameras = Cameras(intrinsics, invert(to_camera_to_world("chan", poses)))
+    return CameraPath(cameras, has_intrinsics=True, notes=(note,))
+
+
+def write_chan(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:
+    """A .chan file with rotations in the order ZXY."""
+    poses = _poses("chan", cameras)
+    angles = Rotation.from_matrix(poses[:, :3, :3]).as_euler(_CHAN_ORDER, degrees=True)[:, [1, 2, 0]]
+    fov = np.rad2deg(vertical_fov(cameras.intrinsics, size))
+    rows = zip(poses[:, :3, 3], angles, fov, strict=True)
+    return "".join(f"{number} {spell(t)} {spell(r)} {spell(f)}\n" for number, (t, r, f) in enumerate(rows, start=1))
+
+
+def spell(values: NDArray[np.float64]) -> str:
+    """Numbers with all their digits."""
+    return " ".join(repr(float(value)) for value in np.ravel(values))
+
+
+def _is_scalar_first(path: Path, quaternions: NDArray[np.float64]) -> tuple[bool, tuple[str, ...]]:
+    """Whether quaternions are w x y z, and what to say of it.
+
+    A comment that names the columns decides. Without one, a first rotation that is none when read as w x y z, and half
+    a turn when read as x y z w, does: trackers begin at the identity, and no camera begins upside down.
+    """
+    named = next((text for text in read_lines(path) if text.startswith("#") and "qw" in text), "")
+    order = re.findall(r"q[wxyz]", named)[:4]
+    if sorted(order) == ["qw", "qx", "qy", "qz"]:
+        if order[0] == "qw":
+            return True, (f"{path.name}: quaternions are qw qx qy qz, as its comment says",)
+        return False, ()
+    if len(quaternions) and abs(quaternions[0, 0]) > _SAME and np.abs(quaternions[0, 1:]).max() < 0.02:
+        return True, (
+            f"{path.name}: quaternions are read as qw qx qy qz: the first is {spell(np.round(quaternions[0], 3))}, "
+            "no rotation in that order and half a turn in TUM's",
+        )
+    return False, ()
+
+
+def _without_lens(kind: PathFormat, poses: NDArray[np.float64], size: tuple[int, int], **more) -> CameraPath:
+    world_to_camera = invert(to_camera_to_world(kind, poses))
+    return CameraPath(Cameras.from_poses(world_to_camera, default_intrinsics(size)), **more)
+
+
+def _poses(kind: PathFormat, cameras: Cameras) -> NDArray[np.float64]:
+    camera_to_world: CameraToWorld = invert(cameras.world_to_camera)
+    return from_camera_to_world(kind, camera_to_world)
