@@ -213,9 +213,9 @@ def _make_repainting(
     """The generator itself, which may repaint what the source shows."""
     match config.backend:
         case "preview":
-            from inspatio.generation.preview.session import LIVE_BLOCK_FRAMES, PreviewGenerator
+            from inspatio.generation.preview.session import PreviewGenerator
 
-            return PreviewGenerator(size, renderer, block_frames=LIVE_BLOCK_FRAMES if live else None)
+            return PreviewGenerator(size, renderer, live=live)
         case "causal":
             import torch
 

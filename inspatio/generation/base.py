@@ -63,6 +63,11 @@ class Session(ABC):
     def block_frames(self) -> int:
         """How many cameras the next step takes; the generator's own number."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether the last cameras again would give the same frames again; False while the session improves them."""
+        return True
+
     @abstractmethod
     def set_prompt(self, text: str) -> None:
         """Describe the scene by another text from the next step on; ignored by generators that read none."""

@@ -54,6 +54,11 @@ class FaithfulSession(Session):
         """The inner session's number."""
         return self._inner.block_frames
 
+    @property
+    def settled(self) -> bool:
+        """The inner session's."""
+        return self._inner.settled
+
     def set_prompt(self, text: str) -> None:
         """Passed on."""
         self._inner.set_prompt(text)

@@ -178,7 +178,7 @@ class GenerationLoop(threading.Thread):
         if not self._wanted.is_active(now):
             self._set_state("resting")
             return False
-        event, answers = self._next_event(now, self._session.block_frames)
+        event, answers = self._next_event(now, self._session)
         if event is None:
             self._set_state("resting")
             return False
@@ -204,8 +204,9 @@ class GenerationLoop(threading.Thread):
                 self._show(block, event, 0, None)
         self.poke()
 
-    def _next_event(self, now: float, count: int) -> tuple[Event | None, int]:
+    def _next_event(self, now: float, session: Session) -> tuple[Event | None, int]:
         """The next block for the predicted path; None where the newest frame shows it already."""
+        count = session.block_frames
         step = self.block_seconds / count
         answers, cameras, sources = self._wanted.predict(now, [self.block_seconds + i * step for i in range(count)])
         before = self._frames[-1] if self._frames else None
@@ -215,7 +216,8 @@ class GenerationLoop(threading.Thread):
                 cameras[i] = last = slewed(last, wanted, self._max_turn)
         prompt, self._prompt = self._prompt, None
         poses = invert(np.stack(cameras))
-        still = before is not None and prompt is None and all(number == before.source_frame for number in sources)
+        still = session.settled and prompt is None
+        still = still and before is not None and all(number == before.source_frame for number in sources)
         if still and before is not None and np.abs(poses - before.camera.world_to_camera).max() < 1e-9:
             return None, answers
         return Event(tuple(sources), poses, prompt), answers

@@ -167,7 +167,7 @@ def test_a_flight_that_is_being_recorded_survives_the_end(tmp_path: Path):
 
 def test_the_event_log_replays_bit_for_bit(tmp_path: Path):
     """A flight with turns, a pause and time running backward, through the preview: the same frames again."""
-    generator = PreviewGenerator(soft_scene(12).size, threads=1, block_frames=2)
+    generator = PreviewGenerator(soft_scene(12).size, threads=1, live=True)
     made = []
     session_of = generator.start
 
@@ -192,9 +192,7 @@ def test_the_event_log_replays_bit_for_bit(tmp_path: Path):
                 page.until(lambda got, before=before: len(made) > before)
         log, intrinsics = list(live.world.generation.log), live.world.intrinsics
     live_blocks = made[: len(log)]
-    again = list(
-        replay(PreviewGenerator(soft_scene(12).size, threads=1, block_frames=2), soft_scene(12), intrinsics, log)
-    )
+    again = list(replay(PreviewGenerator(soft_scene(12).size, threads=1, live=True), soft_scene(12), intrinsics, log))
     assert len(log) >= 12
     assert len(again) == len(log)
     for first, second in zip(live_blocks, again, strict=True):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio.generation.preview import fill_loops as loops
 from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, complete_picture, diffuse
 from inspatio.generation.preview.memory import AGREEMENT, Camera, Keyframe, SceneMemory, View, lift
 from inspatio.jit import compiled
@@ -69,29 +70,33 @@ class TargetView:
 
         ``view`` is changed: it loses what the current source frame looks through.
         """
+        result = self.render.copy()
         if not self.holes.any():
-            result = self.render.copy()
             composite(result, self.edges)
             return result, self.depth
-        holes = self.holes.astype(np.uint8)
-        ring = (self.holes_and_ring > 0) & ~self.holes
         matrix, vector = self.camera.pixels_to(self.source_camera)
+        holes = self.holes.astype(np.uint8)
         looks_through(view.depth, holes, matrix, vector, self.source_depth, np.float32(AGREEMENT))
-        known = self.holes & ~self._cracks & (view.depth > 0)
-        fill = np.where(known[..., None], view.image + self._seam(view, ring), self.render).astype(np.float32)
-        rest = self.holes & ~known
-        depth = np.where(known, view.depth, self.depth)
-        if rest.any():
+        fill, depth = np.empty(self.render.shape, np.float32), np.empty(self.holes.shape, np.float32)
+        cracks, rest = self._cracks, np.empty(self.holes.shape, np.uint8)
+        loops.take_known(
+            self.render,
+            self.holes,
+            cracks,
+            self.depth,
+            view.image,
+            view.depth,
+            self._seam(view),
+            fill,
+            depth,
+            rest,
+        )
+        if loops.fill_cracks(rest, fill):
             farthest = cv2.dilate(depth, np.ones((BACKGROUND_WINDOW, BACKGROUND_WINDOW), np.uint8))
             weights = np.maximum((depth / np.maximum(farthest, 1e-6)) ** BACKGROUND_POWER, LEAST_WEIGHT)
-            weights = np.where(rest, 0, weights).astype(np.float32)
-            # A crack in a surface is filled from that surface, whatever lies behind it.
-            even = cv2.blur((~rest).astype(np.float32), (5, 5))
-            surface = cv2.blur(fill * ~rest[..., None], (5, 5)) / np.maximum(even, 1e-6)[..., None]
-            spread = diffuse(fill, weights)
-            fill = np.where(rest[..., None], np.where((self._cracks & (even > 0))[..., None], surface, spread), fill)
-        result = self.render.copy()
-        result[self.holes] = np.clip(fill[self.holes] + 0.5, 0, 255).astype(np.uint8)
+            weights[rest > 0] = 0
+            cv2.copyTo(diffuse(fill, weights.astype(np.float32)), (rest == loops.WIDE).astype(np.uint8), fill)
+        loops.round_holes(self.holes, fill, result)
         composite(result, self.edges)
         return result, depth
 
@@ -101,23 +106,31 @@ class TargetView:
         closed = cv2.morphologyEx((~self.holes).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
         return self.holes & (closed > 0)
 
-    def _seam(self, view: View, ring: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _seam(self, view: View) -> NDArray[np.float32]:
         """``h w 3``: what the fill must change by to meet the render where both show the same surface."""
-        height, width = ring.shape
-        same = ring & (np.abs(view.depth - self.depth) < AGREEMENT * self.depth)
-        if not same.any():
-            return np.zeros((height, width, 3), np.float32)
-        difference = self.render.astype(np.float32) - view.image
+        height, width = self.holes.shape
+        weights, difference = np.zeros((height, width), np.float32), np.zeros((height, width, 3), np.float32)
         # Light changes a little; a large difference is a mixture with what stands before, and must not spread.
-        distance = np.abs(difference).max(axis=-1)
-        weights = np.where(same, np.exp(-((distance / LIGHT_CHANGE) ** 2)), 0).astype(np.float32)
-        difference *= weights[..., None]
+        light = np.exp(-((np.arange(256, dtype=np.float32) / LIGHT_CHANGE) ** 2))
+        if not loops.seam_differences(
+            self.render,
+            self.holes,
+            self.holes_and_ring,
+            self.depth,
+            view.image,
+            view.depth,
+            np.float32(AGREEMENT),
+            light,
+            weights,
+            difference,
+        ):
+            return difference
         # Half the resolution is enough for what is smooth, and takes a quarter of the time.
         half = (max(width // 2, 1), max(height // 2, 1))
         weights, difference = (cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (weights, difference))
-        amount, total = (cv2.blur(image, (RING_SMOOTHING, RING_SMOOTHING)) for image in (weights, difference))
-        mean = total / np.maximum(amount, np.float32(1e-6))[..., None]
-        spread = diffuse(mean.astype(np.float32), weights)
+        amount, mean = (cv2.blur(image, (RING_SMOOTHING, RING_SMOOTHING)) for image in (weights, difference))
+        loops.divide(mean, amount)
+        spread = diffuse(mean, weights)
         return np.asarray(cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
@@ -142,7 +155,7 @@ def complete_view(memory: SceneMemory, camera: Camera, threads: int) -> Keyframe
     made_up = ((known == 0) & (label != 2)).astype(np.uint8)
     depth = np.where(known > 0, view.depth, 1 / np.maximum(inverse, np.float32(1e-6)))
     state = np.where(known > 0, KNOWN, np.where(made_up > 0, WANTED, IGNORED))
-    picture = complete_picture(view.image, inverse, state.astype(np.uint8))
+    picture = complete_picture(view.image, inverse, state.astype(np.uint8), threads)
     return Keyframe(picture, wide, lift(wide, depth, made_up))
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.jit import compiled, on_threads
+from inspatio.jit import compiled, on_pool
 from inspatio.types import Image
 
 RADIUS = 3
@@ -39,7 +39,7 @@ SHARP_REACH = 50.0
 """Pixels over which pieces give way to a smooth continuation."""
 TRUST_FADE = 0.93
 """How much less a patch counts for each pixel that it is farther from what is known."""
-_LEAST_WEIGHT = 1e-6
+_LEAST_WEIGHT = np.float32(1e-6)
 
 
 def diffuse(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,33 +49,55 @@ def diffuse(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArra
 
     ``values`` is ``h w`` or ``h w c`` float32; ``weights`` is ``h w``, 0 (missing, the value is ignored) to 1 (known).
     """
-    weighted = values * (weights if values.ndim == 2 else weights[..., None])
-    levels = [(weighted, weights)]
+    levels = [(weighed(values.reshape(*weights.shape, -1), weights), weights)]
     while levels[-1][1].size > 1:
         levels.append((_halve_sums(levels[-1][0]), _halve_sums(levels[-1][1])))
-    filled: NDArray | None = None
+    weighted, weight = levels.pop()
+    filled = weighted / np.maximum(weight, _LEAST_WEIGHT)[..., None]
     for weighted, weight in reversed(levels):
-        share = np.minimum(weight, 1.0)
-        mean = weighted / np.maximum(weight, np.float32(_LEAST_WEIGHT))[(...,) + (None,) * (values.ndim - 2)]
-        if filled is None:
-            filled = mean
-            continue
-        height, width = weight.shape
-        coarse = np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-        share = share[(...,) + (None,) * (values.ndim - 2)]
-        filled = coarse + share * (mean - coarse)
-    assert filled is not None, "there is at least one level"
-    return filled
+        height, width, channels = weighted.shape
+        filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, channels)
+        blend(weighted, weight, filled)
+    return filled.reshape(values.shape)
 
 
 def _halve_sums(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Halve the size by the mean of four, scaled so that the weights of a pixel's surroundings add up."""
     height, width = image.shape[:2]
     halved = cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-    return 2 * np.asarray(halved, np.float32)
+    return (2 * np.asarray(halved, np.float32)).reshape(*halved.shape[:2], *image.shape[2:])
 
 
-def complete_picture(image: Image, inverse_depth: NDArray[np.float32], state: NDArray[np.uint8]) -> Image:
+@compiled
+def weighed(values, weights):
+    """``values`` (``h w c``) times ``weights`` (``h w``)."""
+    height, width, channels = values.shape
+    result = np.empty((height, width, channels), np.float32)
+    for y in range(height):
+        for x in range(width):
+            for c in range(channels):
+                result[y, x, c] = values[y, x, c] * weights[y, x]
+    return result
+
+
+@compiled
+def blend(weighted, weight, filled):
+    """Go from ``filled`` (``h w c``, changed in place) to the mean of a level's known values, by its weight."""
+    height, width, channels = weighted.shape
+    for y in range(height):
+        for x in range(width):
+            amount = weight[y, x]
+            if amount == 0:
+                continue
+            share = min(amount, np.float32(1))
+            by = max(amount, _LEAST_WEIGHT)
+            for c in range(channels):
+                filled[y, x, c] += share * (weighted[y, x, c] / by - filled[y, x, c])
+
+
+def complete_picture(
+    image: Image, inverse_depth: NDArray[np.float32], state: NDArray[np.uint8], threads: int = BANDS
+) -> Image:
     """``h w 3`` with the pixels in ``state`` WANTED made up from those that are KNOWN; IGNORED ones are just smooth.
 
     ``inverse_depth`` (``h w``) must be there for the wanted pixels too.
@@ -100,7 +122,7 @@ def complete_picture(image: Image, inverse_depth: NDArray[np.float32], state: ND
             picture[..., :3] = np.where(
                 (state == WANTED)[..., None], cv2.resize(result, (width, height)), picture[..., :3]
             )
-        match = _complete_level(picture, state, match, number)
+        match = _complete_level(picture, state, match, number, threads)
         if match is None:
             # Nothing known is as large as a patch.
             return np.where(levels[0][1][..., None] > 0, image, np.clip(smooth + 0.5, 0, 255).astype(np.uint8))
@@ -115,7 +137,7 @@ def complete_picture(image: Image, inverse_depth: NDArray[np.float32], state: ND
 
 
 def _complete_level(
-    picture: NDArray[np.uint8], state: NDArray[np.uint8], coarse: NDArray[np.int32] | None, number: int
+    picture: NDArray[np.uint8], state: NDArray[np.uint8], coarse: NDArray[np.int32] | None, number: int, threads: int
 ) -> NDArray[np.int32] | None:
     """Complete one level in place; returns the matches (``h w 2``, -1 for none), or None where there is no source."""
     patch = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
@@ -139,8 +161,7 @@ def _complete_level(
     trust = (TRUST_FADE ** np.minimum(far, 100)).astype(np.float32)
     height = state.shape[0]
 
-    def sweep(band: tuple[int, int, int]) -> None:
-        i, first, last = band
+    def sweep(i: int, first: int, last: int) -> None:
         score(picture, state, target, match, cost, first, last)
         for backward in (False, True) if i < searches else ():
             salt = 100 * i + 50 * backward
@@ -150,7 +171,8 @@ def _complete_level(
         # Always the same number of bands, whatever the number of threads; their borders shift from round to round.
         shift = height // BANDS * (i % 2) // 2
         borders = [0, *(height * k // BANDS - shift for k in range(1, BANDS)), height]
-        on_threads(sweep, [(i, first, last) for first, last in pairwise(borders)])
+        bands = list(pairwise(borders))
+        on_pool(lambda k, i=i, bands=bands: sweep(i, *bands[k]), BANDS, threads)
         typical = np.float32(cost[target > 0].mean() / 4 + 4)
         last = number == 0 and i == rounds - 1
         vote(picture, state, target, match, cost, trust, typical, 1 if last else RADIUS)

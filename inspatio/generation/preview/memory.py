@@ -33,6 +33,8 @@ MAX_KEYFRAMES = 256
 """The number of a point's keyframe is stored as a byte."""
 POINT_SIZE = 1.6
 """Side of a point in target pixels: closes the gaps of a view enlarged by up to that."""
+POINT_REACH = 5
+"""Side of the square of pixels around a point that holds all that it covers, with room for rounding."""
 AGREEMENT = 0.06
 """Depths that differ by this share are one place seen twice."""
 
@@ -125,8 +127,13 @@ class SceneMemory:
         ``beyond`` (``h w``): points nearer than that depth do not count.
         """
         points, owners = self._points, self._owners
+        to_pixels = camera.intrinsics @ camera.world_to_camera[:3]
         if beyond is not None:
-            kept = points_beyond(points, camera.intrinsics @ camera.world_to_camera[:3], np.ascontiguousarray(beyond))
+            kept = points_beyond(points, to_pixels, np.ascontiguousarray(beyond))
+            points, owners = points[kept], owners[kept]
+        if not where.all():
+            near = cv2.dilate(where, np.ones((POINT_REACH, POINT_REACH), np.uint8))
+            kept = np.flatnonzero(points_within(points, to_pixels.astype(np.float32), near))
             points, owners = points[kept], owners[kept]
         winners, depth, _ = splat_points(
             points,
@@ -138,10 +145,12 @@ class SceneMemory:
             threads=threads,
         )
         image = np.zeros((*camera.size, 3), np.uint8)
-        depth[where == 0] = 0
+        rows, columns, starts = by_owner(depth, where, winners, len(self.keyframes))
         for number, keyframe in enumerate(self.keyframes):
-            matrix, vector = camera.pixels_to(keyframe.camera)
-            look_up(depth, winners, number, matrix, vector, keyframe.image, image)
+            first, end = starts[number], starts[number + 1]
+            if first < end:
+                matrix, vector = camera.pixels_to(keyframe.camera)
+                look_up(depth, rows[first:end], columns[first:end], matrix, vector, keyframe.image, image)
         return View(image, depth)
 
 
@@ -149,7 +158,8 @@ def lift(camera: Camera, depth: NDArray[np.float32], where: NDArray[np.uint8]) -
     """``v 3`` world points of the pixels of a depth map where ``where`` is not zero."""
     rows, columns = np.nonzero(where)
     known = depth[rows, columns].astype(np.float64)
-    return unproject(columns, rows, known, camera.intrinsics, camera.world_to_camera).astype(np.float32)
+    points = unproject(columns, rows, known, camera.intrinsics, camera.world_to_camera)
+    return np.ascontiguousarray(points, np.float32)
 
 
 def init_memory(scene: Scene, count: int, threads: int) -> list[Keyframe]:
@@ -214,25 +224,70 @@ def points_beyond(points, to_pixels, beyond):
 
 
 @compiled
-def look_up(depth, winners, number, matrix, vector, picture, image):
-    """Colour the pixels (depth not 0) whose winning point belongs to view ``number`` from its picture, bilinearly."""
+def points_within(points, to_pixels, where):
+    """Which world points (``v 3``) a camera sees where ``where`` (``h w``) is not zero, by their nearest pixel.
+
+    ``to_pixels`` is ``3 4``. Points just outside the picture count for the pixel at its border.
+    """
+    height, width = where.shape
+    kept = np.zeros(len(points), np.bool_)
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        w = to_pixels[2, 0] * x + to_pixels[2, 1] * y + to_pixels[2, 2] * z + to_pixels[2, 3]
+        if not w > 0:
+            continue
+        u = (to_pixels[0, 0] * x + to_pixels[0, 1] * y + to_pixels[0, 2] * z + to_pixels[0, 3]) / w
+        v = (to_pixels[1, 0] * x + to_pixels[1, 1] * y + to_pixels[1, 2] * z + to_pixels[1, 3]) / w
+        if -POINT_REACH < u < width + POINT_REACH and -POINT_REACH < v < height + POINT_REACH:
+            column = min(max(int(u + np.float32(0.5)), 0), width - 1)
+            row = min(max(int(v + np.float32(0.5)), 0), height - 1)
+            kept[i] = where[row, column] != 0
+    return kept
+
+
+@compiled
+def by_owner(depth, where, winners, count):
+    """The pixels of known depth in the order of the ``count`` views that their winning points belong to.
+
+    Depth becomes 0 where ``where`` is. Returns rows and columns, and where each view's pixels start (``count + 1``).
+    """
+    height, width = depth.shape
+    starts = np.zeros(count + 2, np.int64)
+    for row in range(height):
+        for column in range(width):
+            if where[row, column] == 0:
+                depth[row, column] = 0
+            elif depth[row, column] != 0:
+                starts[winners[row, column, 0] + 2] += 1
+    starts = np.cumsum(starts)
+    rows, columns = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
+    for row in range(height):
+        for column in range(width):
+            if depth[row, column] != 0:
+                place = starts[winners[row, column, 0] + 1]
+                rows[place], columns[place] = row, column
+                starts[winners[row, column, 0] + 1] += 1
+    return rows, columns, starts[:-1]
+
+
+@compiled
+def look_up(depth, rows, columns, matrix, vector, picture, image):
+    """Colour the pixels at ``rows`` and ``columns`` from the picture of a view, bilinearly."""
     height, width, _ = picture.shape
-    for row in range(depth.shape[0]):
-        for column in range(depth.shape[1]):
-            d = depth[row, column]
-            if d == 0 or winners[row, column, 0] != number:
-                continue
-            w = (matrix[2, 0] * column + matrix[2, 1] * row + matrix[2, 2]) * d + vector[2]
-            x = ((matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]) * d + vector[0]) / w
-            y = ((matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]) * d + vector[1]) / w
-            x = min(max(x, np.float32(0)), np.float32(width - 1))
-            y = min(max(y, np.float32(0)), np.float32(height - 1))
-            left, top = min(int(x), width - 2), min(int(y), height - 2)
-            u, v = x - left, y - top
-            for c in range(3):
-                upper = picture[top, left, c] * (1 - u) + picture[top, left + 1, c] * u
-                lower = picture[top + 1, left, c] * (1 - u) + picture[top + 1, left + 1, c] * u
-                image[row, column, c] = np.uint8(upper * (1 - v) + lower * v + np.float32(0.5))
+    for k in range(len(rows)):
+        row, column = rows[k], columns[k]
+        d = depth[row, column]
+        w = (matrix[2, 0] * column + matrix[2, 1] * row + matrix[2, 2]) * d + vector[2]
+        x = ((matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]) * d + vector[0]) / w
+        y = ((matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]) * d + vector[1]) / w
+        x = min(max(x, np.float32(0)), np.float32(width - 1))
+        y = min(max(y, np.float32(0)), np.float32(height - 1))
+        left, top = min(int(x), width - 2), min(int(y), height - 2)
+        u, v = x - left, y - top
+        for c in range(3):
+            upper = picture[top, left, c] * (1 - u) + picture[top, left + 1, c] * u
+            lower = picture[top + 1, left, c] * (1 - u) + picture[top + 1, left + 1, c] * u
+            image[row, column, c] = np.uint8(upper * (1 - v) + lower * v + np.float32(0.5))
 
 
 @compiled

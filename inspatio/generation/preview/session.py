@@ -10,10 +10,14 @@ difference is spread into the fill, so that no seam shows.
 It needs the depth of the target view, so it always renders for itself, with the profile's renderer; render files are
 not read. The memory changes only between blocks, so the frames of a block are filled side by side. There is no random
 number: the seed changes nothing. Fills run on the CPU, on as many threads as torch uses.
+
+A live session must not stop while a view is completed: it does that on a thread beside, and takes the view into the
+memory a fixed number of blocks later, however long it took, so that the same cameras give the same frames.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +28,7 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
 from inspatio.generation.base import FrameBlock, Session
 from inspatio.generation.preview.fill import TargetView, complete_view
-from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, SceneMemory, View, init_memory
+from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, Keyframe, SceneMemory, View, init_memory
 from inspatio.jit import on_pool
 from inspatio.render import Renderer, WarpRenderer
 from inspatio.render.matting import render_separated
@@ -33,6 +37,8 @@ from inspatio.scene import Scene
 VERSION = 3
 LIVE_BLOCK_FRAMES = 2
 """Short blocks follow a person sooner; a block of 12 would be a second late."""
+LIVE_COMPLETION_BLOCKS = 10
+"""After so many blocks a live session takes up a view that it completes beside: about as long as that takes."""
 FIRST_BLOCK_FRAMES, BLOCK_FRAMES = 9, 12
 """The neural generator's blocks, so that a preview shows what it will. Frames depend on them: views are completed
 between blocks."""
@@ -72,15 +78,15 @@ class PreviewGenerator:
         renderer: Renderer | None = None,
         options: PreviewOptions | None = None,
         threads: int | None = None,
-        block_frames: int | None = None,
+        live: bool = False,
     ) -> None:
         """``renderer``: the profile's [forward splat on the CPU]; ``threads``: for filling [as many as torch uses];
-        ``block_frames``: of every block, for a live driver [9, then 12]."""
+        ``live``: short blocks, and views are completed beside them."""
         self.size = size
         self.options = options or PreviewOptions()
         self.threads = threads or torch.get_num_threads()
         self.renderer = renderer or WarpRenderer(threads=self.threads)
-        self.block_frames = block_frames
+        self.live = live
 
     def start(self, scene: Scene, *, seed: int) -> PreviewSession:
         """Start a session (``base.Generator``); reads a few frames from all over the clip."""
@@ -99,30 +105,55 @@ class PreviewSession(Session):
         super().__init__()
         self._scene = scene
         self._options, self._threads, self._renderer = generator.options, generator.threads, generator.renderer
-        self._block_frames = generator.block_frames
+        self._live = generator.live
+        self._block = 0
+        self._completing: _Completion | None = None
+        self._completed_from: Camera | None = None
         self.memory = SceneMemory(self._options.observed + self._options.completed)
         for keyframe in init_memory(scene, self._options.observed, self._threads):
             self.memory.add(keyframe, pinned=True)
 
     @property
     def block_frames(self) -> int:
-        """The generator's own number; by default 9 cameras for the first block, 12 for every later one."""
-        return self._block_frames or (BLOCK_FRAMES if self._start else FIRST_BLOCK_FRAMES)
+        """2 cameras live; else 9 for the first block, 12 for every later one."""
+        if self._live:
+            return LIVE_BLOCK_FRAMES
+        return BLOCK_FRAMES if self._start else FIRST_BLOCK_FRAMES
+
+    @property
+    def settled(self) -> bool:
+        """False while a view is being completed."""
+        return self._completing is None
 
     def set_prompt(self, text: str) -> None:
         """Accepted without effect: the preview reads no text."""
 
     def _generate(self, cameras: Cameras) -> FrameBlock:
+        if self._completing is not None and self._completing.due == self._block:
+            self.memory.add(self._completing.result())
+            self._completing = None
         targets, masks = self._render(cameras)
         views = self._remembered(targets)
         gaps = [target.gap(view) for target, view in zip(targets, views, strict=True)]
         worst = int(np.argmax(gaps))
         if gaps[worst] > self._options.gap:
-            self.memory.add(complete_view(self.memory, targets[worst].camera, self._threads))
-            views = self._remembered(targets)
+            if self._live:
+                self._complete_beside(targets[worst].camera)
+            else:
+                self.memory.add(complete_view(self.memory, targets[worst].camera, self._threads))
+                views = self._remembered(targets)
+        self._block += 1
         filled = on_pool(lambda i: targets[i].filled(views[i]), len(targets), self._threads)
         frames, depths = (np.stack(each) for each in zip(*filled, strict=True))
         return FrameBlock(self._start, torch.from_numpy(frames), depths, masks)
+
+    def _complete_beside(self, camera: Camera) -> None:
+        """Start to complete a view, unless one is being completed or this was the last: it has no more to give."""
+        before = self._completed_from
+        again = before is not None and np.array_equal(before.world_to_camera, camera.world_to_camera)
+        if self._completing is None and not again:
+            self._completed_from = camera
+            self._completing = _Completion(self.memory, camera, self._block + LIVE_COMPLETION_BLOCKS)
 
     def _render(self, cameras: Cameras) -> tuple[list[TargetView], np.ndarray]:
         """The block's target views with the source depth that they came from, and their masks."""
@@ -152,3 +183,28 @@ class PreviewSession(Session):
             len(targets),
             self._threads,
         )
+
+
+class _Completion(threading.Thread):
+    """A view that is completed beside the session, for its block ``due``. The memory must not change meanwhile."""
+
+    def __init__(self, memory: SceneMemory, camera: Camera, due: int) -> None:
+        super().__init__(name="inspatio-completion", daemon=True)
+        self.due = due
+        self._memory, self._camera = memory, camera
+        self._outcome: Keyframe | Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._outcome = complete_view(self._memory, self._camera, threads=1)
+        except Exception as error:  # noqa: BLE001
+            self._outcome = error  # raised where the view is taken up
+
+    def result(self) -> Keyframe:
+        """The completed view, once it is there."""
+        self.join()
+        assert self._outcome is not None, "the thread has ended"
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from support.scenes import (
@@ -21,7 +23,13 @@ from inspatio.cameras import poses as cameras
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.generation.base import drive
 from inspatio.generation.preview.memory import Camera, Keyframe, SceneMemory, init_memory
-from inspatio.generation.preview.session import PreviewGenerator, PreviewOptions, PreviewSession, describe_preview
+from inspatio.generation.preview.session import (
+    LIVE_COMPLETION_BLOCKS,
+    PreviewGenerator,
+    PreviewOptions,
+    PreviewSession,
+    describe_preview,
+)
 from inspatio.render import PointRenderer, Renderer, WarpRenderer, render_scene
 from inspatio.render.matting import render_separated
 from inspatio.scene import Scene
@@ -199,3 +207,27 @@ def test_the_description_names_every_option():
     assert base["name"] == "preview"
     assert base != describe_preview(ROOM_SIZE, PreviewOptions(observed=4))
     assert base != describe_preview((240, 416))
+
+
+def test_a_live_session_takes_up_a_completed_view_at_one_and_the_same_block():
+    """However long completing takes: the frames are the same each time, and no block before that is changed."""
+    scene = room().select([0] * ROOM_FRAMES)
+    away = targets(scene, np.tile(orbit(2, 12.0)[-1:], (2, 1, 1)))
+
+    def fly(slow: bool) -> tuple[list[np.ndarray], PreviewSession]:
+        session = PreviewGenerator(scene.size, options=PreviewOptions(observed=1), live=True).start(scene, seed=0)
+        frames = []
+        while not frames or not session.settled:
+            frames.append(session.step(away).frames.numpy())
+            if slow:
+                time.sleep(0.01)
+        frames.append(session.step(away).frames.numpy())
+        return frames, session
+
+    (first, session), (again, _) = fly(True), fly(False)
+    assert len(first) == LIVE_COMPLETION_BLOCKS + 2
+    assert np.array_equal(first, again)
+    assert all(np.array_equal(first[0], block) for block in first[:-2])
+    assert not np.array_equal(first[0], first[-1]), "the completed view is in the picture"
+    assert np.array_equal(first[-2], first[-1])
+    assert session.settled, "the same camera is not completed twice"
