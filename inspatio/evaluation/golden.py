@@ -169,6 +169,8 @@ class CaseResult:
 
 
 def _strain(measured: Measured) -> float:
+    if measured.tolerance == 0:  # must be exact
+        return 0.0 if measured.passed else math.inf
     ratio = measured.error / measured.tolerance
     return math.inf if math.isnan(ratio) else ratio
 

@@ -13,20 +13,22 @@ from torch.nn import functional as F
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
-from inspatio.evaluation.golden import GoldenCase, Measured, Outputs
+from inspatio.evaluation.golden import GoldenCase, Measured, Outputs, compare
 from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews
 from inspatio.generation.worldfm.sampler import alphas_cumprod, sample_frames, signal_and_noise
 from inspatio.geometry import panorama, panorama_depth
-from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
+from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder, working_dtype
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.checkpoint import make_network, parse_autoencoder_config, parse_config
 from inspatio.models.worldfm.dit import CameraEncoding, WorldFM
 from inspatio.render.points import splat_points
 
 STEPS = (999, 200)
-U8_TOLERANCE = {torch.float32: 1, torch.float16: 8, torch.bfloat16: 16}
-"""Levels of 255 that a result may be off by, by the precision of the networks."""
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 2e-2}
+"""Allowed max |got - expected| / max |expected|, by the precision of the transformer."""
+U8_TOLERANCE = {torch.float32: 1, torch.float16: 4, torch.bfloat16: 8}
+"""Levels of 255 that a result may be off by, likewise."""
 
 
 def _network(
@@ -37,11 +39,12 @@ def _network(
 
 
 def _after_block0(network: WorldFM) -> list[torch.Tensor]:
-    """A list that receives the tokens after the first layer, at every pass."""
+    """A list that receives the tokens after the first layer, at every pass: all of them, also where it is the last."""
     found: list[torch.Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        found.append(output)
+        x, modulation, prope, target = inputs
+        found.append(output if target is None else module.forward(x, modulation, prope))
 
     next(network.blocks.children()).register_forward_hook(keep)
     return found
@@ -78,7 +81,17 @@ def dit(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
             outputs[f"{prefix}t{time}.out"] = run(network, [time], given)
             if f"{prefix}t{time}.block0" in case.stored:
                 outputs[f"{prefix}t{time}.block0"] = tokens[-1]
-    return outputs
+    return _compared(case, outputs, dtype)
+
+
+def _compared(case: GoldenCase, outputs: Outputs, dtype: torch.dtype) -> Outputs:
+    """The outputs held against the stored tensors at this model's own tolerance."""
+    return {
+        name: value
+        if isinstance(value, Measured) or name not in case.stored
+        else compare(value, case.stored[name], TOLERANCES[dtype])
+        for name, value in outputs.items()
+    }
 
 
 def _autoencoder(
@@ -93,7 +106,7 @@ def _autoencoder(
         (decoder, ("encoder.", "quant_conv.")),
     ]
     for half, other in halves:
-        load_half(half, weights, other, device, dtype)
+        load_half(half, weights, other, device, working_dtype(dtype))
     return encoder, decoder
 
 
@@ -105,13 +118,14 @@ def vae(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
     latents = encoder(image)
     mean, log_variance = encoder.distribution(image)
     noise = case.noise("wfv.latent", tuple(latents.shape)).to(device)
-    return {
+    outputs = {
         "mean": mean,
         "logvar": log_variance,
         "latent": latents,
         "decoded": decoder(case.stored["latent"].to(device)),
         "decoded_noise": decoder(noise),
     }
+    return _compared(case, outputs, dtype)
 
 
 def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
@@ -120,7 +134,7 @@ def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Output
     encoder, decoder = _autoencoder(case, "vae_config", "vae_keys", "wfs.vae.", device, dtype)
     size = (case.manifest["image_size"],) * 2
     pictures = {
-        "render": to_images(case.stored_input("render_u8").numpy()[None], torch.device("cpu")),
+        "render": _prepared_render(case.stored_input("render_u8").numpy(), size),
         "reference": _prepared_reference(case.stored_input("reference_u8").numpy(), size),
     }
     steps = tuple(case.manifest["time_steps"])
@@ -160,7 +174,7 @@ def sample(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Output
             expected = case.stored[f"{prefix}.image_u8"].int()
             error = (to_frames(images)[0].cpu().int() - expected).abs().max().item()
             outputs[f"{prefix}.image_u8"] = Measured(error, U8_TOLERANCE[dtype])
-    return outputs
+    return _compared(case, outputs, dtype)
 
 
 def conditions(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
@@ -195,20 +209,8 @@ def conditions(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Ou
         "condition_images": _levels(case, "condition_images", np.stack(pictures), 1.0),
     }
 
-    # The panorama's distance from views of it.
-    cut = panorama_depth.split_cameras()
-    which = [0, 10, 20, 30, 41]
-    side_cut = case.stored["moge.split"].shape[1]
-    split = np.stack([panorama_depth.split_view(image, cut[i : i + 1], (side_cut, side_cut)) for i in which])
-    merged = panorama_depth.merge_views(list(case.stored_input("moge.distance").numpy()), distance.shape)
-    logs, expected_logs = np.log(merged), np.log(case.stored["moge.merged"].numpy())
-    difference = (logs - logs.mean()) - (expected_logs - expected_logs.mean())
-    outputs |= {
-        "moge.extrinsics": _exact(case, "moge.extrinsics", cut.world_to_camera, 1e-5),
-        "moge.intrinsics": _exact(case, "moge.intrinsics", cut.intrinsics[0], 1e-5),
-        "moge.split": _levels(case, "moge.split", split, 1.0),
-        "moge.merged": Measured(float(np.abs(difference).max()), 1e-2),
-    }
+    if "moge.distance" in case.stored:
+        outputs |= _merged(case, image, distance)
 
     # Renders of the targets and the choice, from points in float32 and, as the pipeline runs by default, in float16.
     target_lens = case.stored_input("target_K").numpy().astype(np.float64)
@@ -248,6 +250,23 @@ def conditions(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Ou
             which = [0, 3, 9, 22, 40, 41]
             outputs["condition_depth"] = _share(case, "condition_depth", view_depth[which], 1e-4, share)
     return outputs
+
+
+def _merged(case: GoldenCase, image: np.ndarray, distance: np.ndarray) -> Outputs:
+    """The panorama's distance from views of it; a set need not have it."""
+    cut = panorama_depth.split_cameras()
+    which = [0, 10, 20, 30, 41]
+    side = case.stored["moge.split"].shape[1]
+    split = np.stack([panorama_depth.split_view(image, cut[i : i + 1], (side, side)) for i in which])
+    merged = panorama_depth.merge_views(list(case.stored_input("moge.distance").numpy()), distance.shape)
+    logs, expected_logs = np.log(merged), np.log(case.stored["moge.merged"].numpy())
+    difference = (logs - logs.mean()) - (expected_logs - expected_logs.mean())
+    return {
+        "moge.extrinsics": _exact(case, "moge.extrinsics", cut.world_to_camera, 1e-5),
+        "moge.intrinsics": _exact(case, "moge.intrinsics", cut.intrinsics[0], 1e-5),
+        "moge.split": _levels(case, "moge.split", split, 1.0),
+        "moge.merged": Measured(float(np.abs(difference).max()), 1e-2),
+    }
 
 
 def _in_camera(points: np.ndarray, world_to_camera: np.ndarray, *, half: bool) -> np.ndarray:
@@ -319,16 +338,31 @@ def _levels(case: GoldenCase, name: str, got: np.ndarray, share: float) -> Measu
     return _share(case, name, got, 1, share)
 
 
+def _prepared_render(image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """As :func:`_prepared_reference`, but by a cubic filter without antialiasing and without rounding, as published."""
+    images = to_images(image[None], torch.device("cpu"))
+    scaled = _covering(image, size)
+    if scaled != image.shape[:2]:
+        images = F.interpolate(images, scaled, mode="bicubic", align_corners=False)
+    top, left = ((got - wanted) // 2 for got, wanted in zip(scaled, size, strict=True))
+    return images[:, :, top : top + size[0], left : left + size[1]].contiguous()
+
+
 def _prepared_reference(image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     """A picture ``h w 3`` as ``1 3 h w`` in -1..1 of (height, width) ``size``: scaled to cover it, cut at the centre.
 
     By an antialiased cubic filter, and rounded to 8 bits between scaling and cutting, as published.
     """
     images = to_images(image[None], torch.device("cpu"))
-    ratio = max(size[0] / image.shape[0], size[1] / image.shape[1])
-    scaled = (round(image.shape[0] * ratio), round(image.shape[1] * ratio))
+    scaled = _covering(image, size)
     if scaled != image.shape[:2]:
         images = F.interpolate(images, scaled, mode="bicubic", align_corners=False, antialias=True)
         images = (127.5 * (images + 1.0)).round().clamp(0, 255) / 127.5 - 1.0
     top, left = (round((got - wanted) / 2) for got, wanted in zip(scaled, size, strict=True))
     return images[:, :, top : top + size[0], left : left + size[1]].contiguous()
+
+
+def _covering(image: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """The size to which a picture ``h w 3`` is scaled so that it covers (height, width) ``size``."""
+    ratio = max(size[0] / image.shape[0], size[1] / image.shape[1])
+    return round(image.shape[0] * ratio), round(image.shape[1] * ratio)

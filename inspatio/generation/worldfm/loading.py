@@ -19,10 +19,11 @@ from inspatio.generation.worldfm.session import WorldFMGenerator, WorldFMOptions
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.wan.optimize import compile_blocks, quantize_fp8
 from inspatio.models.weights import weights_fingerprint
+from inspatio.models.worldfm.autoencoder import working_dtype
 from inspatio.models.worldfm.checkpoint import load_decoder, load_encoder, load_network
 from inspatio.render.renderer import Renderer
 
-VERSION = 1
+VERSION = 2
 """Raised when the same weights and inputs would give other frames."""
 
 _PUBLISHED_NAME = re.compile(r"worldfm_(\d+)-step")
@@ -64,8 +65,8 @@ def load_worldfm(
     check_step_count(checkpoint, config.steps)
     dtype, home = precision_dtype(config.precision), torch.device("cpu") if config.offload else device
     network = load_network(checkpoint, device=home, dtype=dtype, attend=attend_from_environment())
-    encoder = load_encoder(Path(config.image_vae_path), device=home, dtype=dtype)
-    decoder = load_decoder(Path(config.image_vae_path), device=home, dtype=dtype)
+    encoder = load_encoder(Path(config.image_vae_path), device=home, dtype=working_dtype(dtype))
+    decoder = load_decoder(Path(config.image_vae_path), device=home, dtype=working_dtype(dtype))
     if config.precision == "fp8":
         quantize_fp8(network, device)
     if compiles(config, device, frames=0):

@@ -70,16 +70,15 @@ class ReferenceViews:
 def sample_grid(size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Columns and rows of the samples of a view of ``size`` (height, width), each place once, row by row."""
     height, width = size
-    low = [round(0.25 * (side - 1)) for side in size]
-    high = [round(0.75 * (side - 1)) for side in size]
+    low, high = (share * (np.array(size) - 1) for share in (0.25, 0.75))
 
-    def grid(top: int, bottom: int, left: int, right: int, count: int) -> NDArray[np.int64]:
-        ys, xs = (np.rint(np.linspace(a, b, count)).astype(np.int64) for a, b in ((top, bottom), (left, right)))
+    def grid(first: np.ndarray, last: np.ndarray, count: int) -> NDArray[np.int64]:
+        ys, xs = np.rint(np.linspace(first, last, count)).astype(np.int64).T
         return np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
 
-    outer = grid(0, height - 1, 0, width - 1, COARSE)
-    central = ((outer >= low) & (outer <= high)).all(axis=1)
-    samples = np.unique(np.concatenate([outer[~central], grid(low[0], high[0], low[1], high[1], FINE)]), axis=0)
+    outer = grid(np.zeros(2), np.array([height - 1, width - 1]), COARSE)
+    central = ((outer >= np.rint(low)) & (outer <= np.rint(high))).all(axis=1)
+    samples = np.unique(np.concatenate([outer[~central], grid(low, high, FINE)]), axis=0)
     return samples[:, 1], samples[:, 0]
 
 

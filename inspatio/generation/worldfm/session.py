@@ -190,7 +190,13 @@ class WorldFMSession(Session):
             with record_function("denoise"):
                 latents = self._denoise(conditions, references, places, render, cameras, views)
             with record_function("decode"), self._generator.resident(self._generator.decoder):
-                frames = to_frames(self._generator.decoder(latents))
+                images = self._generator.decoder(latents)
+        if not bool(images.isfinite().all()):
+            raise ClipError(
+                f"{self._scene.clip_id}: frame {self._start} has NaN or infinite values, so it is not kept. Check the "
+                "checkpoint (inspatio doctor --weights) or run with --precision fp32"
+            )
+        frames = to_frames(images)
         return FrameBlock(self._start, frames, render.depth, render.masks)
 
     def _render(self, cameras: Cameras) -> Render:
@@ -243,13 +249,7 @@ class WorldFMSession(Session):
             return self._noise.draw(step, places, depth, cameras).to(self._generator.device)
 
         with self._generator.resident(network):
-            latents = sample_frames(v, noise, self._generator.options.steps)
-        if not bool(latents.isfinite().all()):
-            raise ClipError(
-                f"{self._scene.clip_id}: frame {self._start} has NaN or infinite latents, so it is not kept. Check the "
-                "checkpoint (scripts/parity.py) or run with precision fp32"
-            )
-        return latents
+            return sample_frames(v, noise, self._generator.options.steps)
 
     def _view_cameras(self, cameras: Cameras, views: Sequence[int]) -> ViewCameras:
         """Target, target and reference: the cameras of the three pictures, principal points from the corner."""

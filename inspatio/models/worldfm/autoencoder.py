@@ -25,6 +25,15 @@ SHRINK = 8
 """Pixels to a latent, along either axis."""
 
 
+def working_dtype(network: torch.dtype) -> torch.dtype:
+    """The precision of the autoencoder beside a transformer in the precision ``network``: never bfloat16.
+
+    A bfloat16's 8 bits cost this autoencoder 2 to 5 % of the latents' range, in the published class as much as here,
+    where a transformer of 28 layers loses less than 1 %. The public code runs it in float16, whose error is a tenth.
+    """
+    return torch.float16 if network == torch.bfloat16 else network
+
+
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """Sizes under the names of the published ``config.json``; the defaults are SDXL's."""
