@@ -16,7 +16,7 @@ import numpy as np
 from inspatio.types import Intrinsics, Progress, ScaleKind
 
 if TYPE_CHECKING:
-    from inspatio.media import VideoInfo
+    from inspatio.media import SourceInfo
 
 USUAL_VIEW = (10.0, 120.0)
 """Horizontal fields of view in degrees of ordinary cameras: from a long telephoto to an ultra-wide lens."""
@@ -38,14 +38,14 @@ class GeometrySummary:
 class GeometryBackend(Protocol):
     """Estimates or imports the geometry of a clip."""
 
-    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+    def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """What the result depends on besides the video: name, version, options, weights, input files (JSON values).
 
         A backend may choose by what lies beside the video, so this needs the instance and the clip.
         """
         ...
 
-    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+    def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Write the clip's geometry into the empty ``folder``.
 
         Raises:

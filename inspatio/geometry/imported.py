@@ -22,7 +22,7 @@ from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.formats import colmap, inspatio_world, megasam, native, tum, vggt, vipe
 from inspatio.geometry.store import GeometryWriter
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 from inspatio.storage import is_there
 from inspatio.types import Progress
 
@@ -52,7 +52,7 @@ class FilesGeometry:
 
     folder: Path | None = None
 
-    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+    def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """Name and content of every file in the folder, so that a copy has the same fingerprint and an edit does not.
 
         Raises:
@@ -66,7 +66,7 @@ class FilesGeometry:
             digest.update(f"{path.relative_to(folder)}\0{content}\n".encode())
         return {"backend": "files", "version": VERSION, "folder": folder.name, "files": digest.hexdigest()}
 
-    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+    def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Convert the folder's geometry.
 
         Raises:
@@ -106,7 +106,7 @@ class FilesGeometry:
         writer.finish(imported.intrinsics, imported.world_to_camera, imported.scale, "files", imported.settings)
         return GeometrySummary("files", imported.scale, count, imported.notes)
 
-    def _find(self, video: VideoInfo) -> Path:
+    def _find(self, video: SourceInfo) -> Path:
         folder = self.folder or find_geometry(video.path)
         if folder is None or not folder.is_dir():
             where = folder or f"{video.path.stem}.geometry/ or {video.path.stem}/"
@@ -131,15 +131,15 @@ class AutoGeometry:
     def _fallback(self) -> GeometryBackend:
         return self._make_fallback()
 
-    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+    def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """The fingerprint of the backend that is used for this clip."""
         return self._choose(video).fingerprint(video)
 
-    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+    def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Import or estimate, see :class:`GeometryBackend`."""
         return self._choose(video).estimate(video, folder, progress)
 
-    def _choose(self, video: VideoInfo) -> GeometryBackend:
+    def _choose(self, video: SourceInfo) -> GeometryBackend:
         return self._files if find_geometry(video.path) else self._fallback
 
 

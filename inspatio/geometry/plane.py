@@ -20,7 +20,7 @@ import numpy as np
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.small_depth import small_depth_offer
 from inspatio.geometry.store import GeometryWriter
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 from inspatio.types import DepthMaps, Intrinsics, Progress
 
 VERSION = 1
@@ -46,10 +46,10 @@ class PlaneGeometry:
     field_of_view_deg: float = 60.0
     far_to_near: float = 1.5
 
-    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+    def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         return {"backend": "plane", "version": VERSION, **asdict(self)}
 
-    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+    def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Write the plane at the video's size into the empty ``folder``."""
         writer = GeometryWriter(folder, video.size, video.size, video.frame_count, same_depth=True)
         writer.write(plane_depth(video.size, self.far_to_near))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from inspatio.errors import ClipError
 from inspatio.geometry.store import GeometryDepth, load_geometry
-from inspatio.media import VideoInfo, VideoReader, probe
+from inspatio.media import SourceInfo, SourceReader, open_source, probe_source
 from inspatio.media.fit import Fit
 from inspatio.scene import Scene
 from inspatio.types import FitMode
 
 
 def read_scene(
-    video: VideoInfo | Path,
+    video: SourceInfo | Path,
     folder: Path,
     size: tuple[int, int],
     fit: FitMode = "crop",
@@ -40,7 +40,7 @@ def read_scene(
     Raises:
         ClipError: the video or the folder cannot be read, or the frame counts differ.
     """
-    info = video if isinstance(video, VideoInfo) else probe(video)
+    info = probe_source(video) if isinstance(video, Path) else video
     geometry = load_geometry(folder)
     if geometry.frame_count != info.frame_count:
         raise ClipError(
@@ -50,7 +50,7 @@ def read_scene(
     fitted = Fit.make(info.size, size, fit)
     return Scene(
         clip_id=clip_id or info.path.stem,
-        frames=VideoReader(info, size, fit),
+        frames=open_source(info, size, fit),
         depth=GeometryDepth(geometry, fitted),
         intrinsics=fitted.intrinsics(geometry.intrinsics, geometry.image_size),
         world_to_camera=geometry.world_to_camera,
@@ -64,7 +64,7 @@ def read_scene(
 
 @contextmanager
 def open_scene(
-    video: VideoInfo | Path,
+    video: SourceInfo | Path,
     folder: Path,
     size: tuple[int, int],
     fit: FitMode = "crop",
@@ -75,6 +75,6 @@ def open_scene(
 ) -> Iterator[Scene]:
     """Make a scene as :func:`read_scene` does, and close its video file at the end."""
     scene = read_scene(video, folder, size, fit, clip_id=clip_id, prompt=prompt, foreground_ratio=foreground_ratio)
-    assert isinstance(scene.frames, VideoReader), "read_scene streams the frames from a video file"
+    assert isinstance(scene.frames, SourceReader), "read_scene streams the frames from files"
     with scene.frames:
         yield scene

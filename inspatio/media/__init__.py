@@ -1,6 +1,6 @@
-"""Video in and out: probe a video, read its frames in any order, write a new video whole or not at all.
+"""Sources in, videos out: probe a video or pictures, read frames in any order, write a video whole or not at all.
 
-The names load on first use, so that what needs no video (a benchmark on random frames) needs no PyAV either.
+The names load on first use, so that what needs no source (a benchmark on random frames) needs no PyAV either.
 """
 
 from __future__ import annotations
@@ -11,29 +11,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inspatio.media.packet_index import FrameIndex
     from inspatio.media.reader import VideoReader
-    from inspatio.media.video_info import VIDEO_SUFFIXES, VideoInfo, list_videos, probe
+    from inspatio.media.sources import SourceInfo, SourceReader, is_still, open_source, probe_source
+    from inspatio.media.video_info import VideoInfo, probe
     from inspatio.media.writer import Quality, VideoWriter
 
 _HOMES = {
-    "VIDEO_SUFFIXES": "video_info",
     "FrameIndex": "packet_index",
     "Quality": "writer",
+    "SourceInfo": "sources",
+    "SourceReader": "sources",
     "VideoInfo": "video_info",
     "VideoReader": "reader",
     "VideoWriter": "writer",
-    "list_videos": "video_info",
+    "is_still": "sources",
+    "open_source": "sources",
     "probe": "video_info",
+    "probe_source": "sources",
 }
 
 __all__ = [
-    "VIDEO_SUFFIXES",
     "FrameIndex",
     "Quality",
+    "SourceInfo",
+    "SourceReader",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
-    "list_videos",
+    "is_still",
+    "open_source",
     "probe",
+    "probe_source",
 ]
 
 

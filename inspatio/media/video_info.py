@@ -17,16 +17,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from inspatio.errors import ClipError, UsageError
+from inspatio.errors import ClipError
 from inspatio.media.color import Orientation
 from inspatio.media.container import first_frame, open_video
 from inspatio.media.packet_index import FrameIndex, build_index
-
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .gif".split()  # noqa: SIM905
-)
-_COMPANION_SUFFIXES = frozenset({".txt", ".json", ".md"})
-"""Captions, clip lists and remarks lie beside videos."""
 
 
 @dataclass(frozen=True)
@@ -116,49 +110,6 @@ class VideoInfo:
                 "Probe the video again."
             )
         return info
-
-
-def list_videos(folder: Path) -> list[Path]:
-    """The videos directly in a folder, sorted by name; hidden files and subfolders are ignored.
-
-    Raises:
-        UsageError: there is no such folder, it cannot be read, or there is no video in it.
-    """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing there"
-        raise UsageError(f"{folder}: expected a folder of videos, found {found}; check --input_dir")
-    files = [path for path in _visible(folder) if path.is_file()]
-    videos = [path for path in files if is_video_name(path)]
-    if not videos:
-        others = f"{len(files)} other file{'s' * (len(files) != 1)}" if files else "an empty folder"
-        known = " ".join(sorted(VIDEO_SUFFIXES))
-        raise UsageError(f"{folder}: no video in it, found {others}; expected files ending in {known}")
-    return videos
-
-
-def list_left_out(folder: Path) -> list[Path]:
-    """Entries of a folder of videos that are neither videos nor their usual companions, sorted by name.
-
-    Hidden files, folders and text files are usual; a folder, a broken link or a device named like a video is not.
-    """
-    others = [path for path in _visible(folder) if not (path.is_file() and is_video_name(path))]
-    return [
-        path
-        for path in others
-        if is_video_name(path) or not (path.is_dir() or path.suffix.lower() in _COMPANION_SUFFIXES)
-    ]
-
-
-def is_video_name(path: Path) -> bool:
-    """Whether a file is taken as a video, going by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be read ({error.strerror}), expected a folder of videos") from error
 
 
 def probe(path: Path) -> VideoInfo:

@@ -16,7 +16,7 @@ from inspatio import factory
 from inspatio.captioning.captions import FLAG_MEANINGS, Caption, Captioner, read_sidecar
 from inspatio.config import FrameChoice
 from inspatio.errors import ClipError
-from inspatio.media import VideoInfo, VideoReader
+from inspatio.media import SourceInfo, open_source
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.records import CaptionResult, StageResult
 from inspatio.pipeline.stage import Stage
@@ -119,12 +119,12 @@ class CaptionStage(Stage):
         )
 
 
-def _frame(video: VideoInfo, which: FrameChoice) -> Image:
+def _frame(video: SourceInfo, which: FrameChoice) -> Image:
     index = video.frame_count // 2 if which == "middle" else which
     if index >= video.frame_count:
         raise ClipError(
             f"{video.path}: no frame {index} to caption: the clip has {video.frame_count} frames. "
             "Choose another --caption_frame."
         )
-    with VideoReader(video) as reader:
+    with open_source(video) as reader:
         return reader.read([index])[0]

@@ -48,7 +48,7 @@ def bytes_needed(stage: Stage, state: ClipState) -> float:
     large, small = BYTES_PER_PIXEL[stage.name]
     share = min(max(math.log(_LARGE / pixels) / math.log(_LARGE / _SMALL), 0), 1)
     panels = 4 if stage.name == "generate" and job.comparison else 1  # three are in the comparison
-    low_rate = _frame_cost(Fraction(state.video.frame_rate)) / _frame_cost(Fraction(USUAL_RATE))
+    low_rate = _frame_cost(Fraction(state.facts.frame_rate)) / _frame_cost(Fraction(USUAL_RATE))
     return frames * pixels * (large + share * (small - large)) * panels * low_rate
 
 
@@ -58,7 +58,7 @@ def _frame_cost(rate: Fraction) -> float:
 
 
 def _geometry_bytes(stage: Stage, state: ClipState) -> float:
-    video, config = state.video, stage.job.profile.geometry
+    video, config = state.facts, stage.job.profile.geometry
     try:
         backend = stage.made_from(state)["inputs"].get("backend")
     except (ClipError, MissingWeightsError):  # processing the clip will report it

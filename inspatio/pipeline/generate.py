@@ -14,16 +14,17 @@ import numpy as np
 from inspatio import factory
 from inspatio.errors import ClipError
 from inspatio.generation.base import Generator, drive
-from inspatio.media import VideoInfo, VideoReader, VideoWriter
+from inspatio.media import SourceInfo, VideoInfo, VideoReader, VideoWriter, open_source
 from inspatio.media.fit import Fit
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.background import Background, FramesAhead, RendersAhead
 from inspatio.pipeline.distributed import ProcessGroup
+from inspatio.pipeline.inputs import RESULT_ENDINGS
 from inspatio.pipeline.records import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
 from inspatio.pipeline.scenes import open_clip, target_frame_count
 from inspatio.pipeline.stage import Stage
-from inspatio.pipeline.workspace import RESULT_ENDINGS, ClipState, Workspace
+from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
 from inspatio.storage import file_name
 from inspatio.types import FitMode, Progress
@@ -128,7 +129,8 @@ class GenerateStage(Stage):
     def _generate(self, state: ClipState, renders: RenderFiles, path: Path, progress: Progress) -> list[str]:
         """Write the novel view; returns what the user should know of it."""
         cameras, info = renders.cameras, self.workspace.info(state)
-        keeps_timing = cameras.order == tuple(range(state.video.frame_count))
+        video = info if isinstance(info, VideoInfo) else None
+        keeps_timing = cameras.order == tuple(range(state.facts.frame_count))
         fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
         with open_clip(state, self.workspace) as scene, Background() as reading:
             adapted = replace(
@@ -147,8 +149,8 @@ class GenerateStage(Stage):
                 fit.natural_size,
                 cameras.frame_rate,
                 quality="view",
-                audio_from=info if keeps_timing and info.has_audio else None,
-                times=info.timestamps() if keeps_timing and info.variable_frame_rate else None,
+                audio_from=video if keeps_timing and info.has_audio else None,
+                times=video.timestamps() if video and keeps_timing and info.variable_frame_rate else None,
             )
             with made as writer, Background() as writing:  # the thread ends before the file is closed
                 for block in blocks:
@@ -198,16 +200,16 @@ def clip_seed(seed: int, clip_id: str) -> int:
     return (seed * 0x9E3779B1 + zlib.crc32(clip_id.encode())) % (1 << 63)
 
 
-def _compare(video: VideoInfo, renders: RenderFiles, result: Path, path: Path, mode: FitMode) -> None:
+def _compare(source: SourceInfo, renders: RenderFiles, result: Path, path: Path, mode: FitMode) -> None:
     """Source, render and result side by side."""
     cameras = renders.cameras
-    with VideoReader(video, cameras.size, mode) as source, VideoReader(result) as generated:
-        fit = Fit.make(video.size, cameras.size, mode)
+    with open_source(source, cameras.size, mode) as frames, VideoReader(result) as generated:
+        fit = Fit.make(source.size, cameras.size, mode)
         height, width = generated.info.size
         with VideoWriter(path, (height, 3 * width), cameras.frame_rate, quality="view") as writer:
             for start in range(0, len(cameras.order), COMPARED_AT_ONCE):
                 places = range(start, min(start + COMPARED_AT_ONCE, len(cameras.order)))
-                filmed = source.read([cameras.order[place] for place in places])
+                filmed = frames.read([cameras.order[place] for place in places])
                 rendered = renders.read(start, renders.targets[places.start : places.stop]).frames
                 panels = [fit.natural(filmed), fit.natural(rendered), generated.read(places)]
                 writer.write(np.concatenate(panels, axis=2))

@@ -13,7 +13,7 @@ from inspatio.export.report import write_report
 from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.locations import shown
-from inspatio.media import VideoReader
+from inspatio.media import SourceReader, open_source
 from inspatio.models.checkpoints import license_of_depth_anything
 from inspatio.pipeline.records import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
@@ -78,13 +78,13 @@ class GeometryStage(Stage):
             if state.geometry is None:
                 continue
             geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
-            with VideoReader(self.workspace.info(state), geometry.image_size) as frames:
+            with open_source(self.workspace.info(state), geometry.image_size) as frames:
                 if self.job.report:
                     self._report(state.id, geometry, frames)
                 if self.job.export:
                     self._export(state.id, geometry, frames, self.job.export)
 
-    def _report(self, clip_id: str, geometry: Geometry, frames: VideoReader) -> None:
+    def _report(self, clip_id: str, geometry: Geometry, frames: SourceReader) -> None:
         folder = self.workspace.work.folder / "reports" / clip_id
         report = write_report(geometry, frames, folder)
         for line in report.sentences:
@@ -93,7 +93,7 @@ class GeometryStage(Stage):
             _log.warning("geometry: %s: %s", clip_id, warning)
         _log.info("geometry: %s", folder / "report.png")
 
-    def _export(self, clip_id: str, geometry: Geometry, frames: VideoReader, form: ExportFormat) -> None:
+    def _export(self, clip_id: str, geometry: Geometry, frames: SourceReader, form: ExportFormat) -> None:
         suffix = "_colmap" if form == "colmap" else f".{form}"
         target = self.workspace.work.folder / "exports" / file_name(clip_id, suffix)
         export(geometry, frames, target, form, indices=self.job.export_frames)

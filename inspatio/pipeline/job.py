@@ -22,14 +22,14 @@ from inspatio.config import (
 )
 from inspatio.errors import UsageError
 from inspatio.locations import find_trajectory
-from inspatio.media.video_info import is_video_name
+from inspatio.media.listing import FoundSource, identify, is_image_name, is_video_name
 from inspatio.models.checkpoints import needs
 from inspatio.pipeline.distributed import Worker
+from inspatio.pipeline.input_options import InputOptions
 from inspatio.pipeline.options import (
     CaptionOptions,
     GenerateOptions,
     GeometryOptions,
-    InputOptions,
     PartialOptions,
     RunOptions,
     TrajectoryOptions,
@@ -69,8 +69,14 @@ class Job(
     worker: Worker
 
     @property
+    def single_source(self) -> FoundSource | None:
+        """The input itself where it is one source: a file, a folder of views or of a scene."""
+        return identify(self.input, as_views=self.views)
+
+    @property
     def input_folder(self) -> Path:
-        return self.input if self.input.is_dir() else self.input.parent
+        """The folder that sources are read from; of a single one, the folder that it is in."""
+        return _input_folder(self.input, self.views)
 
     @property
     def public_list(self) -> Path | None:
@@ -116,7 +122,8 @@ def resolve(arguments: argparse.Namespace) -> Job:
     options: dict[str, Any] = given(Job, arguments) | given(InputOptions, arguments)
     source: Path = options["input"]
     _check_input(source)
-    name = (source if source.is_dir() else source.parent).resolve().name or "root"
+    inputs = _input_folder(source, options.get("views", False)).resolve()
+    name = inputs.name or "root"
     work_folder: Path = options.pop("work_folder", OUTPUT_ROOT / name)
 
     path: Path | None = None
@@ -142,7 +149,6 @@ def resolve(arguments: argparse.Namespace) -> Job:
                     "Choose another --output_folder."
                 )
     own += [run_folder / folder for folder in RUN_SUBFOLDERS] if run_folder is not None else []
-    inputs = (source if source.is_dir() else source.parent).resolve()
     for folder in own:
         if inputs.is_relative_to(folder.resolve()):
             raise UsageError(
@@ -165,7 +171,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
 
 
 def _check_input(source: Path) -> None:
-    """Raise UsageError unless the input is a folder that can be read, a video or a clip list."""
+    """Raise UsageError unless the input is a folder that can be read, a video, an image or a clip list."""
     shown = f"--input_dir {str(source)[:200]}"
     try:
         mode = source.stat().st_mode
@@ -177,8 +183,15 @@ def _check_input(source: Path) -> None:
     except (OSError, ValueError) as error:
         fault = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{shown}: cannot be read ({fault}); expected a folder of videos") from None
-    if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and (source.suffix == ".json" or is_video_name(source))):
-        raise UsageError(f"{shown}: is a file; expected a folder of videos, a video, or a new.json clip list")
+    known = source.suffix == ".json" or is_video_name(source) or is_image_name(source)
+    if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and known):
+        raise UsageError(f"{shown}: is a file; expected a folder of videos, a video, an image, or a new.json clip list")
+
+
+def _input_folder(source: Path, views: bool) -> Path:
+    if not source.is_dir():
+        return source.parent
+    return source.resolve().parent if identify(source, as_views=views) is not None else source
 
 
 def _profile(arguments: argparse.Namespace, worker: Worker) -> Profile:

@@ -12,7 +12,7 @@ from inspatio import factory
 from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME
 from inspatio.errors import UsageError, UserError
 from inspatio.live.jobs import RenderPlan
-from inspatio.media.video_info import is_video_name
+from inspatio.media.listing import is_video_name
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.job import Job, resolve
 from inspatio.pipeline.options import GROUPS, Group, LiveOptions, dest, given

@@ -69,7 +69,7 @@ class _Loop:
         if size == 1:
             for state in share:
                 described = f"{self._stage.name:>8}: {state.id} ({self._pace.place})"
-                with progress_bar(state.video.frame_count, described) as progress:
+                with progress_bar(state.facts.frame_count, described) as progress:
                     self._process([state], progress)
             return
         finished = 0

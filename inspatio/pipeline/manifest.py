@@ -11,6 +11,7 @@ Paths are POSIX and relative to the manifest's folder; those of results never le
 temporary name, synced and renamed, at the beginning and the end of a run's stages. Between these, each record is a line
 of a journal beside it (``journal.py``), and every reader takes both together.
 
+Version 5 added sources other than videos.
 Version 4 added ``inputs`` to each result, and to a run's manifest the trajectory and options of all its results.
 Version 3 added ``files`` to each result. Version 2 added to ``source.video`` what a reader needs, so that a video is
 probed once. The earlier versions are read: their results count, and the videos of version 1 are probed again.
@@ -34,7 +35,7 @@ from inspatio.settings import StageName
 from inspatio.storage import write_text
 
 FORMAT = "inspatio-manifest"
-VERSION = 4
+VERSION = 5
 MANIFEST_NAME = "manifest.json"
 
 

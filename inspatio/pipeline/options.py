@@ -24,33 +24,11 @@ from inspatio.config import (
 from inspatio.errors import UsageError
 from inspatio.evaluation.options import EvaluateOptions
 from inspatio.pipeline.frame_options import FrameOptions
+from inspatio.pipeline.input_options import InputOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
 from inspatio.types import Direction, FitMode
 
 AUTOMATIC = f"the first of {', '.join(BEST_PROFILES)} whose weights are complete, else {PREVIEW_PROFILE}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputOptions(Settings):
-    """What is read, and where what does not depend on the trajectory is kept."""
-
-    input: Path = setting(
-        Path(),
-        "folder of videos (or one video of it, or a public new.json clip list)",
-        option="--input_dir",
-        metavar="DIR",
-        required=True,
-    )
-    clips: tuple[str, ...] | None = setting(
-        None, "only these clips, by name, comma-separated", option="--clips", metavar="NAMES", unset="all"
-    )
-    work_folder: Path | None = setting(
-        None,
-        "captions and geometry, shared by all trajectories",
-        option="--work_folder",
-        metavar="DIR",
-        unset="output/<input name>",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

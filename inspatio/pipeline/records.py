@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from inspatio.media.listing import SourceKind
 from inspatio.settings import StageName
 from inspatio.types import ScaleKind
 
 FolderName = Literal["work", "run"]
+
+RATE = r"^[0-9]+/[1-9][0-9]*$"
 
 
 def _inside(path: str) -> str:
@@ -37,7 +40,7 @@ class VideoFacts(Record):
     height: int
     width: int
     frame_count: int
-    frame_rate: str = Field(pattern=r"^[0-9]+/[1-9][0-9]*$")
+    frame_rate: str = Field(pattern=RATE)
     duration: float
     rotation: int
     has_audio: bool
@@ -47,14 +50,36 @@ class VideoFacts(Record):
     mirrored: bool
 
 
-class Source(Record):
-    """The input file: its content's fingerprint, its path (which may lead out of the folder), its size in bytes."""
+class PictureFacts(Record):
+    """The JSON form of `PictureInfo` (``media/pictures.py``) without its path and file size."""
 
+    height: int
+    width: int
+    frame_rate: str = Field(pattern=RATE)
+    names: list[str] = []
+    notes: list[str] = []
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.names) or 1
+
+
+class Source(Record):
+    """The input: its content's fingerprint, its path (which may lead out of the folder), its files' size in bytes.
+
+    Of ``video`` and ``pictures`` it has the one that its content calls for, or neither where it cannot be read.
+    """
+
+    kind: SourceKind = "video"
     fingerprint: str
     path: str
     file_size: int
     video: VideoFacts | None = None
-    """None where the file cannot be read."""
+    pictures: PictureFacts | None = None
+
+    @property
+    def facts(self) -> VideoFacts | PictureFacts | None:
+        return self.video or self.pictures
 
 
 class FileRecord(Record):

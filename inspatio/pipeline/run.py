@@ -19,7 +19,6 @@ import inspatio
 from inspatio.config import DEFAULT_PROFILE, PREVIEW_PROFILE
 from inspatio.errors import UserError
 from inspatio.locations import download_command
-from inspatio.media.video_info import list_left_out
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.caption import CaptionStage
 from inspatio.pipeline.disk import log_disk_use
@@ -279,9 +278,11 @@ def _introduce(job: Job, workspace: Workspace) -> None:
             "  a preview without any network: profile %s needs a GPU, and weights that are not there", DEFAULT_PROFILE
         )
         _log.info("  to get them: %s   (says sizes and licences first)", download_command("--profile", DEFAULT_PROFILE))
-    others = [path.name for path in list_left_out(job.input)] if job.input.is_dir() else []
-    if others:
-        _log.info("%8s: no videos, left out: %s", "note", shortened(others))
+    reasons: dict[str, list[str]] = {}
+    for each in workspace.inputs.left_out:
+        reasons.setdefault(each.reason, []).append(each.path.name)
+    for reason, names in reasons.items():
+        _log.info("%8s: left out, %s: %s", "note", reason, shortened(names))
     for state in workspace.clips:
         if state.error and state.error.stage == PROBE:
             failed = facts("failed", stage=PROBE, clip=state.id)

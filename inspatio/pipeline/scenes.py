@@ -38,9 +38,9 @@ def target_frame_count(job: Job, state: ClipState) -> int:
     """How many frames the clip has once it is adapted to the trajectory; its own number where it cannot be adapted."""
     assert job.trajectory is not None, "a stage of the run without a trajectory"
     try:
-        return len(clip_order(state.video.frame_count, job.trajectory, job.controls))
+        return len(clip_order(state.facts.frame_count, job.trajectory, job.controls))
     except ClipError:  # rendering the clip will report it
-        return state.video.frame_count
+        return state.facts.frame_count
 
 
 def trajectory_inputs(job: Job) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Stage(ABC):
 
     def units(self, state: ClipState) -> int:
         """How much work the clip is for this stage, as its ``progress`` counts it; for estimates only."""
-        return state.video.frame_count
+        return state.facts.frame_count
 
     def damage(self, state: ClipState) -> str | None:
         """What is wrong with the files of the clip's recorded result, or None."""

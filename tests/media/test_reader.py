@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from support.clips import add_sound, encode, number_of, numbered
 from support.paths import SHARED
 
-from inspatio.errors import ClipError, UsageError
-from inspatio.media import VideoReader, list_videos, probe
+from inspatio.errors import ClipError
+from inspatio.media import VideoReader, probe
 from inspatio.media.color import HDR_TRANSFERS, hdr_to_bt709
 from inspatio.media.fit import Fit
 
@@ -552,30 +552,6 @@ class TestBadInput:
 
 def _noise(number: int, size: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 255, (*size, 3), dtype=np.uint8)
-
-
-class TestListVideos:
-    def test_sorted_without_hidden_and_temporary(self, tmp_path: Path) -> None:
-        for name in ["b.MP4", "a.mov", "c d.webm", ".a.mp4.77.part", ".hidden.mp4", "text.txt", "x.mp4.part"]:
-            (tmp_path / name).touch()
-        (tmp_path / "folder.mp4").mkdir()
-        assert [path.name for path in list_videos(tmp_path)] == ["a.mov", "b.MP4", "c d.webm"]
-
-    @pytest.mark.parametrize(
-        ("make", "found"),
-        [("none", "nothing there"), ("file", "a file"), ("empty", "an empty folder"), ("text", "1 other file;")],
-    )
-    def test_nothing_to_list(self, tmp_path: Path, make: str, found: str) -> None:
-        folder = tmp_path / "in"
-        if make == "file":
-            folder.touch()
-        elif make != "none":
-            folder.mkdir()
-        if make == "text":
-            (folder / "notes.txt").touch()
-        with pytest.raises(UsageError, match=found) as caught:
-            list_videos(folder)
-        assert str(caught.value).startswith(f"{folder}: ")
 
 
 @pytest.mark.slow

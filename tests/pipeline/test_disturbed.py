@@ -10,7 +10,7 @@ import pytest
 from support.clips import write_clip
 from support.runs import PROFILE, contents, run, times
 
-from inspatio.pipeline import workspace
+from inspatio.pipeline import source_files
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
 from inspatio.pipeline.render import RenderStage
@@ -58,7 +58,7 @@ class TestInputThatGrows:
         assert times(here / "output")["clips/still/one.mp4"] != before["clips/still/one.mp4"]
 
     def test_a_file_that_grows_while_it_is_probed_fails_alone(self, here: Path, monkeypatch, capsys) -> None:
-        probe = workspace.probe
+        probe = source_files.probe
 
         def while_it_grows(path: Path):
             info = probe(path)
@@ -67,7 +67,7 @@ class TestInputThatGrows:
             return info
 
         with monkeypatch.context() as patch:
-            patch.setattr(workspace, "probe", while_it_grows)
+            patch.setattr(source_files, "probe", while_it_grows)
             assert run(*PLANE) == 1
         assert "probe: one FAILED: clips/one.mp4: changed while it was read" in capsys.readouterr().err
         assert not (here / "output/clips/still/one.mp4").exists()

@@ -57,18 +57,30 @@ def test_a_clip_that_is_not_there_is_named(here: Path, capsys: pytest.CaptureFix
     assert "--clips: got 'walk', expected names of clips: a" in capsys.readouterr().err
 
 
-def test_files_that_are_left_out_are_mentioned_once(here: Path, capsys: pytest.CaptureFixture[str]):
+def test_files_that_are_left_out_are_mentioned_once_with_the_reason(here: Path, capsys: pytest.CaptureFixture[str]):
     """Nothing was said of them."""
     clips = here / "clips"
     write_clip(clips / "a.mp4", 2)
     (clips / "folder.mp4").mkdir()
     (clips / "link.mov").symlink_to("nowhere.mov")
-    for name in ("a.txt", "README.md", ".hidden.mxf", "b.mxf", "c.h264", "d.y4m", "e.png"):
+    for name in ("a.txt", "README.md", ".hidden.mxf", "b.mxf", "c.h264", "d.y4m", "a.png"):
         (clips / name).write_text("words")
     (clips / "a.geometry").mkdir()
     assert run("caption") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
-    assert [line.rpartition(": ")[2] for line in lines] == ["b.mxf, c.h264, d.y4m, e.png, folder.mp4 ... (6 in all)"]
+    assert [line.rpartition(": ")[2] for line in lines] == ["a.png", "b.mxf, c.h264, d.y4m", "folder.mp4", "link.mov"]
+
+
+def test_patterns_and_a_limit_choose_clips(here: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("a", "b1", "b2", "c"):
+        write_clip(here / "clips" / f"{name}.mp4", 2)
+    assert run("caption", "--clips", "b*,c") == 0
+    assert captions(here) == {"b1": "", "b2": "", "c": ""}
+    assert run("caption", "--clips", "a,b*", "--limit", "2", "--caption", "first") == 0
+    assert captions(here) == {"a": "first", "b1": "first", "b2": "", "c": ""}
+    assert run("caption", "--clips", "z*") == 2
+    assert run("caption", "--limit", "0") == 2
+    assert "--clips: got 'z*', expected names of clips: a, b1, b2, c" in capsys.readouterr().err
 
 
 def test_a_note_on_many_clips_comes_once(here: Path, capsys: pytest.CaptureFixture[str]):

@@ -21,7 +21,8 @@ from support.paths import SHARED
 from inspatio.captioning.captions import Caption
 from inspatio.captioning.florence import Florence2Captioner
 from inspatio.geometry.store import load_geometry
-from inspatio.media import VideoReader, list_videos, probe
+from inspatio.media import VideoReader, probe
+from inspatio.media.listing import list_sources
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.manifest import Manifest
 from inspatio.pipeline.records import CaptionResult, GeometryResult
@@ -161,7 +162,7 @@ def test_licences_follow_the_models(here: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason="the real clips are not beside the checkout")
 def test_real_videos(here: Path) -> None:
-    videos = [probe(path) for path in list_videos(VIDEOS)]
+    videos = [probe(found.path) for found in list_sources(VIDEOS).sources]
     for stage in ("caption", "geometry"):
         assert run(stage, "--work_folder", here / "work", clips=VIDEOS) == 0
     clips = Manifest.open(here / "work", input=VIDEOS).clips

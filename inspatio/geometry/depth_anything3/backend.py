@@ -50,7 +50,7 @@ from inspatio.scene import FrameSource
 from inspatio.types import Progress
 
 if TYPE_CHECKING:
-    from inspatio.media import VideoInfo
+    from inspatio.media import SourceInfo
 
 BACKEND = "da3"
 VERSION = 1
@@ -112,7 +112,7 @@ class DepthAnything3:
         """The model folders in use."""
         return (self._folder,) if self._metric is None else (self._folder, self._metric)
 
-    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+    def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """Version, models, weights and options.
 
         Left out: the machine's memory, from which the window size may follow, and what only changes rounding.
@@ -128,16 +128,16 @@ class DepthAnything3:
             "precision": str(self._dtype).removeprefix("torch."),
         }
 
-    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+    def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Write the clip's geometry into the empty ``folder``.
 
         Raises:
             ClipError: too little memory for the smallest window, or the networks' results are not numbers.
             MissingWeightsError: the weights cannot be loaded.
         """
-        from inspatio.media import VideoReader  # here, so that a benchmark on random frames needs no video library
+        from inspatio.media import open_source  # here, so that a benchmark on random frames needs no video library
 
-        with VideoReader(video) as frames:
+        with open_source(video) as frames:
             return self.estimate_frames(frames, video.size, folder, progress)
 
     def estimate_frames(

@@ -26,7 +26,7 @@ from inspatio.geometry.formats.common import (
     half_pixel_shifted,
     in_frame_order,
 )
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 
 KINDS = ("geometric", "photometric")
 
@@ -36,7 +36,7 @@ def matches(folder: Path) -> bool:
     return any(_model_folder(root) is not None for root in _roots(folder))
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily.
 
     Raises:

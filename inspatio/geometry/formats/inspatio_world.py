@@ -34,7 +34,7 @@ from inspatio.geometry.formats.common import (
     in_frame_order,
 )
 from inspatio.geometry.formats.png import read_png
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 from inspatio.types import Intrinsics, WorldToCamera
 
 
@@ -44,7 +44,7 @@ def matches(folder: Path) -> bool:
     return (folder / "depth").is_dir() and any(all((folder / name).is_file() for name in kind) for kind in names)
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily.
 
     Raises:

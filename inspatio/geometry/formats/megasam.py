@@ -19,7 +19,7 @@ from inspatio.cameras.poses import check_rigid, invert, orthonormalised
 from inspatio.errors import ClipError
 from inspatio.geometry.formats.common import ImportedGeometry, Maps, check_aspect
 from inspatio.geometry.formats.npz import member_shape, read_member, stream_member
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 
 _ENDING = "_sgd_cvd_hr.npz"
 
@@ -29,7 +29,7 @@ def matches(folder: Path) -> bool:
     return any(path.name.endswith(_ENDING.lstrip("_")) for path in folder.glob("*.npz"))
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily.
 
     Raises:

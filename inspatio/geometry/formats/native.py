@@ -10,7 +10,7 @@ from inspatio.errors import ClipError
 from inspatio.geometry.depth_video import DEPTH_VIDEO_FILE, read_depth_video
 from inspatio.geometry.formats.common import ImportedGeometry, Maps
 from inspatio.geometry.store import CAMERAS_FILE, DEPTH_FILE, Geometry, load_geometry, read_cameras
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 
 
 def matches(folder: Path) -> bool:
@@ -18,7 +18,7 @@ def matches(folder: Path) -> bool:
     return (folder / CAMERAS_FILE).is_file()
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily.
 
     Raises:

@@ -28,7 +28,7 @@ from inspatio.geometry.formats.common import (
     check_aspect,
 )
 from inspatio.geometry.formats.png import read_png
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 from inspatio.settings import parse_number
 from inspatio.types import Intrinsics, WorldToCamera
 
@@ -47,7 +47,7 @@ def matches(folder: Path) -> bool:
     return (folder / "depth.txt").is_file() and (folder / "groundtruth.txt").is_file()
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily.
 
     Raises:

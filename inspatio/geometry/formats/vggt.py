@@ -21,7 +21,7 @@ from inspatio.cameras.poses import check_rigid, orthonormalised
 from inspatio.errors import ClipError
 from inspatio.geometry.formats.common import ImportedGeometry, Maps, check_aspect
 from inspatio.geometry.formats.npz import member_shape, read_member, stream_member
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 
 PREDICTIONS = "predictions.npz"
 
@@ -31,7 +31,7 @@ def matches(folder: Path) -> bool:
     return (folder / PREDICTIONS).is_file()
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily.
 
     Raises:

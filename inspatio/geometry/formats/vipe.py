@@ -27,7 +27,7 @@ from inspatio.geometry.formats.common import (
 )
 from inspatio.geometry.formats.exr import read_exr
 from inspatio.geometry.formats.npz import read_member
-from inspatio.media import VideoInfo
+from inspatio.media import SourceInfo
 from inspatio.types import Intrinsics
 
 CHANNEL = "Z"
@@ -38,7 +38,7 @@ def matches(folder: Path) -> bool:
     return all(any((folder / kind).glob(f"*{end}")) for kind, end in (("pose", ".npz"), ("depth", ".zip")))
 
 
-def open_folder(folder: Path, video: VideoInfo) -> ImportedGeometry:
+def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
     """Open the folder lazily; with several clips in it, the one of the video's name.
 
     Raises:

@@ -35,7 +35,7 @@ from inspatio.geometry.motion.solve import MAPPER_LIMIT_S, Solution, Unsolvable,
 from inspatio.geometry.motion.tracks import Grey, TrackedFrame, track
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
 from inspatio.geometry.store import GeometryWriter
-from inspatio.media import VideoInfo, VideoReader
+from inspatio.media import SourceInfo, SourceReader, open_source
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
 
@@ -61,7 +61,7 @@ class MotionGeometry:
     mapper: Sequence[str] = MAPPER_COMMAND
     mapper_limit_s: float = MAPPER_LIMIT_S
 
-    def fingerprint(self, video: VideoInfo) -> dict[str, Any]:
+    def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """Options, and the versions of the libraries that the numbers come from."""
         return {
             "backend": "motion",
@@ -72,7 +72,7 @@ class MotionGeometry:
             "opencv": cv2.__version__,
         }
 
-    def estimate(self, video: VideoInfo, folder: Path, progress: Progress) -> GeometrySummary:
+    def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """Write the clip's geometry into the empty ``folder``; see the module docstring for the steps."""
         result = _Result(video, folder)
         if not _has_pycolmap():
@@ -81,7 +81,7 @@ class MotionGeometry:
         # Tracking is about a quarter of the work of a frame.
         total = 4 * video.frame_count
 
-        def tracked(reader: VideoReader) -> Iterator[tuple[TrackedFrame, Grey]]:
+        def tracked(reader: SourceReader) -> Iterator[tuple[TrackedFrame, Grey]]:
             greys: list[Grey] = []
 
             def read() -> Iterator[Grey]:
@@ -95,7 +95,7 @@ class MotionGeometry:
 
         focal = None if self.focal is None else self.focal * tracked_size[1] / video.size[1]
         previous: tuple[Piece, Solution] | None = None
-        with VideoReader(video, tracked_size, "stretch") as reader:
+        with open_source(video, tracked_size, "stretch") as reader:
             for piece in divide(tracked(reader), result.map_size):
                 joins = previous if not piece.starts_shot else None
                 try:
@@ -116,7 +116,7 @@ class MotionGeometry:
             return self._otherwise(video, folder, result.reasons_for_nothing, progress)
         return result.finish(progress)
 
-    def _otherwise(self, video: VideoInfo, folder: Path, reason: str, progress: Progress) -> GeometrySummary:
+    def _otherwise(self, video: SourceInfo, folder: Path, reason: str, progress: Progress) -> GeometrySummary:
         """The geometry of a clip without a single frame of known camera, and why it is not by motion."""
         summary = self.otherwise.estimate(video, folder, progress)
         return replace(summary, notes=(_sentence(f"no geometry by motion: {reason}"), *summary.notes))
@@ -125,7 +125,7 @@ class MotionGeometry:
 class _Result:
     """The geometry folder as it grows, and the record of which frames have which kind of geometry."""
 
-    def __init__(self, video: VideoInfo, folder: Path) -> None:
+    def __init__(self, video: SourceInfo, folder: Path) -> None:
         self._video, self._folder, self._prior = video, folder, PlaneGeometry()
         self.map_size = _size_within(video.size, MAP_LONGEST)
         self._writer: GeometryWriter | None = None
