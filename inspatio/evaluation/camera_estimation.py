@@ -4,9 +4,9 @@
 known depth and solves the pose from those points (PnP with RANSAC, OpenCV). The pose is metric, no scale is fitted, and
 each frame is on its own. What moves drops out as an outlier.
 
-``structure_from_motion`` runs COLMAP (``pycolmap``) over the frames with known intrinsics, in a process of its own
-because its libraries bring threads and crashes of their own. Paths of a few degrees have a small baseline: expect it to
-fail on some.
+``structure_from_motion`` runs COLMAP (``pycolmap``: SIFT, sequential matching, the global mapper) over the frames with
+known intrinsics, in a process of its own because its libraries bring threads and crashes of their own. Its scale is
+free. Paths of a few degrees have a small baseline: expect it to fail, or to bend the path, on some.
 
 Estimators have errors of their own: their errors on true videos are the floor below which figures say nothing.
 """

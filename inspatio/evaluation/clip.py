@@ -140,9 +140,9 @@ def _named(prefix: str, path: EstimatedPath, wanted: Cameras, frame_count: int) 
     figures = {f"{prefix}camera_failures": path.failures}
     if len(path.places) > 1:
         true = wanted[list(path.places)].world_to_camera
-        figures |= {
-            f"{prefix}{name}": value for name, value in path_errors(path.world_to_camera, true, frame_count).items()
-        }
+        errors = path_errors(path.world_to_camera, true, frame_count)
+        # Other programs' paths have a scale of their own, which "abs" would measure.
+        figures |= {f"{prefix}{name}": value for name, value in errors.items() if not prefix or "_abs_" not in name}
         figures[f"{prefix}ate_share"] = pose_errors(path.world_to_camera, true).translation
     return figures
 

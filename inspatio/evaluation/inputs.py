@@ -3,6 +3,10 @@
 Rules where a result and its truth do not fit: frames are compared from the first on, and what one of them has more is
 left out; with another frame rate each frame is compared with the truth's nearest in time; another size of the same
 shape is resized to the result's. Each is said in the clip's notes. Another shape is refused.
+
+A result is measured in the frame of its render: what ``--fit pad`` filled with black is left out again, and what
+``--fit stretch`` gave back its shape is stretched. Which of the modes a run had follows from the sizes of source,
+render and result.
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ from inspatio.evaluation.clip import Clip
 from inspatio.evaluation.regions import Mask
 from inspatio.geometry.scene import open_scene
 from inspatio.media import VideoInfo, VideoReader, probe
+from inspatio.media.fit import Fit
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.render.files import RenderFiles
 from inspatio.scene import FrameSource, Scene
-from inspatio.types import DepthMaps, Frames
+from inspatio.types import DepthMaps, FitMode, Frames
 
 SAME_SHAPE = 0.01
 """Ratios of width to height that differ by this share are one shape."""
@@ -61,9 +66,12 @@ def open_clip(files: ResultFiles, name: str) -> Iterator[Clip]:
     with ExitStack() as opened:
         info = probe(files.result)
         rendered = opened.enter_context(RenderFiles(files.render)) if files.render else None
-        size = rendered.cameras.size if rendered else info.size
+        rendered_size = rendered.cameras.size if rendered else info.size
+        mode = _mode(files, rendered_size, info.size)
+        window = _Window.of(info.size, rendered_size) if mode == "pad" else _Window(0, 0, *rendered_size)
+        size = window.size
         result: FrameSource = opened.enter_context(VideoReader(info, size, "stretch"))
-        cameras = _cameras(files, len(result), size, rendered, notes)
+        cameras = _cameras(files, len(result), rendered_size, rendered, notes)
         truth: FrameSource | None = None
         if files.truth is not None:
             truth_info = probe(files.truth)
@@ -73,7 +81,7 @@ def open_clip(files: ResultFiles, name: str) -> Iterator[Clip]:
             result = _Ordered(result, range(len(order)))
         source = None
         if files.source is not None and files.geometry is not None and rendered is not None:
-            scene = opened.enter_context(open_scene(files.source, files.geometry, size))
+            scene = opened.enter_context(open_scene(files.source, files.geometry, rendered_size, mode))
             source = scene.select(rendered.cameras.order)
         elif cameras is not None:
             notes.append(f"{name}: camera errors are not computed: got no source video, geometry and render folder")
@@ -81,15 +89,52 @@ def open_clip(files: ResultFiles, name: str) -> Iterator[Clip]:
             name,
             result,
             truth,
-            render=_Rendered(rendered) if rendered else None,
-            covered=_Covered(rendered) if rendered else None,
-            depth=_RenderedDepth(source, cameras) if source is not None and cameras is not None else None,
-            cameras=cameras[: len(result)] if cameras is not None else None,
+            render=_Rendered(rendered, window) if rendered else None,
+            covered=_Covered(rendered, window) if rendered else None,
+            depth=_RenderedDepth(source, cameras, window) if source is not None and cameras is not None else None,
+            cameras=window.cameras(cameras[: len(result)]) if cameras is not None else None,
             wanted=_path(files.wanted, size, len(result)),
             poses=_path(files.poses, size, len(result)),
             source=source,
             notes=notes,
         )
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The part of a render that its result shows, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, result: tuple[int, int], rendered: tuple[int, int]) -> _Window:
+        """The window of a (height, width) result in the middle of a padded render."""
+        return cls(*((whole - part) // 2 for whole, part in zip(rendered, result, strict=True)), *result)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def __call__(self, maps: np.ndarray) -> np.ndarray:
+        """Cut ``t h w ...``."""
+        return maps[:, self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def cameras(self, cameras: Cameras) -> Cameras:
+        """The same cameras for what is cut out."""
+        shift = np.array([[1, 0, -self.left], [0, 1, -self.top], [0, 0, 1.0]])
+        return Cameras(shift @ cameras.intrinsics, cameras.world_to_camera)
+
+
+def _mode(files: ResultFiles, rendered: tuple[int, int], result: tuple[int, int]) -> FitMode:
+    """How the source was brought to the render's size, told by the sizes (height, width) alone."""
+    if files.source is None:
+        return "crop"
+    source = probe(files.source).size
+    modes: tuple[FitMode, ...] = ("crop", "pad", "stretch")
+    return next((mode for mode in modes if Fit.make(source, rendered, mode).natural_size == result), "crop")
 
 
 def align(result: VideoInfo, truth: VideoInfo, notes: list[str]) -> list[int]:
@@ -178,33 +223,33 @@ class _Ordered:
 class _Rendered:
     """The frames of a render folder."""
 
-    def __init__(self, files: RenderFiles) -> None:
-        self._files = files
+    def __init__(self, files: RenderFiles, window: _Window) -> None:
+        self._files, self._window = files, window
 
     def __len__(self) -> int:
         return len(self._files.targets)
 
     def read(self, indices: Sequence[int]) -> Frames:
         found = [self._files.read(index, self._files.targets[[index]]).frames for index in indices]
-        return np.concatenate(found)
+        return self._window(np.concatenate(found))
 
 
 class _Covered:
     """The masks of a render folder."""
 
-    def __init__(self, files: RenderFiles) -> None:
-        self._files = files
+    def __init__(self, files: RenderFiles, window: _Window) -> None:
+        self._files, self._window = files, window
 
     def read(self, indices: Sequence[int]) -> Mask:
         found = [self._files.read(index, self._files.targets[[index]]).masks for index in indices]
-        return np.concatenate(found) > 0
+        return self._window(np.concatenate(found)) > 0
 
 
 class _RenderedDepth:
     """Depth of the target view as far as the source shows it, rendered when asked for."""
 
-    def __init__(self, scene: Scene, cameras: Cameras) -> None:
-        self._scene, self._cameras, self._renderer = scene, cameras, WarpRenderer()
+    def __init__(self, scene: Scene, cameras: Cameras, window: _Window) -> None:
+        self._scene, self._cameras, self._window, self._renderer = scene, cameras, window, WarpRenderer()
 
     def __len__(self) -> int:
         return len(self._cameras)
@@ -215,4 +260,4 @@ class _RenderedDepth:
             render = render_scene(self._renderer, self._scene, index, self._cameras[[index]], with_depth=True)
             assert render.depth is not None, "depth was asked for"
             found.append(render.depth)
-        return np.concatenate(found)
+        return self._window(np.concatenate(found))

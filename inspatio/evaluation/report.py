@@ -38,7 +38,8 @@ CONVENTIONS = (
     "PSNR, SSIM, FLIP, sharpness and patch distance are over all pixels of a region in the measured frames of a clip, "
     "then averaged over clips. Camera errors: poses relative to the first frame; means over frames, sums scaled to "
     "all frames; rel: each path divided by its own largest distance from the start, abs: both by the true path's; "
-    "by points of known depth (SIFT, PnP), no scale fitted. WorldScore's and WBench's metrics are not computed: they "
+    "by points of known depth (SIFT, PnP), no scale fitted; by COLMAP and given poses, whose scale is free, rel only; "
+    "the row truth has each estimator's own error. WorldScore's and WBench's metrics are not computed: they "
     "are defined by their networks."
 )
 _GAIN = ("psnr/unseen", "psnr/seen")

@@ -22,7 +22,7 @@ from inspatio.evaluation.cameras import path_errors
 from inspatio.evaluation.catalogue import metric_of
 from inspatio.evaluation.clip import Clip, Settings, evaluate_clip
 from inspatio.evaluation.metrics import BEST_PSNR
-from inspatio.evaluation.suite import SUITES
+from inspatio.evaluation.suite import FRAME_COUNT, SUITES
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.scene import Scene, adapt
 from inspatio.types import Frames
@@ -187,12 +187,19 @@ def test_unknown_depth_is_no_surface():
 
 @pytest.mark.slow
 def test_structure_from_motion_is_a_second_opinion():
-    """COLMAP on the first half of the path, its own world and scale: poses, or a failure that is counted."""
-    _, cameras, frames, _, _ = clip()
-    found = structure_from_motion(frames[: COUNT // 2 + 1], cameras.intrinsics[0])
-    assert found.tried == COUNT // 2 + 1
-    if found.failures == 0:
-        true = cameras[list(found.places)].world_to_camera
-        assert path_errors(found.world_to_camera, true, found.tried)["rot_err_mean_deg"] < 2
-    black = structure_from_motion(np.zeros_like(frames[:6]), cameras.intrinsics[0])
+    """COLMAP on true pictures of a clip of the suite: its floor, in a scale of its own; black pictures are failures."""
+    suite_clip = SUITES["synthetic"].clips[0]
+    places = range(0, FRAME_COUNT, 4)
+    poses = suite_clip.trajectory.camera_to_world(FRAME_COUNT, 2.0)[places.start :: places.step]
+    frames = np.stack(
+        [suite_clip.room.view(0, np.linalg.inv(pose), suite_clip.intrinsics, suite_clip.size) for pose in poses]
+    )
+    found = structure_from_motion(frames, suite_clip.intrinsics)
+    assert found.failures == 0
+    errors = path_errors(found.world_to_camera, np.linalg.inv(poses), FRAME_COUNT)
+    assert errors["rot_err_mean_deg"] < 0.3
+    assert errors["trans_err_rel_mean"] < 0.03
+    again = structure_from_motion(frames, suite_clip.intrinsics)
+    assert np.array_equal(again.world_to_camera, found.world_to_camera)
+    black = structure_from_motion(np.zeros_like(frames[:6]), suite_clip.intrinsics)
     assert black.failures == 1

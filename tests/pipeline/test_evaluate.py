@@ -116,3 +116,22 @@ def test_a_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert found["coverage"] == pytest.approx(1, abs=0.05), "the camera stands still"
     assert evaluate("output/clips/still", "--truth", "clips") == 0
     assert {"psnr/covered", "flip/covered"} <= report()["clips"]["result"]["one"].keys()
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch", "crop"])
+def test_a_run_folder_of_another_shape(fit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The camera stands still, so that a result is its source as it was fitted, and its render, but for the codecs."""
+    monkeypatch.chdir(tmp_path)
+    Path("clips").mkdir()
+    Path("small.yaml").write_text(PROFILE)
+    encode(Path("clips/one.mp4"), count=12, size=(64, 64), picture=_checks)
+    assert run("--fit", fit) == 0
+    assert evaluate("output/clips/still", "--truth", "clips" if fit != "crop" else "output/clips/still") == 0
+    found = report()["clips"]["result"]["one"]
+    assert found["coverage"] > 0.97, "black bars are no part of the picture"
+    assert found["psnr/covered"] > 25
+
+
+def _checks(number: int, size: tuple[int, int]) -> np.ndarray:
+    random = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return random.repeat(size[0] // 8, axis=0).repeat(size[1] // 8, axis=1)
