@@ -46,6 +46,11 @@ class Schedule:
             return cls(sigmas, times, dit.time_modulation(0.0))
 
 
+def block_context(source: LatentTensor, previous: LatentTensor | None) -> LatentTensor:
+    """The context of a block: the source's latents of its time, and the block before as it was generated."""
+    return source if previous is None else torch.cat((source, previous.to(source.dtype)), dim=1)
+
+
 class BlockLoop:
     """The latents of one clip, in order."""
 
@@ -74,8 +79,7 @@ class BlockLoop:
         """First half of a step: write the context, source and previous block, to the cache."""
         if self.cache is None:
             self.cache = self.dit.make_cache(source.shape[3], source.shape[4], batch=source.shape[0])
-        context = source if self.previous is None else torch.cat((source, self.previous.to(source.dtype)), dim=1)
-        self._prefill(context)
+        self._prefill(block_context(source, self.previous))
 
     def denoise(self, condition: LatentTensor, noise: torch.Tensor) -> LatentTensor:
         """Second half of a step: from noise to latents."""

@@ -99,30 +99,48 @@ class LayerCache(Protocol):
 class KVCache(ABC):
     """The position rules that both caches share; subclasses say where a layer's keys and values are stored."""
 
-    def __init__(self, rows: int, columns: int, head_size: int, device: torch.device) -> None:
-        """``rows`` and ``columns`` are the tokens of a latent frame, for instance 30 and 52 at 832x480."""
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        head_size: int,
+        device: torch.device,
+        *,
+        context_latents: int = CONTEXT_LATENTS,
+        block_latents: int = BLOCK_LATENTS,
+    ) -> None:
+        """``rows`` and ``columns`` are the tokens of a latent frame, for instance 30 and 52 at 832x480.
+
+        ``context_latents`` and ``block_latents`` are the latent frames that have positions: a clip's length each where
+        a whole clip is denoised at once, as the teachers of training do.
+        """
         self.frame_tokens = rows * columns
-        self.rotary = Rotary.grid(CONTEXT_LATENTS + BLOCK_LATENTS, rows, columns, head_size, device)
+        self.context_latents, self.block_latents = context_latents, block_latents
+        self.rotary = Rotary.grid(context_latents + block_latents, rows, columns, head_size, device)
         self.length = 0
         """Tokens of context that the last prefill left; 0 before the first one and during one."""
+        self.is_filled = False
+        """Whether a prefill has ended, be it one of no latent frames at all."""
         self._count = 0
 
-    def begin_prefill(self, latent_frames: int) -> Rotary:
-        """Forget the context and start to write a new one of up to six latent frames; returns its positions."""
-        assert latent_frames <= CONTEXT_LATENTS, f"{latent_frames} latent frames of context, expected at most 6"
-        self.length = 0
+    def begin_prefill(self, latent_frames: int, first: int = 0) -> Rotary:
+        """Forget the context and start to write a new one; returns its positions, which begin at frame ``first``."""
+        end, most = first + latent_frames, self.context_latents
+        assert end <= most, f"context up to latent frame {end}, expected at most {most}"
+        self.length, self.is_filled = 0, False
         self._count = latent_frames * self.frame_tokens
-        return self.rotary[: self._count]
+        return self.rotary[first * self.frame_tokens : end * self.frame_tokens]
 
     def end_prefill(self) -> None:
         """Every layer has been written: from here on the tokens are context."""
-        self.length = self._count
+        self.length, self.is_filled = self._count, True
 
     def begin_denoise(self, latent_frames: int) -> Rotary:
         """Start a pass over a block that attends to the context and to itself; returns the block's positions."""
-        assert self.length > 0, "the cache holds no context: call prefill before denoise"
-        assert latent_frames <= BLOCK_LATENTS, f"a block of {latent_frames} latent frames, expected at most 3"
-        first = CONTEXT_LATENTS * self.frame_tokens
+        assert self.is_filled, "the cache holds no context: call prefill before denoise"
+        most = self.block_latents
+        assert latent_frames <= most, f"a block of {latent_frames} latent frames, expected at most {most}"
+        first = self.context_latents * self.frame_tokens
         return self.rotary[first : first + latent_frames * self.frame_tokens]
 
     @abstractmethod
@@ -170,12 +188,16 @@ class _StaticLayer:
 class FunctionalKVCache(KVCache):
     """The context's own tensors, never written in place; for training."""
 
-    def __init__(self, rows: int, columns: int, head_size: int, *, device: torch.device) -> None:
-        super().__init__(rows, columns, head_size, device)
+    def __init__(
+        self, rows: int, columns: int, head_size: int, *, device: torch.device, context_latents: int, block_latents: int
+    ) -> None:
+        super().__init__(
+            rows, columns, head_size, device, context_latents=context_latents, block_latents=block_latents
+        )
         self._context: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def layer(self, index: int) -> LayerCache:
-        return _FunctionalLayer(self._context, index, is_prefill=self.length == 0)
+        return _FunctionalLayer(self._context, index, is_prefill=not self.is_filled)
 
 
 @dataclass(frozen=True)

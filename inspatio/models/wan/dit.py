@@ -42,6 +42,8 @@ from inspatio.errors import UsageError
 from inspatio.models.attention import Attend, attention
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS
 from inspatio.models.wan.cache import (
+    BLOCK_LATENTS,
+    CONTEXT_LATENTS,
     FunctionalKVCache,
     KVCache,
     LayerCache,
@@ -281,9 +283,20 @@ class CausalDiT(nn.Module):
             dtype=self.dtype,
         )
 
-    def make_functional_cache(self, rows: int, columns: int) -> FunctionalKVCache:
-        """Make a cache through which gradients flow, for one block; arguments and errors as of :meth:`make_cache`."""
-        return FunctionalKVCache(*_token_grid(rows, columns), self.config.head_size, device=self.device)
+    def make_functional_cache(
+        self, rows: int, columns: int, *, context_latents: int = CONTEXT_LATENTS, block_latents: int = BLOCK_LATENTS
+    ) -> FunctionalKVCache:
+        """Make a cache through which gradients flow, for one block; arguments and errors as of :meth:`make_cache`.
+
+        ``context_latents`` and ``block_latents`` are as of :class:`KVCache`: the clip's length for a teacher.
+        """
+        return FunctionalKVCache(
+            *_token_grid(rows, columns),
+            self.config.head_size,
+            device=self.device,
+            context_latents=context_latents,
+            block_latents=block_latents,
+        )
 
     def time_modulation(self, time: float | torch.Tensor) -> Modulation:
         """Compute every layer's modulation at a time in 0..1000, or at ``b`` times, one for each sample."""
@@ -313,11 +326,17 @@ class CausalDiT(nn.Module):
         pairs = [block.cross_attn.key_value(tokens) for block in self.blocks]
         return TextCache(tuple(key for key, _ in pairs), tuple(value for _, value in pairs))
 
-    def prefill(self, latents: LatentTensor, modulation: Modulation, text: TextCache, cache: KVCache) -> None:
-        """Write the context's keys and values: one pass over clean latents ``b f 16 h w`` at time 0, ``f`` 3 or 6."""
+    def prefill(
+        self, latents: LatentTensor, modulation: Modulation, text: TextCache, cache: KVCache, first: int = 0
+    ) -> None:
+        """Write the context's keys and values: one pass over clean latents ``b f 16 h w`` at time 0, ``f`` 3 or 6.
+
+        Their positions begin at latent frame ``first`` of the context. No frames at all (``f`` 0) leave a block that
+        sees nothing but itself, as training's text-to-video task has it.
+        """
         zeros = latents.new_zeros(*latents.shape[:2], CONDITION_CHANNELS, *latents.shape[3:])
         x = self._patchify(torch.cat((latents, zeros), dim=2))
-        rotary = cache.begin_prefill(latents.shape[1])
+        rotary = cache.begin_prefill(latents.shape[1], first)
         self.blocks(x, modulation.layers, rotary, text, cache)
         cache.end_prefill()
 
