@@ -7,5 +7,5 @@ SHIPPED = {"inspatio.configs": "configs", "inspatio.traj": "traj"}
 setup(
     packages=[*find_packages(include=["inspatio*"]), *SHIPPED],
     package_dir=SHIPPED,
-    package_data={name: ["*.yaml", "*.txt"] for name in SHIPPED} | {"inspatio.live": ["static/*"]},
+    package_data={name: ["*.yaml", "*.txt", "train/*.yaml"] for name in SHIPPED} | {"inspatio.live": ["static/*"]},
 )

@@ -23,7 +23,8 @@ LEVELS = [
     {"generation"},
     {"factory"},
     {"api"},
-    {"pipeline", "live", "evaluation", "export"},
+    {"evaluation"},
+    {"pipeline", "live", "export", "training"},
 ]
 """Every module and folder of the package from the bottom up. A level imports only from those below it, and its folders
 do not know each other; of the last one, the runner may use the rest."""

@@ -30,6 +30,7 @@ from inspatio.pipeline.options import (
     add_options,
     given,
 )
+from inspatio.training.options import TrainOptions
 
 COMMANDS = {
     "run": "the whole pipeline: caption, geometry, render, generate",
@@ -42,6 +43,7 @@ COMMANDS = {
     "download": "published weights, after showing their sizes and licences",
     "verify": "read all results and say which files are damaged or missing",
     "evaluate": "measure results against a truth, or generators on a suite of held-out clips",
+    "train": "train a stage of the networks, or prepare its data",
     "licenses": "which weights and packages are used, and under what terms",
     "doctor": "what this machine and these checkpoints can do, and what is missing",
 }
@@ -172,6 +174,10 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         from inspatio.pipeline.evaluate import evaluate
 
         return evaluate(EvaluateOptions(**given(EvaluateOptions, arguments)))
+    if arguments.command == "train":
+        from inspatio.pipeline.train import train
+
+        return train(TrainOptions(**given(TrainOptions, arguments)))
     if arguments.command == "frames":
         return _frames(FrameOptions(**given(FrameOptions, arguments)))
     if LicenseOptions(**given(LicenseOptions, arguments)).dependencies:

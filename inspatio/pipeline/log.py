@@ -178,7 +178,7 @@ def log_to_stderr(detail: Detail = "normal") -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(total: int, description: str, unit: Literal["frame", "clip"] = "frame") -> Iterator[Progress]:
+def progress_bar(total: int, description: str, unit: Literal["frame", "clip", "step"] = "frame") -> Iterator[Progress]:
     """Show progress until the block ends; yields the function to call with (done, total)."""
     shown_here = (handler for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler))
     quiet = any(handler.level > logging.INFO for handler in shown_here)

@@ -26,6 +26,7 @@ from inspatio.evaluation.options import EvaluateOptions
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.input_options import InputOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
+from inspatio.training.options import TrainOptions
 from inspatio.types import Direction, FitMode
 
 AUTOMATIC = f"the first of {', '.join(BEST_PROFILES)} whose weights are complete, else {PREVIEW_PROFILE}"
@@ -315,6 +316,7 @@ GROUPS = (
     Group("weights", ("doctor",), (DoctorOptions,)),
     Group("results to check", ("verify",), (VerifyOptions,)),
     Group("what to measure", ("evaluate",), (EvaluateOptions,)),
+    Group("training", ("train",), (TrainOptions,)),
     Group("pictures of a still scene", ("frames",), (FrameOptions,)),
     Group("dependencies", ("licenses",), (LicenseOptions,)),
 )

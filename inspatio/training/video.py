@@ -69,7 +69,8 @@ def nothing_seen(condition: LatentTensor) -> LatentTensor:
 def read_clip(sample: StoredSample, text_length: int) -> Clip:
     """A stored sample as a clip, cut to whole blocks."""
     whole = sample.tensors["target"].shape[0] // BLOCK_LATENTS * BLOCK_LATENTS
-    source, target, render, mask = (sample.tensors[key][None, :whole] for key in ("source", "target", "render", "mask"))
+    target, render, mask = (sample.tensors[key][None, :whole] for key in ("target", "render", "mask"))
+    source = sample.tensors["source"][None, :whole] if "source" in sample.tensors else None
     text, no_text = (
         functional.pad(each.float(), (0, 0, 0, text_length - len(each)))[None] for each in (sample.text, sample.no_text)
     )

@@ -113,5 +113,7 @@ def make_trainer(config: TrainConfig, run: Path, processes: Processes | None = N
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Every trained tensor of a run."""
     return {
-        f"{role.name}.{name}": value.clone() for role in trainer.stage.roles.values() for name, value in role.state().items()
+        f"{role.name}.{name}": value.clone()
+        for role in trainer.stage.roles.values()
+        for name, value in role.state().items()
     }

@@ -191,9 +191,7 @@ class FunctionalKVCache(KVCache):
     def __init__(
         self, rows: int, columns: int, head_size: int, *, device: torch.device, context_latents: int, block_latents: int
     ) -> None:
-        super().__init__(
-            rows, columns, head_size, device, context_latents=context_latents, block_latents=block_latents
-        )
+        super().__init__(rows, columns, head_size, device, context_latents=context_latents, block_latents=block_latents)
         self._context: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def layer(self, index: int) -> LayerCache:

@@ -1,0 +1,1 @@
+"""From clips, synthetic rooms and triples to shards of latents: `inspatio train prepare`."""
