@@ -64,6 +64,18 @@ def median_seconds(
     return statistics.median(seconds_of(work, device) for _ in range(repeats))
 
 
+def cpu_seconds(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median CPU time of each of several works, taken in turns after one warm-up: what a shared machine can tell."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            if turn:
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
 def peak_memory(device: torch.device) -> dict[str, float]:
     """Largest resident memory of this process so far; on a GPU the largest allocation there, the largest part of its
     memory that PyTorch held, and what all of its processes use now; in GiB."""

@@ -2,30 +2,31 @@
 
 The synthetic room's panorama is ray-cast with its exact distance. Quality: the render's depth error, coverage and PSNR
 along a path of one metre, for the project's discs and for the published one-pixel points. Noise: the share of latent
-cells whose surface keeps its noise from frame to frame. Speed: render and choice of the reference at ``--size``, from
-the panorama scaled up to ``--points_height`` rows as the published pipeline does, and a plain implementation of the
-published render, which moves every point for every frame. CPU time, alternating, because machines are shared.
+cells that keep their noise from frame to frame, where the camera stands, with their surface, and with the screen.
+Plan: how often the reference changes along a path, frame by frame and planned, and what it shares. Speed: render and
+choice of the reference at ``--size``, from the panorama scaled up to ``--points_height`` rows as the published pipeline
+does, and a plain implementation of the published render, which moves every point for every frame; some layers of the
+network against the published order of operations (``worldfm_network.py``). CPU time, alternating, because machines are
+shared.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from benches.measure import Bench, size_argument
+from benches.measure import Bench, cpu_seconds, size_argument
+from benches.worldfm_network import time_network
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import centred_intrinsics, invert
 from inspatio.config import FrameNoise
 from inspatio.evaluation.synthetic_room import panorama as truth
 from inspatio.generation.worldfm.noise import NoiseSource
-from inspatio.generation.worldfm.references import ReferenceViews
+from inspatio.generation.worldfm.references import ReferenceViews, plan
 from inspatio.generation.worldfm.still_scene import StillScene, panorama_scene
 from inspatio.geometry import panorama
 from inspatio.render.disc_cloud import DiscCloud
@@ -34,6 +35,11 @@ from inspatio.render.points import splat_points
 FOCAL = 320 / 512
 """Of the published demonstration, in units of the picture's side."""
 QUALITY_SIZE = (256, 256)
+PATH_FRAMES = 120
+SWAY = 0.3
+"""Metres to either side of the path on which references are planned."""
+SHAKE = 0.03
+"""Standard deviation of its direction from frame to frame in radians, as of a camera in the hand."""
 NOISE_STEP = 0.3
 """Metres between two frames whose noise is compared: every surface of the room moves by a latent cell or more."""
 
@@ -45,11 +51,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     still = panorama_scene(image, distance, QUALITY_SIZE)
     results: dict[str, Any] = {"unit_metres": unit, "quality": _quality(image, distance, still, unit, lens)}
     results["noise_kept"] = {kind: _noise_kept(still, unit, lens, kind) for kind in ("points", "fixed", "fresh")}
+    results["plan"] = _plan(still, unit, lens)
 
     size = (options.points_height, 2 * options.points_height)
     large = np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     far = np.asarray(cv2.resize(distance, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     results["speed"] = _speed(large, far, options.size, options.repeats)
+    results["network"] = time_network(options.size, options.layers, options.repeats)
     return results
 
 
@@ -103,22 +111,53 @@ def _quality(
     return rows
 
 
-def _noise_kept(still: StillScene, unit: float, lens: np.ndarray, kind: FrameNoise) -> float:
-    """The share of cells that show the surface of the cell before, two frames of a sideways motion, with its noise."""
+def _noise_kept(still: StillScene, unit: float, lens: np.ndarray, kind: FrameNoise) -> dict[str, float]:
+    """The share of cells with the noise of the frame before: of a camera that stands; with the surface that they show,
+    and at the same place of the screen, of one that moves sideways."""
     assert still.scene.points is not None
-    poses = np.tile(np.eye(4), (2, 1, 1))
-    poses[1, 0, 3] = -NOISE_STEP / unit
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[2, 0, 3] = -NOISE_STEP / unit
     cameras = Cameras.from_poses(poses, lens)
     depth = still.scene.points.render(cameras, QUALITY_SIZE).depth
     assert depth is not None
-    fields = NoiseSource(kind, 1, QUALITY_SIZE).draw(0, [0, 1], depth, cameras).numpy()
+    fields = NoiseSource(kind, 1, QUALITY_SIZE).draw(0, range(3), depth, cameras).numpy()
     rows, columns = np.mgrid[3 : QUALITY_SIZE[0] : 8, 3 : QUALITY_SIZE[1] : 8]
-    z = depth[0][rows, columns]
-    moved = np.rint((columns + lens[0, 0] * poses[1, 0, 3] / np.maximum(z, 1e-6) - 3) / 8).astype(int)
+    z = depth[1][rows, columns]
+    moved = np.rint((columns + lens[0, 0] * poses[2, 0, 3] / np.maximum(z, 1e-6) - 3) / 8).astype(int)
     inside = (z > 0) & (moved >= 0)
-    before = fields[0][:, rows[inside] // 8, columns[inside] // 8]
-    after = fields[1][:, rows[inside] // 8, moved[inside]]
-    return float((before == after).all(axis=0).mean())
+    before, after = fields[1][:, inside], fields[2][:, rows[inside] // 8, moved[inside]]
+    return {
+        "standing": float((fields[0] == fields[1]).all(axis=0).mean()),
+        "with_surface": float((before == after).all(axis=0).mean()),
+        "on_screen": float((before == fields[2][:, inside]).all(axis=0).mean()),
+    }
+
+
+def _plan(still: StillScene, unit: float, lens: np.ndarray) -> dict[str, float]:
+    """How often the reference changes along a path that turns by 90 degrees, sways and shakes, and what it
+    shares."""
+    turn = np.linspace(0, np.pi / 2, PATH_FRAMES) + SHAKE * np.random.default_rng(0).standard_normal(PATH_FRAMES)
+    poses = np.tile(np.eye(4), (PATH_FRAMES, 1, 1))
+    poses[:, 0, 0] = poses[:, 2, 2] = np.cos(turn)
+    poses[:, 0, 2], poses[:, 2, 0] = np.sin(turn), -np.sin(turn)
+    poses[:, 0, 3] = SWAY / unit * np.sin(8 * turn)
+    cameras = Cameras.from_poses(invert(poses), lens)
+    assert still.scene.points is not None
+    depth = still.scene.points.render(cameras, QUALITY_SIZE).depth
+    assert depth is not None
+    views = np.concatenate([still.scene.depth.read([i]) for i in range(len(still.scene.depth))])
+    references = ReferenceViews(Cameras(still.scene.intrinsics, still.scene.world_to_camera), views)
+    found = [references.hits(depth[i], lens, cameras.world_to_camera[i]) for i in range(PATH_FRAMES)]
+    shares = np.stack([hits / max(samples, 1) for hits, samples in found])
+    chosen = {"alone": shares.argmax(axis=1), "planned": plan(shares)}
+    return {
+        f"{how}_{what}": value
+        for how, views in chosen.items()
+        for what, value in (
+            ("changes", float((np.diff(views) != 0).sum())),
+            ("share", float(shares[np.arange(PATH_FRAMES), views].mean())),
+        )
+    } | {"frames": PATH_FRAMES}
 
 
 def _speed(image: np.ndarray, distance: np.ndarray, size: tuple[int, int], repeats: int) -> dict[str, float]:
@@ -143,23 +182,14 @@ def _speed(image: np.ndarray, distance: np.ndarray, size: tuple[int, int], repea
     def published() -> None:
         _published_render(points, colours, world, torch.from_numpy(lens).float(), size)
 
-    seconds: dict[str, list[tuple[float, float]]] = {"ours": [], "published": []}
-    cases: tuple[tuple[str, Callable[[], None]], ...] = (("ours", ours), ("published", published))
-    for turn in range(repeats + 1):
-        for name, work in cases:
-            cpu, wall = time.process_time(), time.perf_counter()
-            work()
-            if turn:
-                seconds[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    found = {name: [median(each) for each in zip(*values, strict=True)] for name, values in seconds.items()}
+    found = cpu_seconds({"ours": ours, "published": published}, repeats)
     return {
         "points": float(len(cloud)),
         "published_points": float(len(points)),
-        "cpu_ms": 1e3 * found["ours"][0],
-        "wall_ms": 1e3 * found["ours"][1],
-        "published_cpu_ms": 1e3 * found["published"][0],
-        "published_wall_ms": 1e3 * found["published"][1],
-        "cpu_ratio": found["published"][0] / found["ours"][0],
+        "cpu_ms": 1e3 * found["ours"],
+        "published_cpu_ms": 1e3 * found["published"],
+        "cpu_ratio": found["published"] / found["ours"],
+        "frames_per_cpu_second": 1 / found["ours"],
     }
 
 
@@ -184,6 +214,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, default=384, help="rows of the panorama that is ray-cast [384]")
     parser.add_argument("--points_height", type=int, default=2048, help="rows of the one that is timed [2048]")
     parser.add_argument("--size", type=size_argument, default=(512, 512), help="of the timed pictures [512x512]")
+    parser.add_argument("--layers", type=int, default=4, help="of the network, at its published width [4]")
     parser.add_argument("--repeats", type=int, default=3, help="timed frames of each [3]")
 
 
