@@ -41,6 +41,8 @@ SYNCS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.is_non
 
 READ_AND_WRITTEN = {f"aten::{name}_" for name in ("add", "sub", "mul", "div", "relu", "silu", "clamp", "tanh", "round")}
 """Operations in place that read what they write."""
+READ_AND_WRITTEN_ARGUMENTS = {"inspatio::norm_activate_pad": "tail"}
+"""Operations of our own, with the argument that they both read and write."""
 ONE_KERNEL = {functional.rms_norm, functional.layer_norm}
 """Functions that are one kernel on a GPU (rms_norm from PyTorch 2.9 on) and several on the meta device."""
 ATTENTION = {functional.scaled_dot_product_attention}
@@ -130,6 +132,9 @@ class Counter(TorchDispatchMode):
             self._kernel(0)
             return result
         written_again = outputs if func._schema.name in READ_AND_WRITTEN else []
+        if argument := READ_AND_WRITTEN_ARGUMENTS.get(func._schema.name):
+            names = [each.name for each in func._schema.arguments]
+            written_again = [args[names.index(argument)]]
         self._kernel(_bytes([*inputs, *outputs]) + _bytes(written_again), copy=packet in COPIES)
         return result
 

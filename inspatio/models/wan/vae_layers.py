@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import nn
 
 from inspatio.models.attention import attention
+from inspatio.models.wan.norm import norm_activate_pad, rms_norm
 from inspatio.models.wan.tails import HostTails, Tails
 
 
@@ -193,21 +194,6 @@ class RmsNorm(nn.Module):
         for video in zip(x, tail, padded, strict=True):
             frames, past, room = (part.movedim(0, -1).view(part.shape[1], -1, part.shape[0]) for part in video)
             norm_activate_pad(frames, self.gamma.flatten(), past, room)
-
-
-def rms_norm(x: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-    """Divide the channels of each pixel, the last axis, by their root mean square, times ``gamma``."""
-    # The smallest addend that float32 does not round away next to zero: only all-zero pixels notice it.
-    return F.rms_norm(x, (x.shape[-1],), gamma, eps=1e-26)
-
-
-def norm_activate_pad(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: torch.Tensor) -> None:
-    """Norm, SiLU and padding in time in one step: write ``tail``, then ``x`` normed and activated, into ``padded``, and
-    the last frames of that back into ``tail``; all ``t n c``, with ``n`` pixels to a frame."""
-    count = tail.shape[0]
-    padded[:count] = tail
-    torch.ops.aten.silu.out(rms_norm(x, gamma), out=padded[count:])
-    tail.copy_(padded[-count:])
 
 
 class ResidualBlock(nn.Module):
