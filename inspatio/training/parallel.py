@@ -83,7 +83,9 @@ class Processes:
         fully_shard(runner, mesh=self.mesh, mp_policy=policy, reshard_after_forward=True, ignored_params=exact)
         for module in (*modules, runner):
             assert isinstance(module, FSDPModule), "fully_shard changes a module's class"
-            module.set_gradient_divide_factor(1.0)  # losses are divided by the whole batch already
+            # A plain sum: losses are divided by the whole batch already, and gloo knows no other.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
         return runner
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:

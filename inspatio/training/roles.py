@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from inspatio.errors import MissingWeightsError
@@ -50,8 +51,10 @@ class Role(Generic[Network]):
         self.average: Average | None = None
         if optimizer is not None:
             first, second = optimizer.betas
+            sharded = [each for each in self.parameters.values() if isinstance(each, DTensor)]
+            whole = [each for each in self.parameters.values() if not isinstance(each, DTensor)]
             self.optimizer = torch.optim.AdamW(
-                self.parameters.values(),
+                [{"params": group} for group in (sharded, whole) if group],  # one kernel takes one kind of tensors
                 lr=rate,
                 betas=(first, second),
                 weight_decay=optimizer.weight_decay,
