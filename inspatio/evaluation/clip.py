@@ -27,6 +27,7 @@ from inspatio.evaluation.camera_estimation import (
 from inspatio.evaluation.cameras import path_errors, pose_errors
 from inspatio.evaluation.catalogue import GIVEN, STRUCTURE_FROM_MOTION
 from inspatio.evaluation.colour import Colour
+from inspatio.evaluation.distributions import Distributions
 from inspatio.evaluation.metrics import Fidelity
 from inspatio.evaluation.networks import Networks
 from inspatio.evaluation.regions import Mask, Region, regions_of
@@ -88,11 +89,17 @@ class Settings:
 
 
 def evaluate_clip(
-    clip: Clip, settings: Settings | None = None, progress: Progress = lambda done, total: None
+    clip: Clip,
+    settings: Settings | None = None,
+    progress: Progress = lambda done, total: None,
+    distributions: Distributions | None = None,
 ) -> dict[str, float]:
-    """Measure a clip: value by ``metric/region``. What the files do not allow is missing from the result."""
+    """Measure a clip: value by ``metric/region``. What the files do not allow is missing from the result.
+
+    ``distributions`` collects what is measured of all clips of a method together.
+    """
     settings = settings or Settings()
-    pass_over = _Pass(clip, settings)
+    pass_over = _Pass(clip, settings, distributions or Distributions({}))
     for place in range(len(clip)):
         pass_over.add(place)
         progress(place + 1, len(clip))
@@ -150,8 +157,9 @@ def _named(prefix: str, path: EstimatedPath, wanted: Cameras, frame_count: int) 
 class _Pass:
     """One pass over a clip's frames."""
 
-    def __init__(self, clip: Clip, settings: Settings) -> None:
-        self._clip, self._settings = clip, settings
+    def __init__(self, clip: Clip, settings: Settings, distributions: Distributions) -> None:
+        self._clip, self._settings, self._distributions = clip, settings, distributions
+        self._distributions.start_clip()
         self._fidelity, self._steadiness, self._colour = Fidelity(), Steadiness(), Colour()
         self._recent: deque[Moment] = deque(maxlen=max(STEPS) + 1)
         self._brightness: list[float] = []
@@ -169,6 +177,8 @@ class _Pass:
         measured = place % self._settings.stride == 0
         true = clip.truth.read(at)[0] if clip.truth is not None else None
         covered = clip.covered.read(at)[0] if clip.covered is not None else None
+        if true is not None:
+            self._distributions.add(image, true, measured=measured)
         if measured:
             self._brightness.append(float(image.mean()))
             self._measure(place, image, true, covered)

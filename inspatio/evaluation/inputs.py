@@ -112,7 +112,7 @@ class _Window:
     @classmethod
     def of(cls, result: tuple[int, int], rendered: tuple[int, int]) -> _Window:
         """The window of a (height, width) result in the middle of a padded render."""
-        return cls(*((whole - part) // 2 for whole, part in zip(rendered, result, strict=True)), *result)
+        return cls((rendered[0] - result[0]) // 2, (rendered[1] - result[1]) // 2, *result)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -134,7 +134,8 @@ def _mode(files: ResultFiles, rendered: tuple[int, int], result: tuple[int, int]
         return "crop"
     source = probe(files.source).size
     modes: tuple[FitMode, ...] = ("crop", "pad", "stretch")
-    return next((mode for mode in modes if Fit.make(source, rendered, mode).natural_size == result), "crop")
+    fitting = [mode for mode in modes if Fit.make(source, rendered, mode).natural_size == result]
+    return fitting[0] if fitting else "crop"
 
 
 def align(result: VideoInfo, truth: VideoInfo, notes: list[str]) -> list[int]:

@@ -187,6 +187,8 @@ def _patch_places(mask: Mask, level: int, frame: int) -> NDArray[np.intp]:
 
 def _patches(image: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.float32]:
     """``v d``: the patches of an image around places, each as a row."""
+    if len(places) == 0:  # the picture may be smaller than a patch
+        return np.empty((0, 3 * PATCH * PATCH), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
     half = PATCH // 2
     return windows[places[:, 0] - half, places[:, 1] - half].reshape(len(places), 3 * PATCH * PATCH)

@@ -1,11 +1,13 @@
-"""Perceptual metrics that need a network: LPIPS and DISTS where its file is given, and why others are missing.
+"""Perceptual metrics that need a network: LPIPS, DISTS, FID and FVD where its file is given, else why they are missing.
 
-No package ships the networks that these metrics look through (their small heads come with torchmetrics), so they are
-files of their own, downloaded once by whoever wants them and named as torchvision publishes them:
+No package ships the networks that these metrics look through (the small heads of LPIPS and DISTS come with
+torchmetrics), so they are files of their own, downloaded once by whoever wants them and named as they are published:
 
-    alexnet-owt-7be5be79.pth     LPIPS (alex)
-    squeezenet1_1-b8a52dc0.pth   LPIPS (squeeze)
-    vgg16-397923af.pth           LPIPS (vgg) and DISTS
+    alexnet-owt-7be5be79.pth               LPIPS (alex), as torchvision publishes it
+    squeezenet1_1-b8a52dc0.pth             LPIPS (squeeze), as torchvision publishes it
+    vgg16-397923af.pth                     LPIPS (vgg) and DISTS, as torchvision publishes it
+    pt_inception-2015-12-05-6726825d.pth   FID, as pytorch-fid publishes it (``inception.py``, ``distributions.py``)
+    i3d_pretrained_400.pt                  FVD, as VideoGPT publishes it
 
 The networks are rebuilt here as plain layers, so that torchvision is not needed; their files are read with
 ``weights_only``. Sources: Zhang et al. 2018 (LPIPS), Ding et al. 2020 (DISTS), and the networks' papers.
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from inspatio.errors import UserError
+from inspatio.evaluation.distributions import Distributions
+from inspatio.evaluation.inception import I3d, InceptionV3
 from inspatio.types import Image
 
 FILES = {
@@ -31,12 +36,16 @@ FILES = {
     "lpips_squeeze": "squeezenet1_1-b8a52dc0.pth",
     "lpips_vgg": "vgg16-397923af.pth",
     "dists": "vgg16-397923af.pth",
+    "fid": "pt_inception-2015-12-05-6726825d.pth",
+    "fvd": "i3d_pretrained_400.pt",
 }
 """The file that each metric looks through."""
-NEEDS_OTHERS = (
-    "FID and FVD are not computed: their networks (Inception, I3D) are published as programs or need packages beyond "
-    "this extra, and a suite of 28 clips is too small for a distance of distributions"
-)
+_METRICS = {
+    "LPIPS": ("lpips_alex", "lpips_squeeze", "lpips_vgg"),
+    "DISTS": ("dists",),
+    "FID": ("fid",),
+    "FVD": ("fvd",),
+}
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """LPIPS' own normalisation of pictures in -1..1."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,6 +58,7 @@ _SLICES = {
 """LPIPS compares the features after so many layers of each network."""
 _DISTS_CHANNELS = (3, 64, 128, 256, 512, 512)
 _LEAST = 1e-6
+Layers = TypeVar("Layers", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -68,20 +78,30 @@ class Networks:
     def missing(self) -> list[str]:
         """One line for each kind of metric that is not computed, and why."""
         lines = []
-        for label, names in (("LPIPS", ("lpips_alex", "lpips_squeeze", "lpips_vgg")), ("DISTS", ("dists",))):
+        for label, names in _METRICS.items():
             if not any(name in self.found for name in names):
                 files = " or ".join(FILES[name] for name in names)
                 where = f"in {self.folder}" if self.folder else "(--networks DIR)"
                 lines.append(f"{label} is not computed: got no network, expected {files} {where}")
-        return [*lines, NEEDS_OTHERS]
+        return lines
 
     def collector(self) -> Perceptual:
         """A collector for one clip."""
         return Perceptual(self._metrics)
 
+    def distributions(self) -> Distributions:
+        """A collector of FID and FVD for one method over all its clips."""
+        return Distributions(self._extractors)
+
     @cached_property
     def _metrics(self) -> dict[str, Lpips | Dists]:
-        return {name: Dists(path) if name == "dists" else Lpips(name, path) for name, path in self.found.items()}
+        pairwise = {name: path for name, path in self.found.items() if name not in ("fid", "fvd")}
+        return {name: Dists(path) if name == "dists" else Lpips(name, path) for name, path in pairwise.items()}
+
+    @cached_property
+    def _extractors(self) -> dict[str, nn.Module]:
+        made = {"fid": InceptionV3, "fvd": I3d}
+        return {name: load_weights(made[name](), path, name) for name, path in self.found.items() if name in made}
 
 
 @dataclass
@@ -159,20 +179,26 @@ def load_features(network: str, path: Path) -> nn.Sequential:
         UserError: the file is not that network's.
     """
 
+    return load_weights(features(network), path, network, "features.")
+
+
+def load_weights(layers: Layers, path: Path, name: str, prefix: str = "") -> Layers:
+    """Load the weights of a published file, those whose names begin with ``prefix``, for inference.
+
+    Raises:
+        UserError: the file has other weights.
+    """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        layers = features(network)
-        prefix = "features."
         layers.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
     except (OSError, EOFError, RuntimeError, KeyError, AttributeError, UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not the weights of {network} as torchvision publishes them ({reason})") from None
+        raise UserError(f"{path}: got no weights of {name} as they are published ({reason}), expected them") from None
     return layers.eval().requires_grad_(False)
 
 
 def _tensor(image: Image) -> Tensor:
     """``1 3 h w`` float in 0..1."""
-
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
 
 
@@ -189,13 +215,11 @@ class Lpips:
         self._heads = [stored[f"lin{index}.model.1.weight"] for index in range(len(_SLICES[self._network]))]
 
     def __call__(self, image: Image, true: Image) -> float:
-
         with torch.inference_mode():
             pairs = zip(self._features(image), self._features(true), self._heads, strict=True)
             return float(sum(((a - b) ** 2 * head).sum(dim=1).mean() for a, b, head in pairs))
 
     def _features(self, image: Image) -> list[Tensor]:
-
         x = 2 * _tensor(image) - 1
         x = (x - torch.tensor(_SHIFT).view(1, 3, 1, 1)) / torch.tensor(_SCALE).view(1, 3, 1, 1)
         found, start = [], 0
@@ -225,7 +249,6 @@ class Dists:
         )
 
     def __call__(self, image: Image, true: Image) -> float:
-
         with torch.inference_mode():
             similarity = torch.zeros(())
             for a, b, alpha, beta in zip(
@@ -240,7 +263,6 @@ class Dists:
             return float(1 - similarity)
 
     def _features(self, image: Image) -> list[Tensor]:
-
         x = _tensor(image)
         found = [x]
         x = (x - torch.tensor(_MEAN).view(1, 3, 1, 1)) / torch.tensor(_STD).view(1, 3, 1, 1)

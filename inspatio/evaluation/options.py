@@ -63,7 +63,7 @@ class EvaluateOptions(Settings):
         False, "also estimate cameras by structure from motion (pycolmap), as a second opinion", option="--colmap"
     )
     networks: Path | None = setting(
-        None, "folder of network files, for LPIPS and DISTS", option="--networks", metavar="DIR", unset="none"
+        None, "folder of network files, for LPIPS, DISTS, FID and FVD", option="--networks", metavar="DIR", unset="none"
     )
     report: Path | None = setting(
         None, "where report.json and sheet.png go", option="--report", metavar="DIR", unset="output/evaluation/<name>"

@@ -53,6 +53,8 @@ class Report:
     methods: Mapping[str, Mapping[str, Figures]]
     """By method and clip."""
     baselines: Sequence[str] = ()
+    sets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By method: FID and FVD over all clips, with their numbers of samples (``distributions.py``)."""
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     """What was not computed, and why, a line each."""
@@ -71,7 +73,8 @@ class Report:
             if (record["format"], record["version"]) != (FORMAT, VERSION):
                 raise ValueError(f"got {record['format']} version {record['version']}")
             facts = {name: record[name] for name in ("date", "machine", "suite", "stride") if name in record}
-            return cls(record["title"], record["clips"], record["baselines"], record["notes"], facts=facts)
+            sets = record.get("sets", {})
+            return cls(record["title"], record["clips"], record["baselines"], sets, record["notes"], facts=facts)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a report ({error}), expected {FORMAT} version {VERSION}") from None
 
@@ -91,6 +94,7 @@ class Report:
             if against:
                 head = f"{method}: paired difference ± standard error (* clear: {CLEAR:g} standard errors)"
                 lines += ["", *_columns(head, rows, against, signed=True)]
+        lines += _set_lines(self.sets)
         return "\n".join([*lines, "", *self.claims(), *self.notes, *self.missing])
 
     def claims(self) -> list[str]:
@@ -148,8 +152,20 @@ class Report:
                 for method in self.methods
             },
             "clips": self.methods,
+            "sets": self.sets,
         }
         write_json(path, record)
+
+
+def _set_lines(sets: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """FID and FVD of each method, a line each."""
+    lines = []
+    for method, values in sets.items():
+        for name in ("fid", "fvd"):
+            if name in values:
+                samples = f"{values[f'{name}_samples']:.0f} samples"
+                lines.append(f"{method}: {name.upper()} over all clips {values[name]:.2f} ({samples})")
+    return ["", *lines] if lines else []
 
 
 def _json(value: Mean) -> dict[str, float | int | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from inspatio.cameras.cameras import Cameras
 from inspatio.evaluation.baselines import FILLS, blurred_holes
 from inspatio.evaluation.clip import Clip, Settings, evaluate_clip
+from inspatio.evaluation.distributions import Distributions
 from inspatio.evaluation.geometry import geometry_figures
 from inspatio.evaluation.report import CONTROL, PREVIEW, Report
 from inspatio.evaluation.statistics import Figures
@@ -102,9 +104,9 @@ def run_suite(
             methods.setdefault(outcome.method, {})[clip.name] = outcome.figures
             pictures[outcome.method] = outcome.picture
         rows.append((clip.name, pictures))
-        settings.keep(_report(suite, clips, geometries, settings, methods), rows)
+        settings.keep(_report(suite, clips, geometries, settings, methods, runner.sets()), rows)
     settings.report_progress("done", len(clips), len(clips))
-    return _report(suite, clips, geometries, settings, methods), rows
+    return _report(suite, clips, geometries, settings, methods, runner.sets()), rows
 
 
 def _report(
@@ -113,6 +115,7 @@ def _report(
     geometries: Mapping[str, GeometryBackend],
     settings: SuiteSettings,
     methods: dict[str, dict[str, Figures]],
+    sets: dict[str, dict[str, float]],
 ) -> Report:
     """The report of the clips that are done."""
     order = {name: dict(methods[name]) for name in sorted(methods, key=_rank)}
@@ -125,7 +128,14 @@ def _report(
         "seed": settings.seed,
     }
     title = f"Suite {suite.name}, version {suite.version}: {done} of {len(suite.clips)} clips"
-    return Report(title, order, baselines, facts=facts, missing=settings.measure.networks.missing())
+    return Report(
+        title,
+        order,
+        baselines,
+        {name: sets[name] for name in order},
+        facts=facts,
+        missing=settings.measure.networks.missing(),
+    )
 
 
 def _rank(method: str) -> tuple[int, str]:
@@ -146,6 +156,11 @@ class _Runner:
         self._generators, self._geometries = generators, geometries
         self._renderer, self._settings = renderer, settings
         self._made: dict[tuple[str, tuple[int, int]], Generator] = {}
+        self._sets: defaultdict[str, Distributions] = defaultdict(settings.measure.networks.distributions)
+
+    def sets(self) -> dict[str, dict[str, float]]:
+        """What was measured of the clips so far together, by method."""
+        return {method: each.figures() for method, each in self._sets.items()}
 
     def run(self, truth: Truth) -> Iterator[Outcome]:
         """The outcomes of all methods on a clip, one after the other."""
@@ -164,7 +179,7 @@ class _Runner:
             errors = geometry_figures(load_geometry(folder), load_geometry(truth.geometry))
         scene, cameras = adapt(truth.scene(folder), truth.clip.trajectory, KEEP_FRAMES)
         render = render_scene(self._renderer, scene, 0, cameras)
-        seen_as = _Seen(truth, render, self._settings.measure)
+        seen_as = _Seen(truth, render, self._settings.measure, self._sets)
         if with_baselines:
             yield seen_as.outcome(TRUTH, seen_as.true_frames, with_cameras=True)
             for fill_name, fill in FILLS.items():
@@ -192,8 +207,8 @@ class _Runner:
 class _Seen:
     """A clip's truth beside one render of it: what the methods that start from that render are measured against."""
 
-    def __init__(self, truth: Truth, render: Render, settings: Settings) -> None:
-        self._truth, self._settings = truth, settings
+    def __init__(self, truth: Truth, render: Render, settings: Settings, sets: defaultdict[str, Distributions]) -> None:
+        self._truth, self._settings, self._sets = truth, settings, sets
         self._source = truth.scene()
         self.true_frames = truth.frames(range(len(truth.depth)))
         self._render = render
@@ -214,7 +229,7 @@ class _Seen:
         )
         returns = truth.clip.path in RETURNING
         picture = frames[len(frames) // 2 if returns else -1]
-        return Outcome(method, evaluate_clip(clip, self._settings), picture)
+        return Outcome(method, evaluate_clip(clip, self._settings, distributions=self._sets[method]), picture)
 
 
 def _generate(generator: Generator, scene: Scene, cameras: Cameras, seed: int) -> tuple[Frames, dict[str, float]]:

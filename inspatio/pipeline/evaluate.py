@@ -128,13 +128,13 @@ def _results(options: EvaluateOptions, settings: Settings) -> tuple[Report, list
     found, notes = _files(options)
     clips: dict[str, dict[str, float]] = {}
     rows: list[Row] = []
-    failed = 0
+    failed, sets = 0, settings.networks.distributions()
     with tqdm(total=len(found), unit="clip") as bar:
         for name, files in found.items():
             bar.set_description(name)
             try:
                 with open_clip(files, name) as clip:
-                    clips[name] = evaluate_clip(clip, settings)
+                    clips[name] = evaluate_clip(clip, settings, distributions=sets)
                     notes += clip.notes
                     rows.append((name, _pictures(clip)))
             except UserError as error:
@@ -149,7 +149,9 @@ def _results(options: EvaluateOptions, settings: Settings) -> tuple[Report, list
         "truth": str(options.truth) if options.truth else None,
         "stride": options.stride,
     }
-    report = Report(f"{options.what}: {len(clips)} clips", {"result": clips}, notes=notes, facts=facts)
+    report = Report(
+        f"{options.what}: {len(clips)} clips", {"result": clips}, (), {"result": sets.figures()}, notes, facts=facts
+    )
     report.missing = settings.networks.missing() if options.truth else []
     return report, rows, failed
 

@@ -15,6 +15,7 @@ import pytest
 from support.scenes import ArraySource, make_scene
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import OrbitTrajectory
 from inspatio.config import Controls
 from inspatio.evaluation.camera_estimation import structure_from_motion
@@ -196,7 +197,7 @@ def test_structure_from_motion_is_a_second_opinion():
     )
     found = structure_from_motion(frames, suite_clip.intrinsics)
     assert found.failures == 0
-    errors = path_errors(found.world_to_camera, np.linalg.inv(poses), FRAME_COUNT)
+    errors = path_errors(found.world_to_camera, invert(poses), FRAME_COUNT)
     assert errors["rot_err_mean_deg"] < 0.3
     assert errors["trans_err_rel_mean"] < 0.03
     again = structure_from_motion(frames, suite_clip.intrinsics)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from inspatio.evaluation.cameras import path_errors
 from inspatio.evaluation.catalogue import METRICS, in_order, label_of
 from inspatio.evaluation.colour import Colour
 from inspatio.evaluation.metrics import Fidelity, psnr, similarity_map, sliced_distance
-from inspatio.evaluation.networks import FILES, Dists, Lpips, Networks, features
 from inspatio.evaluation.regions import near_border, regions_of, seen_before, visible_at
 from inspatio.evaluation.report import CONTROL, PREVIEW, Report
 from inspatio.evaluation.statistics import differences, means
@@ -232,56 +230,3 @@ def test_every_figure_has_a_label_and_a_place():
     names = {*METRICS, "psnr/unseen", "sfm_rot_err_mean_deg", "given_ate_share"}
     assert set(in_order(names)) == names
     assert len({label_of(name) for name in names}) == len(names)
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    """Networks of the published shapes with random weights, under the published names."""
-    torch.manual_seed(0)
-    for network, file in (("alex", "lpips_alex"), ("squeeze", "lpips_squeeze"), ("vgg", "lpips_vgg")):
-        state = {f"features.{name}": value for name, value in features(network).state_dict().items()}
-        torch.save(state, tmp_path / FILES[file])
-    return tmp_path
-
-
-@pytest.mark.parametrize("network", ["alex", "squeeze", "vgg"])
-def test_lpips_is_that_of_torchmetrics(
-    network: Literal["alex", "squeeze", "vgg"], weights: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """The library's own computation on the same network, which it would otherwise take from torchvision."""
-    from torchmetrics.functional.image import lpips
-
-    path = weights / FILES[f"lpips_{network}"]
-    ours = Lpips(f"lpips_{network}", path)
-    monkeypatch.setattr(lpips, "_get_tv_model_features", lambda *_, **__: ours._layers)
-    library = lpips._LPIPS(net=network, pnet_rand=True, use_dropout=True).eval()
-    a, b = (np.random.default_rng(i).integers(0, 256, (72, 80, 3), dtype=np.uint8) for i in range(2))
-    pair = (torch.from_numpy(each).permute(2, 0, 1)[None].float() / 127.5 - 1 for each in (a, b))
-    assert ours(a, b) == pytest.approx(float(library(*pair)), rel=1e-4)
-    assert ours(a, a) == 0
-
-
-def test_dists_is_that_of_torchmetrics(weights: Path, monkeypatch: pytest.MonkeyPatch):
-    from types import SimpleNamespace
-
-    from torchmetrics.functional.image import dists
-
-    ours = Dists(weights / FILES["dists"])
-    layers = torch.nn.Sequential(*features("vgg"))
-    stored = torch.load(weights / FILES["dists"], weights_only=True)
-    layers.load_state_dict({name.removeprefix("features."): value for name, value in stored.items()})
-    monkeypatch.setattr(dists, "_TORCHVISION_AVAILABLE", True)
-    monkeypatch.setattr(dists, "VGG16_Weights", SimpleNamespace(DEFAULT=None), raising=False)
-    monkeypatch.setattr(dists, "vgg16", lambda weights: SimpleNamespace(features=layers), raising=False)
-    a, b = (np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2))
-    pair = (torch.from_numpy(each).permute(2, 0, 1)[None].float() / 255 for each in (a, b))
-    assert ours(a, b) == pytest.approx(float(dists.DISTSNetwork()(*pair).detach()), rel=1e-3)
-    assert ours(a, a) == pytest.approx(0, abs=1e-5)
-
-
-def test_missing_networks_are_said_once_each(weights: Path, tmp_path: Path):
-    assert len(Networks(None).missing()) == 3
-    assert len(Networks(weights).missing()) == 1, "FID and FVD only"
-    (weights / FILES["lpips_alex"]).write_bytes(b"not weights")
-    with pytest.raises(Exception, match="alexnet"):
-        Networks(weights).collector()
