@@ -72,6 +72,9 @@ class Session(ABC):
     def set_prompt(self, text: str) -> None:
         """Describe the scene by another text from the next step on; ignored by generators that read none."""
 
+    def plan(self, cameras: Cameras) -> None:  # noqa: B027  most generators decide nothing beforehand
+        """Take note of the cameras of the whole clip, from place 0 on, where they are known before the first step."""
+
     def step(self, cameras: Cameras) -> FrameBlock:
         """Generate the next block, seen from ``block_frames`` target cameras, or fewer once, which closes the session.
 
@@ -139,6 +142,7 @@ def drive(session: Session, cameras: Cameras) -> Iterator[FrameBlock]:
 
     On a GPU a block's frames travel to the host while the next block is made, so blocks come one step late there.
     """
+    session.plan(cameras)
     done, pending = 0, None
     while done < len(cameras):
         block = session.step(cameras[done : done + session.block_frames])

@@ -63,6 +63,10 @@ class FaithfulSession(Session):
         """Passed on."""
         self._inner.set_prompt(text)
 
+    def plan(self, cameras: Cameras) -> None:
+        """Passed on."""
+        self._inner.plan(cameras)
+
     def _generate(self, cameras: Cameras) -> FrameBlock:
         generated = self._inner.step(cameras).frames.cpu().numpy()
         places = range(self._start, self._start + len(cameras))

@@ -27,6 +27,16 @@ class FrameOptions(Settings):
         metavar="FILE",
         unset="beside the panorama",
     )
+    photo_fov: float | None = setting(
+        None,
+        "field of view in degrees, along its longer side, of the photo (image) that the panorama was made from; with "
+        "it the photo is a reference too. HunyuanWorld takes every photo as of 80",
+        option="--photo_fov",
+        metavar="DEG",
+        unset="the photo is not used",
+        least=1,
+        most=170,
+    )
     frame_profile: str = setting("worldfm", "a profile with the generator worldfm", option="--profile", metavar="NAME")
     save_mode: Literal["video", "image"] = setting("video", "one video, or a PNG for each pose", option="--save_mode")
     fps: int = setting(30, "frames per second of the video", option="--fps", metavar="N", least=1, most=1000)

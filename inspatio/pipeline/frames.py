@@ -35,6 +35,7 @@ from inspatio.generation.base import drive
 from inspatio.generation.worldfm.session import WorldFMGenerator
 from inspatio.generation.worldfm.still_scene import (
     CLOUD_FILE,
+    Photo,
     StillScene,
     panorama_scene,
     parse_lens,
@@ -144,7 +145,17 @@ def open_still_scene(meta: Meta, options: FrameOptions, profile: Profile) -> Sti
             "another program, name it with --panorama_depth, or take a profile whose geometry is da3"
         )
     distance = load_distance(depth, shape)
-    return panorama_scene(panorama, distance, size, clip_id=meta.name)
+    photo = None
+    if options.photo_fov is not None:
+        photo = Photo(_read_photo(meta), options.photo_fov)
+    return panorama_scene(panorama, distance, size, clip_id=meta.name, photo=photo)
+
+
+def _read_photo(meta: Meta) -> Image:
+    picture = cv2.imread(str(meta.image)) if meta.image.is_file() else None
+    if picture is None:
+        raise ClipError(f"{meta.image}: no readable picture, expected the photo that --photo_fov is of")
+    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
 
 
 def _estimate_distance(image: Image, profile: Profile) -> np.ndarray:
@@ -213,7 +224,6 @@ def frames(options: FrameOptions, profile: Profile) -> int:
 
     generator = _load(profile)
     session = generator.start(still.scene, seed=options.seed)
-    session.plan(cameras)
     folder = options.output_dir / meta.name
     folder.mkdir(parents=True, exist_ok=True)
     writer = _ImageFiles(folder, len(cameras)) if options.save_mode == "image" else None

@@ -74,6 +74,18 @@ def test_a_pose_becomes_a_picture_the_same_every_time(meta: Path) -> None:
     assert Path("out/box/output.png").read_bytes() == first[0]
 
 
+def test_the_photo_may_be_a_reference(meta: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its field of view it is one, and the picture another; a photo that is not there is said."""
+    assert run(meta, "--save_mode", "image") == 0
+    without = Path("out/box/output_0000.png").read_bytes()
+    assert run(meta, "--photo_fov", "80") == 1
+    assert "expected the photo" in capsys.readouterr().err
+    photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    cv2.imwrite(str(meta.with_name("photo.png")), photo)
+    assert run(meta, "--save_mode", "image", "--photo_fov", "80") == 0
+    assert Path("out/box/output_0000.png").read_bytes() != without
+
+
 def test_a_point_cloud_with_photos(meta: Path) -> None:
     folder = meta.parent
     image, distance = box_panorama(96)

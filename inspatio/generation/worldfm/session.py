@@ -136,7 +136,7 @@ class WorldFMSession(Session):
         """Accepted without effect: the model reads no text."""
 
     def plan(self, cameras: Cameras) -> None:
-        """Choose the references of a path that is known beforehand, from place 0 on, so that they seldom change.
+        """Choose the references of a whole path so that they seldom change.
 
         Only still scenes have references to choose from. Without a plan each frame takes the view that shares most
         with it.

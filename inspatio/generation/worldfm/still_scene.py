@@ -11,6 +11,7 @@ and even (``render/disc_cloud.py``); views are cut from the panorama when they a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.poses import check_rigid, invert, orthonormalised
+from inspatio.cameras.poses import centred_intrinsics, check_rigid, invert, orthonormalised
 from inspatio.errors import ClipError
 from inspatio.geometry import panorama
 from inspatio.geometry.formats.ply import read_ply
@@ -52,21 +53,41 @@ class StillScene:
         return invert(camera_to_world) @ invert(self.world_to_first)
 
 
+@dataclass(frozen=True)
+class Photo:
+    """The picture that a panorama was made from: taken at its centre, towards its middle.
+
+    ``image`` is ``h w 3`` uint8; ``field_of_view`` is along its longer side, in degrees.
+    """
+
+    image: Image
+    field_of_view: float
+
+    def fitted(self, size: tuple[int, int]) -> tuple[Image, NDArray[np.float64]]:
+        """The picture cut to ``size`` (height, width), and its intrinsics ``3 3``."""
+        own = (self.image.shape[0], self.image.shape[1])
+        focal = max(own) / 2 / math.tan(math.radians(self.field_of_view) / 2)
+        fit = Fit.make(own, size)
+        return fit.image(self.image), fit.intrinsics(centred_intrinsics(np.diag([focal, focal, 1.0]), own))
+
+
 class _PanoramaFrames:
-    def __init__(self, image: Image, cameras: Cameras, size: tuple[int, int]) -> None:
-        self._image, self._cameras, self._size = image, cameras, size
+    """Views of a panorama, cut when they are read; the first may be a picture of its own."""
+
+    def __init__(self, image: Image, cameras: Cameras, size: tuple[int, int], first: Image | None) -> None:
+        self._image, self._cameras, self._size, self._first = image, cameras, size, first
 
     def __len__(self) -> int:
         return len(self._cameras)
 
     def read(self, indices: Sequence[int]) -> Frames:
-        cameras = self._cameras
-        return np.stack(
-            [
-                panorama.view_image(self._image, cameras.world_to_camera[i], cameras.intrinsics[i], self._size)
-                for i in indices
-            ]
-        )
+        return np.stack([self._view(i) for i in indices])
+
+    def _view(self, index: int) -> Image:
+        if index == 0 and self._first is not None:
+            return self._first
+        lens, pose = self._cameras.intrinsics[index], self._cameras.world_to_camera[index]
+        return panorama.view_image(self._image, pose, lens, self._size)
 
 
 class _PanoramaDepth:
@@ -93,8 +114,11 @@ def panorama_scene(
     *,
     clip_id: str = "panorama",
     most_points: int = MOST_POINTS,
+    photo: Photo | None = None,
 ) -> StillScene:
     """A panorama ``h w 3`` with the distance of every pixel (``h w``, any unit), seen in pictures of ``size``.
+
+    Its references are 42 views of it, after the ``photo`` that it was made from, which was not resampled and wins ties.
 
     Raises:
         ClipError: no point is left.
@@ -103,9 +127,15 @@ def panorama_scene(
     points, colours, radii = panorama.even_points(image, distance, most_points)
     cameras = panorama.views(size)
     first = cameras.world_to_camera[0]
+    picture = None
+    if photo is not None:
+        picture, lens = photo.fitted(size)
+        cameras = Cameras(
+            np.concatenate((lens[None], cameras.intrinsics)), np.concatenate((first[None], cameras.world_to_camera))
+        )
     scene = Scene(
         clip_id=clip_id,
-        frames=_PanoramaFrames(image, cameras, size),
+        frames=_PanoramaFrames(image, cameras, size, picture),
         depth=_PanoramaDepth(distance, cameras, size),
         intrinsics=np.array(cameras.intrinsics),
         world_to_camera=_relative(cameras.world_to_camera, first),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from itertools import pairwise, product
 
 import numpy as np
+import pytest
 from support.panoramas import box_panorama
 
-from inspatio.cameras.poses import orbit
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import centred_intrinsics, orbit
 from inspatio.generation.worldfm.references import SWITCH_COST, ReferenceViews, plan, sample_grid
+from inspatio.generation.worldfm.still_scene import Photo, panorama_scene
 from inspatio.geometry import panorama
 
 SIZE = (64, 64)
@@ -68,3 +71,20 @@ def test_a_plan_does_not_jump_to_and_fro() -> None:
     shares[10:, 1] += 0.4
     assert np.count_nonzero(np.diff(plan(shares))) <= 1
     assert plan(shares)[-1] == 1
+
+
+def test_the_photo_that_a_panorama_was_made_from_is_a_reference() -> None:
+    """Seen from where it was taken it is the first choice, with its own pixels; elsewhere the panorama's views are."""
+    room, distance = box_panorama(128)
+    lens = centred_intrinsics(np.diag([50.0, 50.0, 1.0]), (48, 96))
+    taken = panorama.view_image(room, panorama.views(SIZE).world_to_camera[0], lens, (48, 96))
+    photo = Photo(taken, field_of_view=2 * np.degrees(np.arctan(48 / 50)))
+    scene = panorama_scene(room, distance, SIZE, photo=photo).scene
+    assert len(scene.frames) == 43
+    picture, fitted = photo.fitted(SIZE)
+    assert np.array_equal(scene.frames.read([0])[0], picture)
+    assert fitted[0, 0] == pytest.approx(50 * 64 / 48)
+    references = ReferenceViews(Cameras(scene.intrinsics, scene.world_to_camera), scene.depth.read(range(43)))
+    for view, best in ((0, 0), (3, 3)):
+        hits, _ = references.hits(references.depth[view], scene.intrinsics[view], scene.world_to_camera[view])
+        assert np.argmax(hits) == best
