@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
@@ -103,6 +104,10 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
             return PlainTextResponse("no such file\n", 404)
         return Response(files[name], media_type=TYPES[Path(name).suffix])
 
+    async def points(request: Request) -> Response:
+        data = await run_in_threadpool(lambda: hub.world.points)
+        return Response(data, media_type="application/octet-stream")
+
     async def socket(socket: WebSocket) -> None:
         await socket.accept()
         if hub.full:
@@ -153,6 +158,7 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
         Route("/flights/{name}.gltf", download(flight_gltf)),
         Route("/results/{name}.mp4", download(result)),
         Route("/clips/{name}.mp4", download(clip)),
+        Route("/points.bin", points),
         Route("/{name}", static),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)

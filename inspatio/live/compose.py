@@ -75,9 +75,17 @@ class Composer:
         self._source_first = source_first
 
     def compose(
-        self, source_frame: int, camera_to_world: CameraToWorld, generated: GeneratedFrame | None, layer: Layer
+        self,
+        source_frame: int,
+        camera_to_world: CameraToWorld,
+        generated: GeneratedFrame | None,
+        layer: Layer,
+        other: GeneratedFrame | None = None,
     ) -> Composed:
-        """The picture that ``camera_to_world`` sees while the source shows ``source_frame``."""
+        """The picture that ``camera_to_world`` sees while the source shows ``source_frame``.
+
+        ``other``: a frame of the other branch, for the layer that compares them.
+        """
         camera = Cameras.from_poses(invert(camera_to_world)[None], self._intrinsics)
         direct = self._splat(source_frame, camera)
         seen = direct.masks[0]
@@ -105,9 +113,9 @@ class Composer:
                 made_up = seen == 0
                 image[made_up] = image[made_up] // 2 + TINT // 2
             case "wipe":
-                half = image.shape[1] // 2
-                image[:, :half] = self._frames.one(source_frame)[:, :half]
-                image[:, half - 1 : half + 1] = 255
+                beside(image, self._frames.one(source_frame))
+            case "branches" if other is not None:
+                beside(image, self.compose(source_frame, camera_to_world, other, "result").image)
         return Composed(image, depth, coverage)
 
     def warpable(
@@ -131,6 +139,13 @@ class Composer:
 def _known_depth(render: Render) -> NDArray[np.float32]:
     assert render.depth is not None, "depth was asked for"
     return render.depth[0]
+
+
+def beside(image: Image, left: Image) -> None:
+    """Put the left half of another picture into this one, with a line between."""
+    half = image.shape[1] // 2
+    image[:, :half] = left[:, :half]
+    image[:, half - 1 : half + 1] = 255
 
 
 def fill_smoothly(image: Image, known: NDArray[np.uint8]) -> None:

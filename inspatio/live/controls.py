@@ -45,9 +45,12 @@ CONTROLS: tuple[Control, ...] = (
         "keep",
         "back to a bookmark",
     ),
+    _row("swap", "KeyV", "V", "keep", "to the branch that was left by going back to a bookmark, and back again"),
     _row("screenshot", "KeyP", "P", "keep", "save the picture"),
     _row("clip", "KeyG", "G", "keep", "save what was shown in the last ten seconds"),
-    _row("layer", "Tab", "Tab", "view", "next layer: result, render, holes, depth, source, wipe"),
+    _row(
+        "layer", "Tab", "Tab", "view", "next layer: result, render, holes, depth, source, wipe, branches (two compared)"
+    ),
     _row("holes", "KeyH", "H", "view", "show what is made up, and its share"),
     _row("anchor", "KeyX", "X", "view", "start the generator again from the source"),
     _row("help", "Slash F1", "?", "view", "this table"),

@@ -137,7 +137,9 @@ class DisplayLoop(threading.Thread):
             time.sleep(max(0.0, moment.time + 1 / MAX_FPS - time.monotonic()))
 
     def _draw(self, moment: Moment, generated: GeneratedFrame | None, *, resting: bool) -> None:
-        composed = self._composer.compose(moment.source_frame, moment.camera, generated, moment.layer)
+        branch = self.generation.other if self.generation is not None and moment.layer == "branches" else None
+        other = None if branch is None else branch.frame_near(moment.camera, moment.source_frame)
+        composed = self._composer.compose(moment.source_frame, moment.camera, generated, moment.layer, other)
         bgr = cv2.cvtColor(composed.image, cv2.COLOR_RGB2BGR)
         encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         assert encoded, "JPEG takes any picture of 8 bits"

@@ -2,7 +2,8 @@
 
 It runs on a thread of its own and is the only one to touch the session. What it feeds to the session, block by block
 (source frames, cameras, prompts), is the event log: playing the log through the same generator again gives the same
-frames, whatever the display did meanwhile. Going back to a bookmark is such a replay, up to the bookmark's block.
+frames, whatever the display did meanwhile. Going back to a bookmark is such a replay, up to the bookmark's block. What
+was flown after that block is the *other branch*: its log and some of its frames are kept, to be compared or gone to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -22,25 +23,17 @@ from inspatio.cameras.poses import invert
 from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError
 from inspatio.generation.base import FrameBlock, Generator, Session
+from inspatio.live.branches import Branch, Event, Samples
 from inspatio.live.compose import Composer, GeneratedFrame
 from inspatio.live.motion import slewed
 from inspatio.scene import Scene
-from inspatio.types import CameraToWorld, Intrinsics, WorldToCamera
+from inspatio.types import CameraToWorld, Intrinsics
 
 RestState: TypeAlias = Literal["starting", "running", "resting", "failed", "replaying"]
 LONGEST_LOG = 100_000
 """Blocks in an event log; beyond it a session is too long to be replayed, and its bookmarks are dropped."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Event:
-    """One block as it was fed to the session; ``prompt`` only where it changed before this block."""
-
-    source_frames: tuple[int, ...]
-    world_to_camera: WorldToCamera
-    prompt: str | None
 
 
 def replay(generator: Generator, scene: Scene, intrinsics: Intrinsics, log: Sequence[Event]) -> Iterator[FrameBlock]:
@@ -102,13 +95,15 @@ class GenerationLoop(threading.Thread):
         self._wake = threading.Condition()
         self._work = False
         self._stopping = False
-        self._restart: int | None = 0  # start a new session and replay so many events of the log
+        self._restart: Sequence[Event] | None = ()  # start a new session and replay these events
         self._prompt: str | None = None
         self._session: Session | None = None
         self._timeline: Timeline | None = None
         self._frames: deque[GeneratedFrame] = deque(maxlen=64)
         self._count = 0
+        self._samples = Samples()
         self.log: list[Event] = []
+        self.other: Branch | None = None
         self.state: RestState = "starting"
         self.replayed = 0.0
         self.block_seconds = 0.2
@@ -128,10 +123,36 @@ class GenerationLoop(threading.Thread):
         self._stopping = True
         self.poke()
 
-    def restart(self, blocks: int = 0) -> None:
-        """Start a new session, and replay that many blocks of the event log in it."""
-        self._restart = min(blocks, len(self.log))
+    def restart(self) -> None:
+        """Start a new session from the source, without branches."""
+        self._restart, self.other = (), None
         self.poke()
+
+    def go_back(self, blocks: int) -> None:
+        """Leave this branch: start a new session and replay that many blocks of the event log in it."""
+        log = tuple(self.log)
+        self._leave(log)
+        self._restart = log[:blocks]
+        self.poke()
+
+    def swap_branches(self) -> Event | None:
+        """Replay the other branch and go on at its end; this one becomes the other.
+
+        Returns:
+            The last block of the branch gone to; None where there is no other.
+        """
+        other = self.other
+        if other is None:
+            return None
+        self._leave(tuple(self.log))
+        self._restart = other.log
+        self.poke()
+        return other.log[-1]
+
+    def _leave(self, log: tuple[Event, ...]) -> None:
+        whole = self._restart is None and self.state not in ("starting", "replaying")
+        if log and whole:
+            self.other = Branch(log, tuple(self._samples.frames))
 
     def set_prompt(self, text: str) -> None:
         """Describe the scene by another text from the next block on."""
@@ -169,8 +190,8 @@ class GenerationLoop(threading.Thread):
     def _once(self) -> bool:
         """Do what there is to do next; returns whether there may be more."""
         if self._restart is not None:
-            blocks, self._restart = self._restart, None
-            self._start(blocks)
+            log, self._restart = self._restart, None
+            self._start(log)
             return True
         if self._session is None or self._timeline is None:
             return False
@@ -188,8 +209,8 @@ class GenerationLoop(threading.Thread):
         self._show(block, event, answers, now)
         return True
 
-    def _start(self, blocks: int) -> None:
-        log, self.log = self.log[:blocks], []
+    def _start(self, log: Sequence[Event]) -> None:
+        self.log, self._samples = [], Samples()
         self._session = None  # before the new one, so that there are never two
         self._set_state("starting")
         self._session, self._timeline = start_live(self._generator, self._scene)
@@ -200,7 +221,7 @@ class GenerationLoop(threading.Thread):
             self._set_state("replaying")
             block = _feed(self._session, self._timeline, event, self._intrinsics)
             self._keep(event)
-            if number == len(log) - 1:
+            if number == len(log) - 1 or self._samples.wants(number):
                 self._show(block, event, 0, None)
         self.poke()
 
@@ -256,6 +277,8 @@ class GenerationLoop(threading.Thread):
                     source_frame=event.source_frames[i],
                 )
             )
+        if self._samples.wants(len(self.log) - 1):
+            self._samples.add(self._frames[-1])
         while len(self._frames) > count + 2:
             self._frames.popleft()
         self._changed()

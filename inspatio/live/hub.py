@@ -115,6 +115,9 @@ class Hub:
             case protocol.Bookmark():
                 if self.world.bookmark(message) is not None:
                     self._tell_all(protocol.Moved(state=self.world.state()))
+            case protocol.SwapBranches():
+                self.world.swap_branches()
+                self._tell_all(protocol.Moved(state=self.world.state()))
             case protocol.Pick():
                 page.tell(protocol.Picked(seq=message.seq, point=self.world.pick(message.x, message.y)))
             case protocol.Record():

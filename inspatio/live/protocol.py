@@ -21,9 +21,9 @@ VERSION = 1
 MAX_MESSAGE = 65536
 """Bytes of the longest message that a page may send."""
 
-Layer: TypeAlias = Literal["result", "render", "holes", "depth", "source", "wipe"]
+Layer: TypeAlias = Literal["result", "render", "holes", "depth", "source", "wipe", "branches"]
 """What the stage shows: the result; the splat alone, as the generator gets it; the result with its made-up parts
-tinted; depth; the source frame; source and result side by side."""
+tinted; depth; the source frame; source and result side by side; the other branch and this one side by side."""
 
 
 def _is_unit(quaternion: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -107,6 +107,12 @@ class Bookmark(_Message):
     name: Name
 
 
+class SwapBranches(_Message):
+    """Go to the end of the branch that was left by going back to a bookmark; this one becomes the other."""
+
+    type: Literal["swap"]
+
+
 class Pick(_Message):
     """Ask for the point in space under a place of the picture, 0..1 from its left and top."""
 
@@ -158,11 +164,25 @@ class Ping(_Message):
 
 
 FromPage: TypeAlias = Annotated[
-    Hello | Pose | Time | LookAt | Ack | Record | Bookmark | Pick | Render | Clip | Prompt | Wheel | Restart | Ping,
+    Hello
+    | Pose
+    | Time
+    | LookAt
+    | Ack
+    | Record
+    | Bookmark
+    | SwapBranches
+    | Pick
+    | Render
+    | Clip
+    | Prompt
+    | Wheel
+    | Restart
+    | Ping,
     Field(discriminator="type"),
 ]
 
-DRIVES = (Pose, Time, LookAt, Record, Bookmark, Render, Clip, Prompt, Restart)
+DRIVES = (Pose, Time, LookAt, Record, Bookmark, SwapBranches, Render, Clip, Prompt, Restart)
 """What only the driver may send."""
 
 _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(FromPage)
@@ -259,6 +279,7 @@ class Status(_ToPage):
     driver: bool
     pages: int
     bookmarks: list[str]
+    branches: int
 
 
 class Notice(_ToPage):

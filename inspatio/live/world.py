@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from inspatio.live.motion import (
     pose_matrix,
     position_and_quaternion,
 )
+from inspatio.live.points import scene_points
 from inspatio.live.sources import DEPTH_BYTES, FRAME_BYTES, CachedSource
 from inspatio.render import Renderer
 from inspatio.scene import Scene
@@ -192,12 +194,29 @@ class World:
             self._clock.set_rate(now, 0)
             self._clock.seek(now, mark.frame)
             if mark.pose is not None:
-                self._pose = mark.pose.model_copy(
-                    update={"seq": self._seq, "velocity": (0.0, 0.0, 0.0), "turn": (0.0, 0.0, 0.0)}
-                )
-        self.generation.restart(mark.blocks)
+                self._stand(mark.pose.position, mark.pose.quaternion, follow=mark.pose.follow)
+        self.generation.go_back(mark.blocks)
         self._input()
         return mark
+
+    def swap_branches(self) -> None:
+        """Go to the end of the branch that was left, by replaying it; its bookmarks are gone.
+
+        Raises:
+            UserError: there is no other branch.
+        """
+        last = self.generation.swap_branches()
+        if last is None:
+            raise UserError("there is no other branch, expected one. Go back to a bookmark and fly another way first.")
+        position, quaternion = position_and_quaternion(invert(last.world_to_camera)[-1])
+        with self._lock:
+            now = time.monotonic()
+            self._record(now)
+            self._bookmarks.clear()
+            self._clock.set_rate(now, 0)
+            self._clock.seek(now, last.source_frames[-1])
+            self._stand(position, quaternion, follow=False)
+        self._input()
 
     def start_recording(self) -> None:
         """Record the flight from now on.
@@ -297,6 +316,7 @@ class World:
             driver=False,
             pages=0,
             bookmarks=sorted(self._bookmarks),
+            branches=1 if self.generation.other is None else 2,
         )
 
     def state(self) -> protocol.State:
@@ -307,6 +327,11 @@ class World:
             return protocol.State(
                 position=position, quaternion=quaternion, follow=follow, seq=self._seq, layer=self._layer
             )
+
+    @cached_property
+    def points(self) -> bytes:
+        """Points of the scene for the page's view in space (``points.scene_points``)."""
+        return scene_points(self.scene)
 
     def facts(self) -> protocol.SceneFacts:
         """What pages need to know of the scene."""
@@ -324,6 +349,19 @@ class World:
         )
 
     # Inside
+
+    def _stand(self, position: protocol.Vector, quaternion: protocol.Quaternion, *, follow: bool) -> None:
+        """Put the camera there, without a motion."""
+        still = (0.0, 0.0, 0.0)
+        self._pose = protocol.Pose(
+            type="pose",
+            seq=self._seq,
+            position=position,
+            quaternion=quaternion,
+            velocity=still,
+            turn=still,
+            follow=follow,
+        )
 
     def _motion(self) -> Motion:
         if self._pose is None:

@@ -18,6 +18,7 @@ from support.scenes import noise_scene
 
 from inspatio.cameras.camera_file import CameraFile
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import clip_order
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.formats.gltf import write_gltf_camera
@@ -27,7 +28,9 @@ from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.config import Controls
 from inspatio.errors import ClipError, UsageError, UserError
 from inspatio.generation.preview.session import PreviewGenerator
+from inspatio.live.branches import MOST_SAMPLES, Samples
 from inspatio.live.clock import SourceClock
+from inspatio.live.compose import GeneratedFrame
 from inspatio.live.flights import FlightFolder, Recorder
 from inspatio.live.generation import replay
 from inspatio.live.jobs import RenderPlan
@@ -218,6 +221,53 @@ def test_a_bookmark_is_gone_back_to_by_replaying(tmp_path: Path):
         assert generator.sessions[1].sources[: 2 * kept] == generator.sessions[0].sources[: 2 * kept]
         page.send("bookmark", action="go", name="2")
         assert page.wait("error")["code"] == "refused"
+
+
+def test_the_branch_that_was_left_is_kept_compared_and_gone_to(tmp_path: Path):
+    """Its blocks are replayed to the last one, and the camera stands where that branch ended."""
+    generator = FakeGenerator()
+    with served(noise_scene(30), generator, tmp_path) as live, live.page() as page:
+        page.send("swap")
+        assert page.wait("error")["code"] == "refused", "there is no other branch yet"
+        page.pose((0.1, 0.0, 0.0))
+        page.until(lambda got: getattr(got, "generated", 0) > 1)
+        page.send("bookmark", action="set", name="1")
+        page.wait("status", bookmarks=["1"])
+        page.pose((0.6, 0.0, 0.0))
+        page.until(lambda got: getattr(got, "answers", 0) >= page.seq)
+        page.wait("status", generator="resting")
+        left = list(live.world.generation.log)
+        page.send("bookmark", action="go", name="1")
+        page.wait("status", branches=2, generator="resting")
+        compared = live.world.generation.other
+        assert compared is not None
+        assert [*compared.log] == left
+        near = compared.frame_near(live.world.camera(0.0), 0)
+        assert near is not None
+        assert near.number in {frame.number for frame in compared.frames}
+        page.send("view", layer="branches")
+        page.send("swap")
+        assert page.wait("moved")["state"]["position"][0] == pytest.approx(0.6)
+        page.until(lambda got: len(generator.sessions) == 3 and live.world.generation.state == "resting")
+        again = live.world.generation.log
+        assert [event.source_frames for event in again[: len(left)]] == [event.source_frames for event in left]
+        assert np.array_equal(
+            np.concatenate([event.world_to_camera for event in again[: len(left)]]),
+            np.concatenate([event.world_to_camera for event in left]),
+        )
+
+
+def test_frames_of_a_branch_are_few_and_spread_over_all_of_it():
+    samples, camera = Samples(), Cameras.from_poses(np.eye(4)[None], np.eye(3))
+    for block in range(200):
+        if samples.wants(block):
+            image, depth = np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32)
+            samples.add(GeneratedFrame(block, 0, 0.0, 0.0, image, depth, camera, 0))
+        assert len(samples.frames) <= MOST_SAMPLES
+    numbers = np.array([frame.number for frame in samples.frames])
+    assert numbers[0] == 0
+    assert numbers[-1] > 150
+    assert len(set(np.diff(numbers))) == 1
 
 
 def test_the_offline_render_is_the_flight(here: Path):

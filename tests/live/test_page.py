@@ -73,8 +73,11 @@ class Seen:
         )
 
     def hold(self, key: str, seconds: float = 0.6) -> None:
+        """Hold a key so long, and on a busy machine until the camera has moved."""
+        start = camera(self.stats())
         self.page.keyboard.down(key)
         time.sleep(seconds)
+        self.until(lambda stats: np.abs(camera(stats) - start).max() > 0.02)
         self.page.keyboard.up(key)
 
     def picture(self) -> np.ndarray:
@@ -92,6 +95,11 @@ def seen(chromium: Browser, live: Live) -> Iterator[Seen]:
     assert seen.wrong == []
     assert seen.hosts == {f"localhost:{live.port}"}
     context.close()
+
+
+def camera(stats: dict[str, Any]) -> np.ndarray:
+    """The position and the rotation of the page's camera, ``7``."""
+    return np.array([*stats["position"], *stats["quaternion"]])
 
 
 def shift(before: np.ndarray, after: np.ndarray) -> int:
@@ -190,6 +198,25 @@ def test_a_gamepad(seen: Seen):
     time.sleep(0.4)
     seen.page.evaluate("window.pad = false")
     assert seen.rests()["position"][0] > 0.01
+
+
+def test_the_scene_in_space(seen: Seen):
+    """The points are fetched and drawn by WebGL: more than the background's colour is in the canvas."""
+    seen.page.click("#in3d")
+    seen.until(lambda stats: stats["points"] > 1000)
+    colours = """async () => {
+      await new Promise((done) => setTimeout(done, 400));
+      const pen = new OffscreenCanvas(60, 45).getContext("2d");
+      const shot = await new Promise((done) => requestAnimationFrame(() => {
+        window.inspatio.drawSpace();
+        pen.drawImage(document.getElementById("space"), 0, 0, 60, 45);
+        done(pen.getImageData(0, 0, 60, 45).data);
+      }));
+      return new Set(Array.from({ length: 2700 }, (_, i) => shot.slice(4 * i, 4 * i + 3).join())).size;
+    }"""
+    assert seen.page.evaluate(colours) > 20
+    seen.page.click("#in3d")
+    assert not seen.page.locator("#space").is_visible()
 
 
 def test_a_phone(chromium: Browser, live: Live):

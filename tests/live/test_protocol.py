@@ -108,6 +108,29 @@ def test_the_page_holds_to_the_same_examples() -> None:
         assert name == "hex" or told["header"][spelled.get(name, name)] == value
 
 
+WALL = """
+import { Camera, TURN } from "./inspatio/live/static/camera.js";
+const speeds = [0.9, 0.05].map((coverage) => {
+  const camera = new Camera();
+  camera.position = [2, 0, 0];
+  camera.coverage = coverage;
+  return [[1, 0, 0], [-1, 0, 0]].map((move) => camera.drag({ move, look: [1, -1] }));
+});
+console.log(JSON.stringify(speeds));
+"""
+
+
+def test_only_what_leads_away_is_slow_where_the_source_shows_little() -> None:
+    """The camera stands to the right of the source camera, so what that looks at is to the left."""
+    done = subprocess.run([node(), "--input-type=module", "-e", WALL], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (shown, shown_back), (out, back) = json.loads(done.stdout)
+    assert shown == shown_back == {"move": 1, "look": [1, 1]}
+    assert out["move"] == out["look"][0] < 0.5
+    assert back["move"] == 1
+    assert back["look"][0] == out["look"][0], "turning to the right leads away from wherever it is done"
+
+
 def test_the_table_of_controls_is_documented_and_plays_no_key_twice() -> None:
     assert controls_markdown() in (ROOT / "docs/live.md").read_text(encoding="utf-8"), "run scripts/make_docs.py"
     keys = [key for row in CONTROLS for key in row.keys]

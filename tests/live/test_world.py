@@ -14,6 +14,7 @@ from support.scenes import noise_scene, scene_of, wall
 from inspatio.cameras.cameras import Cameras
 from inspatio.live.compose import Composer, GeneratedFrame, fill_depth
 from inspatio.live.motion import Motion, clamped, slewed
+from inspatio.live.points import MOST_POINTS
 from inspatio.live.sources import CHUNK, CachedSource
 from inspatio.render import WarpRenderer
 
@@ -118,6 +119,39 @@ def test_layers(tmp_path: Path):
     assert np.abs(shown["wipe"][:, : half - 8] - shown["source"][:, : half - 8]).mean() < 3
     assert np.abs(shown["wipe"][:, half + 8 :] - shown["result"][:, half + 8 :]).mean() < 3
     assert np.abs(shown["holes"] - shown["result"]).mean() > 1
+
+
+def test_two_branches_side_by_side():
+    made, clip = composer(False), wall()
+
+    def generated(grey: int) -> GeneratedFrame:
+        camera = Cameras.from_poses(np.eye(4)[None], clip.source_intrinsics[0])
+        image, depth = np.full((24, 32, 3), grey, np.uint8), np.full((24, 32), 4, np.float32)
+        return GeneratedFrame(1, 1, 0.0, 0.0, image, depth, camera, 0)
+
+    picture = made.compose(0, np.eye(4), generated(200), "branches", generated(50)).image
+    assert (picture[:, :15] == 50).all()
+    assert (picture[:, 17:] == 200).all()
+
+
+def test_points_of_the_scene(tmp_path: Path):
+    """What the page unpacks are the source's pixels at their depth."""
+    scene = soft_scene(9)
+    with served(scene, FakeGenerator(), tmp_path) as live:
+        data = live.get("/points.bin").body
+    count = (len(data) - 4) // 9
+    scale = np.frombuffer(data[:4], "<f4")[0]
+    places = np.frombuffer(data[4 : 4 + 6 * count], "<i2").reshape(-1, 3) * scale
+    colours = np.frombuffer(data[4 + 6 * count :], np.uint8).reshape(-1, 3)
+    assert 1000 < count <= MOST_POINTS
+    assert len(colours) == count
+    assert set(np.round(places[:, 2], 1)) == {1.5, 4.0}
+    first = places[: scene.size[0] * scene.size[1] // 4]
+    image = scene.read_frames([0])[0]
+    pixels = np.rint(first @ scene.intrinsics[0].T / first[:, 2:])[:, :2].astype(int)
+    inside = (pixels >= 0).all(1) & (pixels < [160, 96]).all(1)
+    near = np.abs(image[pixels[inside, 1], pixels[inside, 0]].astype(int) - colours[: len(first)][inside])
+    assert np.median(near) <= 2
 
 
 def composer(source_first: bool) -> Composer:

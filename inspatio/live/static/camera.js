@@ -13,6 +13,8 @@ export const SMOOTHING = 0.08; // seconds
 const MOST_PITCH = (80 * Math.PI) / 180;
 const HOME_SECONDS = 0.35;
 const STILL = 1e-4;
+export const WALL = 0.25; // share of the picture that the source must show; beyond it, flying further gets slower
+const LEAST_PACE = 0.1; // of the pace, at the wall
 
 /** @param {Quaternion} a @param {Quaternion} b @returns {Quaternion} */
 export function multiply([a, b, c, d], [e, f, g, h]) {
@@ -49,6 +51,8 @@ export class Camera {
     this.turn = [0, 0]; // yaw to the right and pitch up, radians a second
     this.pivot = /** @type {Vector | null} */ (null);
     this.homing = false;
+    this.coverage = 1; // the share of the picture that the source shows
+    this.source = { position: /** @type {Vector} */ ([0, 0, 0]), quaternion: /** @type {Quaternion} */ ([1, 0, 0, 0]) };
   }
 
   /** Scene units a second: slower near things, so that flying at a wall ends softly. */
@@ -62,8 +66,9 @@ export class Camera {
   step(dt, wanted) {
     const share = 1 - Math.exp(-dt / SMOOTHING);
     const pace = this.pace * wanted.pace;
-    for (let i = 0; i < 3; i++) this.velocity[i] += share * (wanted.move[i] * pace - this.velocity[i]);
-    for (let i = 0; i < 2; i++) this.turn[i] += share * (wanted.look[i] * TURN - this.turn[i]);
+    const drag = this.drag(wanted);
+    for (let i = 0; i < 3; i++) this.velocity[i] += share * (wanted.move[i] * pace * drag.move - this.velocity[i]);
+    for (let i = 0; i < 2; i++) this.turn[i] += share * (wanted.look[i] * TURN * drag.look[i] - this.turn[i]);
     const slow = STILL * this.foreground;
     if (Math.hypot(...this.velocity) < slow && !wanted.move.some(Boolean)) this.velocity = [0, 0, 0];
     if (Math.hypot(...this.turn) < STILL && !wanted.look.some(Boolean)) this.turn = [0, 0];
@@ -81,6 +86,25 @@ export class Camera {
       this.position = plus(this.position, this.levelled(this.velocity), dt);
     }
     return true;
+  }
+
+  /** What the source camera looks at, from this camera: right, down, forward. @returns {Vector} */
+  get towardsSource() {
+    const { position, quaternion } = this.follow ? { position: [0, 0, 0], quaternion: [1, 0, 0, 0] } : this.source;
+    const ahead = plus(/** @type {Vector} */ (position), rotate(/** @type {Quaternion} */ (quaternion), [0, 0, this.foreground]));
+    return rotate(conjugate(this.quaternion), plus(ahead, this.position, -1));
+  }
+
+  /** The soft wall: where the source shows little, what leads further away from it is slowed, and nothing else.
+   * @param {{move: number[], look: number[]}} wanted */
+  drag(wanted) {
+    if (this.coverage >= WALL) return { move: 1, look: [1, 1] };
+    const slow = Math.max(this.coverage / WALL, LEAST_PACE);
+    const [x, y, z] = this.towardsSource;
+    const home = rotate(conjugate(this.quaternion), plus(this.position, this.follow ? [0, 0, 0] : this.source.position, -1));
+    const leaves = wanted.move[0] * home[0] + wanted.move[1] * home[1] + wanted.move[2] * home[2] > 0;
+    const away = [wanted.look[0] * Math.atan2(x, z) < 0, wanted.look[1] * Math.atan2(-y, Math.hypot(x, z)) < 0];
+    return { move: leaves ? slow : 1, look: away.map((each) => (each ? slow : 1)) };
   }
 
   /** Camera velocity in the rig's axes: up and down are vertical, the rest follows the camera. @param {Vector} v @returns {Vector} */

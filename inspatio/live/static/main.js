@@ -1,12 +1,13 @@
 // @ts-check
 /** The page: connects the person's camera, the server and what is shown. Nothing is drawn while nothing changes. */
-import { Camera, conjugate, plus, rotate } from "./camera.js";
+import { Camera, WALL, conjugate, plus, rotate } from "./camera.js";
 import { Controls } from "./controls.js";
 import { FlightMap } from "./map.js";
 import { Net } from "./net.js";
 import * as panel from "./panel.js";
+import { SpaceView } from "./space.js";
 
-const LAYERS = ["result", "render", "holes", "depth", "source", "wipe"];
+const LAYERS = ["result", "render", "holes", "depth", "source", "wipe", "branches"];
 const HEARTBEAT = 1000;
 const SAMPLES = 400;
 
@@ -14,6 +15,7 @@ const get = (/** @type {string} */ id) => /** @type {any} */ (document.getElemen
 const stage = /** @type {HTMLCanvasElement} */ (get("stage"));
 const pen = /** @type {CanvasRenderingContext2D} */ (stage.getContext("2d", { alpha: false }));
 const map = new FlightMap(get("map"));
+const space = new SpaceView(get("space"), map);
 const camera = new Camera();
 const controls = new Controls(stage, get("stick"), camera, act, wake);
 const net = new Net(receive, picture, connected);
@@ -99,6 +101,10 @@ async function picture(header, jpeg) {
       const frame = Math.round(header.sourceFrame);
       panel.showTime(frame, scene.frames, scene.fps);
       map.shown(header, { velocity: camera.velocity, rotate: (v) => rotate(header.quaternion, v) });
+      space.soon();
+      camera.coverage = header.coverage;
+      camera.source = source();
+      panel.showWayBack(header.coverage < WALL ? camera.towardsSource : null);
     }
     requestAnimationFrame(() => requestAnimationFrame(() => presented(header)));
   }
@@ -169,6 +175,7 @@ function receive(message) {
       if (status.rate) rate = status.rate;
       camera.centreDepth = status.centre_depth;
       panel.showNumbers(status, told());
+      panel.showBranches(status.branches > 1);
       panel.showBookmarks(status.bookmarks, (name) => net.send({ type: "bookmark", action: "go", name }));
       break;
     case "notice":
@@ -259,11 +266,15 @@ function act(action, key) {
       if (camera.pivot) camera.pivot = null;
       else net.send({ type: "pick", seq: (orbitSeq = ++seq), x: clamp(controls.cursor[0]), y: clamp(controls.cursor[1]) });
       return showModes();
-    case "layer": return setLayer(LAYERS[(LAYERS.indexOf(layer) + 1) % LAYERS.length]);
+    case "layer": {
+      const layers = LAYERS.filter((name) => name !== "branches" || status?.branches > 1);
+      return setLayer(layers[(layers.indexOf(layer) + 1) % layers.length]);
+    }
     case "holes": return setLayer(layer === "holes" ? before : "holes");
     case "record": return net.send({ type: "record", action: status?.recording ? "stop" : "start" });
     case "mark": return net.send({ type: "bookmark", action: "set", name: String(freeMark()) });
     case "bookmark": return net.send({ type: "bookmark", action: "go", name: key.slice(-1) });
+    case "swap": return net.send({ type: "swap" });
     case "screenshot": return stage.toBlob((blob) => blob && download(URL.createObjectURL(blob), `${scene.clip}.png`));
     case "clip": return net.send({ type: "clip" });
     case "anchor": return net.send({ type: "restart" });
@@ -355,13 +366,19 @@ panel.makeLayers(LAYERS, setLayer);
 panel.showLayer(layer);
 for (const [id, action] of Object.entries({
   follow: "follow", orbit: "orbit", home: "home", mark: "mark", record: "record", shot: "screenshot", lastclip: "clip",
-  anchor: "anchor", reverse: "reverse", pause: "pause", slower: "slower", faster: "faster", helpbutton: "help",
+  swap: "swap", anchor: "anchor", reverse: "reverse", pause: "pause", slower: "slower", faster: "faster", helpbutton: "help",
 })) {
   get(id).onclick = () => {
     act(action, "");
     if (id !== "helpbutton") stage.focus();
   };
 }
+get("in3d").hidden = !space.gl;
+get("in3d").onclick = () => {
+  space.toggle();
+  get("in3d").classList.toggle("on", space.open);
+  stage.focus();
+};
 get("wheel").onclick = () => net.send({ type: "wheel", action: driver ? "give" : "take" });
 get("scrub").oninput = () => net.send({ type: "time", rate: 0, seek: Number(get("scrub").value) });
 get("scrub").onchange = () => stage.focus();
@@ -389,9 +406,9 @@ function stats() {
   return {
     connected: net.connected, driver, layer, follow: camera.follow, orbit: Boolean(camera.pivot), seq, moving: running,
     ...(status ?? {}), ...counts, bytes: net.bytes,
-    shown: shown && { ...shown }, position: [...camera.position], quaternion: [...camera.quaternion],
+    shown: shown && { ...shown }, points: space.count, foreground: camera.foreground, position: [...camera.position], quaternion: [...camera.quaternion],
     latency: { p50: quantile(latency, 0.5), p95: quantile(latency, 0.95), count: latency.length },
     generated_latency: { p50: quantile(generatedLatency, 0.5), p95: quantile(generatedLatency, 0.95), count: generatedLatency.length },
   };
 }
-/** @type {any} */ (window).inspatio = { stats };
+/** @type {any} */ (window).inspatio = { stats, drawSpace: () => space.draw() };

@@ -8,7 +8,7 @@ export class FlightMap {
   constructor(canvas) {
     this.canvas = canvas;
     this.source = /** @type {number[][]} */ ([]);
-    this.flown = /** @type {{x: number, z: number, coverage: number}[]} */ ([]);
+    this.flown = /** @type {{x: number, y: number, z: number, coverage: number}[]} */ ([]);
     this.due = false;
   }
 
@@ -21,10 +21,10 @@ export class FlightMap {
 
   /** A picture was shown from here. @param {any} header @param {{velocity: number[], rotate: (v: any) => any}} motion */
   shown(header, motion) {
-    const [x, , z] = header.position;
+    const [x, y, z] = header.position;
     const last = this.flown[this.flown.length - 1];
     if (!last || Math.hypot(x - last.x, z - last.z) > 0.004 * this.scene.foreground) {
-      this.flown.push({ x, z, coverage: header.coverage });
+      this.flown.push({ x, y, z, coverage: header.coverage });
       if (this.flown.length > LONGEST) this.flown.shift();
     }
     this.now = header;

@@ -59,6 +59,24 @@ export function showBookmarks(names, go) {
   for (const name of names) row.append(button(name, () => go(name), "mark"));
 }
 
+/** Show whether there is another branch to go to. @param {boolean} is */
+export function showBranches(is) {
+  element("swap").hidden = !is;
+  const layer = [...element("layers").children].find((each) => each.textContent === "branches");
+  if (layer) layer.hidden = !is;
+}
+
+/** The arrow to what the source camera looks at; null hides it. @param {number[] | null} towards right, down, forward */
+export function showWayBack(towards) {
+  const arrow = element("back");
+  arrow.style.display = towards ? "block" : "none";
+  if (!towards) return;
+  const angle = Math.atan2(towards[1], towards[0]);
+  arrow.style.left = `calc(${50 + 38 * Math.cos(angle)}% - 20px)`;
+  arrow.style.top = `calc(${50 + 34 * Math.sin(angle)}% - 20px)`;
+  arrow.style.transform = `rotate(${angle}rad)`;
+}
+
 /** @param {any[]} flights @param {boolean} canRender @param {{render: Function, stop: Function, remove: Function, rename: Function, fly: Function}} act */
 export function showFlights(flights, canRender, act) {
   const list = element("flights");

@@ -12,6 +12,7 @@ export const FROM_PAGE = {
   ack: ["frame", "seen"],
   record: ["action", "name?", "to?"],
   bookmark: ["action", "name"],
+  swap: [],
   pick: ["seq", "x", "y"],
   render: ["action", "flight"],
   clip: [],
@@ -25,7 +26,7 @@ export const FROM_PAGE = {
 export const TO_PAGE = {
   welcome: ["version", "resume", "driver", "generator", "reads_prompt", "max_turn", "can_render", "scene", "state", "controls"],
   status: ["display_fps", "generated_fps", "block_ms", "block_frames", "lag_ms", "coverage", "source_frame", "rate",
-    "centre_depth", "generator", "replayed", "recording", "driver", "pages", "bookmarks"],
+    "centre_depth", "generator", "replayed", "recording", "driver", "pages", "bookmarks", "branches"],
   notice: ["level", "text"],
   moved: ["state"],
   picked: ["seq", "point"],
