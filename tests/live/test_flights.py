@@ -18,7 +18,6 @@ from support.scenes import noise_scene
 
 from inspatio.cameras.camera_file import CameraFile
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import clip_order
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.formats.gltf import write_gltf_camera
