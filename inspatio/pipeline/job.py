@@ -25,6 +25,7 @@ from inspatio.locations import find_trajectory
 from inspatio.media.listing import FoundSource, identify, is_image_name, is_video_name
 from inspatio.models.checkpoints import needs
 from inspatio.pipeline.distributed import Worker
+from inspatio.pipeline.engine_options import EngineOptions
 from inspatio.pipeline.input_options import InputOptions
 from inspatio.pipeline.options import (
     CaptionOptions,
@@ -50,6 +51,7 @@ RUN_SUBFOLDERS = ("render",)
 class Job(
     InputOptions,
     RunOptions,
+    EngineOptions,
     TrajectoryOptions,
     CaptionOptions,
     GeometryOptions,
@@ -159,7 +161,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
         options["caption"] = fixed_caption(options["caption"]).text
     worker = Worker.from_environment()
     profile = _profile(arguments, worker)
-    return Job(
+    job = Job(
         **options,
         work_folder=work_folder,
         run_folder=run_folder,
@@ -168,6 +170,20 @@ def resolve(arguments: argparse.Namespace) -> Job:
         trajectory=None if path is None else load_trajectory(path, options.get("trajectory_direction")),
         worker=worker,
     )
+    if job.engine == "ray":
+        _check_ray(job)
+    return job
+
+
+def _check_ray(job: Job) -> None:
+    """Raise UsageError where options of the processes of one machine go with --engine ray, which starts its own."""
+    if not job.worker.is_alone:
+        raise UsageError(f"--engine ray: got {job.worker.world_size} processes of torchrun, expected one. Use either.")
+    if job.processes > 1 or any(ids != ["0"] for ids in job.gpus.values()):
+        raise UsageError(
+            "--engine ray: got GPUs or processes of one machine, which Ray gives out itself. "
+            "Leave out --step1_gpus, --step2_gpus, --step3_gpus and --step3_nproc."
+        )
 
 
 def _check_input(source: Path) -> None:

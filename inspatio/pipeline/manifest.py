@@ -91,16 +91,7 @@ class Manifest:
         folder = folder.resolve()
         path = folder / MANIFEST_NAME
         if not path.is_file():
-            kind = "run" if work else "work"
-            file = _File(
-                format=FORMAT,
-                version=VERSION,
-                kind=kind,
-                input=relative(input, folder),
-                work=relative(work, folder) if work else None,
-                clips=[],
-            )
-            return cls(folder, file, None, part)
+            return cls.empty(folder, input=input, work=work)
         file, base, is_whole = _read(path, with_parts=part is None)
         known = (folder / file.input).resolve()
         if known != input.resolve():
@@ -110,6 +101,20 @@ class Manifest:
             )
         # A journal that another process began may end in a part of a line: it is not continued, but folded first.
         return cls(folder, file, base if is_whole or part is not None else None, part)
+
+    @classmethod
+    def empty(cls, folder: Path, *, input: Path, work: Path | None = None) -> Manifest:
+        """A manifest without records, whatever is on the disk."""
+        folder = folder.resolve()
+        file = _File(
+            format=FORMAT,
+            version=VERSION,
+            kind="run" if work else "work",
+            input=relative(input, folder),
+            work=relative(work, folder) if work else None,
+            clips=[],
+        )
+        return cls(folder, file, None)
 
     @staticmethod
     def read_clips(folder: Path) -> list[Clip]:

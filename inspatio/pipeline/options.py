@@ -23,6 +23,7 @@ from inspatio.config import (
 )
 from inspatio.errors import UsageError
 from inspatio.evaluation.options import EvaluateOptions
+from inspatio.pipeline.engine_options import EngineOptions
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.input_options import InputOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
@@ -303,7 +304,7 @@ CLIPS = ("run", "caption", "geometry", "render", "generate")
 
 GROUPS = (
     Group("input and output", CLIPS, (InputOptions,)),
-    Group("how to run", CLIPS, (RunOptions,)),
+    Group("how to run", CLIPS, (RunOptions, EngineOptions)),
     Group("trajectory", ("run", "render", "generate"), (TrajectoryOptions, Controls)),
     Group("caption (step 1)", ("run", "caption"), (CaptionOptions, CaptionConfig)),
     Group("geometry (step 2a)", ("run", "geometry", "live"), (GeometryOptions, GeometryConfig)),

@@ -51,14 +51,16 @@ class Pace:
         self._now = Work(0, 0, None)
         self._clips_done = self._units_done = 0
         self._seconds = 0.0
+        self._processes = 1
 
-    def start(self, stage: Stage, clips: Sequence[ClipState]) -> None:
-        """Begin a stage, of which this process does these clips."""
+    def start(self, stage: Stage, clips: Sequence[ClipState], processes: int = 1) -> None:
+        """Begin a stage, of which so many processes do these clips."""
         for name in STAGES:
             (self._ahead or {}).pop(name, None)
             if name == stage.name:
                 break
-        self._now = Work.of(stage, clips)
+        self._now = Work.of(stage, clips, processes)
+        self._processes = max(1, min(processes, len(clips)))
         self._clips_done = self._units_done = 0
         self._seconds = 0.0
 
@@ -66,7 +68,7 @@ class Pace:
         """Count clips that are done or have failed, and the seconds they took together."""
         self._clips_done += len(clips)
         self._units_done += sum(map(stage.units, clips))
-        self._seconds += seconds
+        self._seconds += seconds / self._processes
 
     @property
     def place(self) -> str:

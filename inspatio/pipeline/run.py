@@ -1,40 +1,33 @@
 """Run stages over all clips, one stage after the other, so that every model is loaded once.
 
-A stage with several GPUs or processes is run by workers (``workers.py``), each with this run's own command line and
-``--worker <stage>`` added; they write journals, which are folded into the manifest here. Everything else runs in this
-process.
+An engine (``engines/``) processes the clips of a stage; preparing, planning and recording are here, in one process.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
-import inspatio
 from inspatio.config import DEFAULT_PROFILE, PREVIEW_PROFILE
 from inspatio.errors import UserError
 from inspatio.locations import download_command
 from inspatio.models.checkpoints import require
-from inspatio.pipeline.caption import CaptionStage
 from inspatio.pipeline.disk import log_disk_use
 from inspatio.pipeline.distributed import Worker, barrier, destroy_process_group
-from inspatio.pipeline.generate import GenerateStage
-from inspatio.pipeline.geometry import GeometryStage
+from inspatio.pipeline.engines.engine import Engine
+from inspatio.pipeline.engines.local import LocalEngine
 from inspatio.pipeline.job import RUN_SUBFOLDERS, WORK_SUBFOLDERS, Job
 from inspatio.pipeline.log import facts, shortened
 from inspatio.pipeline.loop import run_stage
 from inspatio.pipeline.pace import Pace, Work
 from inspatio.pipeline.plan import StagePlan, log_plan, plan_run, plan_stage, weights_required
 from inspatio.pipeline.records import STAGES
-from inspatio.pipeline.render import RenderStage
 from inspatio.pipeline.run_record import check_run, record_run
 from inspatio.pipeline.stage import Stage
-from inspatio.pipeline.workers import ends_with_starter, run_workers, wait_for_workers, working_in
+from inspatio.pipeline.stages import make_stage
+from inspatio.pipeline.workers import ends_with_starter, wait_for_workers, working_in
 from inspatio.pipeline.workspace import PROBE, ClipState, Workspace
 from inspatio.settings import StageName
 from inspatio.storage import folder_lock, remove_temporary
@@ -45,17 +38,15 @@ READING = ".reading.lock"
 """The lock of a work folder that runs share while they read it, and that is held alone to replace what they read."""
 
 
-def make_stage(name: StageName, workspace: Workspace) -> Stage:
-    """A stage for the clips of a workspace."""
-    match name:
-        case "caption":
-            return CaptionStage(workspace)
-        case "geometry":
-            return GeometryStage(workspace)
-        case "render":
-            return RenderStage(workspace)
-        case "generate":
-            return GenerateStage(workspace)
+def make_engine(job: Job, command_line: Sequence[str]) -> Engine:
+    """What processes the clips of a job (--engine); its own processes get the ``command_line``."""
+    match job.engine:
+        case "local":
+            return LocalEngine(job, command_line)
+        case "ray":
+            from inspatio.pipeline.engines.ray_cluster import RayEngine  # here: its extra may not be installed
+
+            return RayEngine(job)
 
 
 def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> int:
@@ -83,11 +74,12 @@ def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> i
     in_run: list[StageName] = [name for name in _in_order(job, stages) if STAGES[name].folder == "run"]
     with ExitStack() as locks:
         _lock_run_folder(job, in_run, locks)
+        engine = locks.enter_context(make_engine(job, command_line))  # ends before the locks are dropped
         with ExitStack() as work_lock:
             workspace = _prepare_work_folder(job, in_run, work_lock)
-            pace = _look_ahead(workspace, [*in_work, *in_run])
+            pace = _look_ahead(workspace, [*in_work, *in_run], engine)
             for name in in_work:
-                _run(name, workspace, command_line, pace)
+                _run(name, workspace, engine, pace)
             if in_run:
                 # Before the work folder's lock is dropped: from then on another run may want to replace geometry.
                 reading = folder_lock(job.work_folder, wait=True, notice=_log.info, name=READING, shared=True)
@@ -96,7 +88,7 @@ def run(job: Job, stages: Sequence[StageName], command_line: Sequence[str]) -> i
             record_run(workspace, in_run)
             workspace.save("run")
             for name in in_run:
-                _run(name, workspace, command_line, pace)
+                _run(name, workspace, engine, pace)
     workspace.check_folders()
     return _conclude(workspace, stages)
 
@@ -106,12 +98,12 @@ def _in_order(job: Job, stages: Sequence[StageName]) -> list[StageName]:
     return [name for name in stages if STAGES[name].folder == "work" or name not in job.skip]
 
 
-def _look_ahead(workspace: Workspace, stages: Sequence[StageName]) -> Pace:
+def _look_ahead(workspace: Workspace, stages: Sequence[StageName], engine: Engine) -> Pace:
     """Log the disk that the run needs; returns its pace, which knows the work of all stages."""
     built = [make_stage(name, workspace) for name in stages]
     todo = _todo(built, plan_run(built))
     log_disk_use(todo)
-    return Pace({name: Work.of(*work, _processes(workspace.job, name)) for name, work in todo.items()})
+    return Pace({name: Work.of(*work, engine.processes(name) if work[1] else 1) for name, work in todo.items()})
 
 
 def _todo(
@@ -207,49 +199,15 @@ def _work(job: Job, stages: Sequence[StageName]) -> None:
             run_stage(stage, plan_stage(stage), Pace())
 
 
-def _run(name: StageName, workspace: Workspace, command_line: Sequence[str], pace: Pace) -> None:
+def _run(name: StageName, workspace: Workspace, engine: Engine, pace: Pace) -> None:
     """Plan one stage, wait for what it needs, run it and what follows for all clips."""
     stage = make_stage(name, workspace)
     plan = plan_stage(stage)
     with ExitStack() as writing:
         _wait_for_readers(stage, plan, writing)
-        _process(stage, plan, command_line, pace)
+        engine.run(stage, plan, pace)
     workspace.fold(STAGES[name].folder)
     _end(stage)
-
-
-def _processes(job: Job, name: StageName) -> int:
-    """How many processes do a stage."""
-    return max(len(job.gpus[name]), job.processes if name == "generate" else 1)
-
-
-def _process(stage: Stage, plan: StagePlan, command_line: Sequence[str], pace: Pace) -> None:
-    """Process the clips that a plan says to do, in this process or in workers."""
-    name, workspace = stage.name, stage.workspace
-    job, gpus, processes = workspace.job, workspace.job.gpus[name], _processes(workspace.job, name)
-    if processes == 1 or not any(each.status == "to do" for each in plan.values()):
-        run_stage(stage, plan, pace)
-    else:
-        _log.info("%8s: %d processes on GPUs %s", name, processes, ", ".join(gpus))
-        command = [sys.executable, "-m", "inspatio", *command_line, "--worker", name]
-        if not (job.profile_name or job.config_path):
-            command += ["--profile", job.profile.name]  # weights that arrive meanwhile must not change the choice
-        # One thread a worker, as torchrun has it: they share the machine's cores already.
-        environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        environment |= _same_code(os.environ.get("PYTHONPATH"))
-        code = run_workers(command, processes, job.master_port, environment)
-        workspace.fold(STAGES[name].folder)
-        if code != 0:
-            raise UserError(
-                f"{name}: a worker ended with exit code {code}, expected 0 (see above). "
-                "Finished clips are kept; run again."
-            )
-
-
-def _same_code(search_path: str | None) -> dict[str, str]:
-    """The variables that let workers import this process's package, even where the current folder has another."""
-    here = str(Path(inspatio.__file__).resolve().parents[1])
-    return {"PYTHONPATH": os.pathsep.join([here, *([search_path] if search_path else [])]), "PYTHONSAFEPATH": "1"}
 
 
 def _end(stage: Stage) -> None:

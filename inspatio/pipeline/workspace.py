@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from inspatio.errors import ClipError, UserError
 from inspatio.media import FrameIndex, SourceInfo, VideoInfo
@@ -47,6 +47,14 @@ class ClipState(Clip):
         """Size, number of frames (or views) and frame rate of the source."""
         assert self.source.facts is not None, f"{self.id} could not be read and must not get this far"
         return self.source.facts
+
+
+class HandedClip(NamedTuple):
+    """A clip on its way from the process that records it to one that processes it (:meth:`Workspace.hand_out`)."""
+
+    state: ClipState
+    seen: tuple[int, int]
+    """Size and time of its file when it was looked at."""
 
 
 class Workspace:
@@ -183,6 +191,25 @@ class Workspace:
         """Record why a clip stopped; its earlier results stay."""
         self._put(clip_id, STAGES[stage].folder, {"error": ClipFailure(stage=stage, message=message)})
 
+    def hand_out(self, clip_id: str) -> HandedClip:
+        """Everything of a clip that a process on another machine needs, to :meth:`take` it."""
+        return HandedClip(self._states[clip_id], self._seen[clip_id])
+
+    @classmethod
+    def without_records(cls, job: Job) -> Workspace:
+        """A workspace that reads and writes no manifest; its clips are handed out by that of another process."""
+        work = Manifest.empty(job.work_folder, input=job.input_folder)
+        run = None
+        if job.run_folder is not None:
+            run = Manifest.empty(job.run_folder, input=job.input_folder, work=job.work_folder)
+        return cls(job, work, run, Inputs((), (), ()))
+
+    def take(self, clip: HandedClip) -> ClipState:
+        """Take a clip that another process has handed out; returns its record."""
+        self._states[clip.state.id] = clip.state
+        self._seen[clip.state.id] = clip.seen
+        return clip.state
+
     def fold(self, folder: FolderName) -> None:
         """Fold the journals of this process and of its workers into the manifest, and see what workers recorded."""
         manifest = self._manifest(folder)
@@ -191,9 +218,7 @@ class Workspace:
         for state in self.clips:
             if clip := manifest.get(state.id):
                 # Of errors, only those of this run: the other folder's manifest may still have an earlier run's.
-                found = {field: getattr(clip, field) for field in fields} | (
-                    {"error": clip.error} if clip.error else {}
-                )
+                found = {field: getattr(clip, field) for field in fields} | {"error": clip.error or state.error}
                 self._states[state.id] = state.model_copy(update=found)
 
     def _examine(self, each: Input, known: Clip | None) -> tuple[Source, ClipFailure | None]:

@@ -20,7 +20,7 @@ from inspatio.pipeline.job import Job, resolve
 from inspatio.pipeline.options import CLIPS, GROUPS
 from inspatio.pipeline.options_markdown import options_markdown
 from inspatio.pipeline.records import STAGES
-from inspatio.pipeline.run import make_stage
+from inspatio.pipeline.stages import make_stage
 from inspatio.pipeline.workspace import Workspace
 from inspatio.settings import blocks, declared
 
