@@ -2,7 +2,7 @@
 # Everything that must hold: style, types, tests. Sets itself up; --slow runs the long tests too (real clips, full sizes,
 # more jobs of several processes); further options go to pytest.
 set -euo pipefail
-export EXTRAS=dev,evaluation,live
+export EXTRAS=dev,evaluation,live,ray
 # Tiny networks lose far more to threads that wait for each other than they gain.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # shellcheck source=scripts/setup.sh
