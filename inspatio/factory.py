@@ -18,11 +18,13 @@ from inspatio.settings import result_settings
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+    from inspatio.cameras.named import NamedTrajectory
     from inspatio.captioning.captions import Captioner
     from inspatio.generation.base import Generator
     from inspatio.generation.inspatio_world.prompts import PromptCache
     from inspatio.geometry.backend import GeometryBackend
     from inspatio.render.renderer import Renderer
+    from inspatio.types import Direction
 
 TEXT_ENCODER_ROOM = 13 * 2**30
 """Bytes: the umT5-xxl encoder's 11.4 GB of weights in bfloat16 and some to work in."""
@@ -44,6 +46,23 @@ def make_captioner(config: CaptionConfig, device: str) -> Captioner:
     return Florence2Captioner.load(
         Path(config.model_path), device=device, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens
     )
+
+
+def make_trajectory(text: str, direction: Direction | None = None) -> NamedTrajectory:
+    """The trajectory that a text names: a file, a shipped name, a pose string or an expression.
+
+    Raises:
+        UsageError: it names none.
+    """
+    from inspatio.cameras.formats import TrajectoryFile
+    from inspatio.cameras.named import load_named
+
+    def follow(path: Path, reach: float | None) -> TrajectoryFile:
+        from inspatio.geometry import followed  # brings the estimator of geometry by motion
+
+        return followed.follow(path, reach)
+
+    return load_named(text, direction, follow)
 
 
 def make_geometry(config: GeometryConfig, device: str, folder: str | None = None) -> GeometryBackend:

@@ -18,7 +18,7 @@ from inspatio.cameras.cameras import Cameras, target_intrinsics
 from inspatio.cameras.controls import clip_order
 from inspatio.cameras.poses import invert
 from inspatio.cameras.timeline import Timeline, bounced
-from inspatio.cameras.trajectory import Trajectory
+from inspatio.cameras.trajectory import SourcePath, Trajectory
 from inspatio.config import Controls
 from inspatio.errors import ClipError
 from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, ScaleKind, WorldToCamera
@@ -171,16 +171,24 @@ class Scene:
 def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> Cameras:
     """The new cameras, one for each place of a scene whose clip is adapted to the trajectory.
 
-    All have the intrinsics of the first source camera, centred (:func:`target_intrinsics`).
+    All have the intrinsics of the first source camera, centred (:func:`target_intrinsics`), with the focal length
+    multiplied by the trajectory's zoom.
 
     Raises:
-        ClipError: the scene has no depth to scale displacements by.
+        ClipError: the scene has no depth to scale displacements by, or the trajectory does not fit it.
     """
-    sources = scene.cameras(range(len(scene)))
-    poses = trajectory.camera_to_world(len(scene), scene.foreground_depth(), rotation_only=controls.rotation_only)
+    places = range(len(scene))
+    sources = scene.cameras(places)
+    focal = float(scene.intrinsics[0, 0, 0]) / scene.size[1]
+    source = SourcePath(invert(scene.world_to_camera), tuple(scene.source_frames(places)), focal)
+    poses = trajectory.camera_to_world(
+        len(scene), scene.foreground_depth(), rotation_only=controls.rotation_only, source=source
+    )
     if controls.relative_to_source:
         poses = invert(sources.world_to_camera) @ poses
-    return Cameras.from_poses(invert(poses), target_intrinsics(scene.intrinsics[0], scene.size))
+    intrinsics = np.tile(target_intrinsics(scene.intrinsics[0], scene.size), (len(scene), 1, 1))
+    intrinsics[:, :2, :2] *= trajectory.zooms(len(scene), source)[:, None, None]
+    return Cameras(intrinsics, invert(poses))
 
 
 def adapt(scene: Scene, trajectory: Trajectory, controls: Controls) -> tuple[Scene, Cameras]:

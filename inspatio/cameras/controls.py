@@ -19,8 +19,9 @@ from inspatio.cameras.trajectory import (
     MAX_DEGREES_PER_FRAME,
     MAX_FRAMES,
     MAX_TURN_DEGREES,
-    FlightTrajectory,
     Trajectory,
+    along,
+    moments,
 )
 from inspatio.config import Controls
 from inspatio.errors import ClipError
@@ -32,41 +33,65 @@ MIN_FRAMES = 121
 def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> list[int]:
     """The source frame (below ``frame_count``) shown at each place of the adapted clip; the first is frame 0.
 
-    A recorded flight says itself which source frame it shows where.
+    A flight (a camera for every frame) and a path with a time of its own say themselves which source frame they show.
 
     Raises:
         ClipError: the frame to freeze is not in the clip, the path turns so far that it needs over 100 000 frames, or
             a flight shows a frame that the clip does not have.
     """
     assert frame_count > 0, "a clip has at least one frame"
-    if isinstance(trajectory, FlightTrajectory):
-        return _flown(frame_count, trajectory, controls)
+    own = trajectory.order(frame_count)
+    if own is None and trajectory.time is not None:
+        own = _timed(frame_count, trajectory, trajectory.time, controls)
+    if own is not None:
+        return _checked(own, frame_count, controls)
     frozen = _freeze(frame_count, controls)
     if not controls.adaptive_frames:
         return frozen
-    if not trajectory.total_angle <= MAX_TURN_DEGREES:
-        raise ClipError(
-            f"trajectory: turns {trajectory.total_angle:g} degrees in total, expected at most "
-            f"{MAX_TURN_DEGREES:g} ({MAX_FRAMES} frames at {MAX_DEGREES_PER_FRAME:g} degrees). Check its angles."
-        )
+    _check_turn(trajectory)
     target = adapted_frame_count(len(frozen), trajectory.total_angle)
     adapted = bounce(len(frozen), target) if target > len(frozen) else subsample(len(frozen), target)
     return [frozen[i] for i in adapted]
 
 
-def _flown(frame_count: int, flight: FlightTrajectory, controls: Controls) -> list[int]:
-    last = max(flight.source_frames)
-    if last >= frame_count:
+def _checked(order: list[int], frame_count: int, controls: Controls) -> list[int]:
+    """The order of a path that has its own times, if the clip has its frames."""
+    if max(order) >= frame_count:
         raise ClipError(
-            f"trajectory: shows source frame {last}, but the clip has {frame_count} frames. "
+            f"trajectory: shows source frame {max(order)}, but the clip has {frame_count} frames. "
             "A flight belongs to the clip it was recorded on."
         )
     if controls.freeze_repeat:
         raise ClipError(
-            f"--freeze_repeat {controls.freeze_repeat}: the trajectory is a recorded flight, which has its own times; "
-            "expected 0. Leave it out."
+            f"--freeze_repeat {controls.freeze_repeat}: the trajectory has its own times; expected 0. Leave it out."
         )
-    return list(flight.source_frames)
+    return order
+
+
+def _timed(frame_count: int, trajectory: Trajectory, keyframes: Sequence[float], controls: Controls) -> list[int]:
+    """The frames that time keyframes show: between all of them equally long, and nowhere faster than the clip was shot.
+
+    Of more frames where the camera would otherwise turn too fast.
+    """
+    steps = np.abs(np.diff(keyframes))
+    fastest = float(steps.max()) if len(steps) and steps.max() > 0 else 1.0
+    count = math.ceil(max(len(steps), 1) * fastest * (frame_count - 1) - 1e-9) + 1
+    if controls.adaptive_frames:
+        _check_turn(trajectory)
+        count = max(count, math.ceil(trajectory.total_angle / MAX_DEGREES_PER_FRAME - 1e-9) + 1)
+    if count > MAX_FRAMES:
+        raise ClipError(
+            f"trajectory: its times need {count} frames, expected at most {MAX_FRAMES}. Give fewer keyframes."
+        )
+    return moments(along(keyframes, count), frame_count)
+
+
+def _check_turn(trajectory: Trajectory) -> None:
+    if not trajectory.total_angle <= MAX_TURN_DEGREES:
+        raise ClipError(
+            f"trajectory: turns {trajectory.total_angle:g} degrees in total, expected at most "
+            f"{MAX_TURN_DEGREES:g} ({MAX_FRAMES} frames at {MAX_DEGREES_PER_FRAME:g} degrees). Check its angles."
+        )
 
 
 def adapted_frame_count(frame_count: int, total_angle: float) -> int:

@@ -4,15 +4,20 @@ Keyframes are spread evenly over the clip and interpolated through every one of 
 PCHIP (Fritsch and Carlson 1980: monotone between keyframes), rotations along great arcs at constant speed.
 
 With any angle, the displacement of an :class:`OrbitTrajectory` is the radius of an orbit around the point straight
-ahead at that distance; with all angles zero it is a dolly, positive moves forward. Files of trajectories are read by
-``cameras/formats``.
+ahead at that distance; with all angles zero it is a dolly, positive moves forward. A :class:`FlightTrajectory` has a
+camera of its own for every frame. What may be relative to the source's own camera is in ``cameras/anchored.py``.
+
+Besides poses, a trajectory has a zoom (focal length over time) and may have a time of its own (freeze, slow, reverse).
+Files of trajectories are read by ``cameras/formats``, expressions such as ``orbit(yaw=20)`` by
+``cameras/expressions.py``.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +25,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, Slerp
 
 from inspatio.cameras import poses as cameras
+from inspatio.cameras.timeline import bounced
 from inspatio.types import CameraToWorld
 
 Unit: TypeAlias = Literal["scene", "foreground"]
@@ -33,33 +39,69 @@ MAX_TURN_DEGREES = MAX_FRAMES * MAX_DEGREES_PER_FRAME
 """The most that a trajectory may turn in total; far beyond any use, so that a typing error is found."""
 MAX_DISPLACEMENT = 1e4
 """The largest displacement: in foreground depths, or in the scene's unit where translations are in that."""
+ZOOM_RANGE = 0.05, 20.0
+"""The shortest and longest focal length, times the source's."""
 
 
-class Trajectory(Protocol):
+@dataclass(frozen=True, eq=False)
+class SourcePath:
+    """The source's own cameras, which a trajectory may be relative to.
+
+    ``camera_to_world`` is ``n 4 4`` of all source frames; ``order`` the source frame shown at each place of the clip;
+    ``focal`` the focal length of the first source camera in widths of its frame.
+    """
+
+    camera_to_world: CameraToWorld
+    order: tuple[int, ...]
+    focal: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory(ABC):
     """A camera path, not yet fitted to the length of a clip."""
 
+    zoom: tuple[float, ...] = (1.0,)
+    """Keyframes of the focal length, times the source's."""
+    time: tuple[float, ...] | None = None
+    """Keyframes of source time, from 0 (the clip's first frame) to 1 (its last); None: the clip plays as usual."""
+
     @property
+    @abstractmethod
     def total_angle(self) -> float:
         """How far the camera turns in total, in degrees; decides how many frames the path needs."""
-        ...
 
-    @property
-    def is_dolly(self) -> bool:
-        """Whether the camera never turns away from the direction of the first source view."""
-        ...
-
+    @abstractmethod
     def camera_to_world(
-        self, frame_count: int, foreground_depth: float, *, rotation_only: bool = False
+        self,
+        frame_count: int,
+        foreground_depth: float,
+        *,
+        rotation_only: bool = False,
+        source: SourcePath | None = None,
     ) -> CameraToWorld:
         """The poses for ``frame_count`` frames, ``n 4 4`` in the world of the first source camera.
 
-        ``foreground_depth`` (scene units) scales displacements; ``rotation_only`` keeps the camera at the origin.
+        ``foreground_depth`` (scene units) scales displacements; ``rotation_only`` keeps the camera at the origin;
+        ``source`` is needed by trajectories that are relative to the source's cameras.
+
+        Raises:
+            ClipError: the path does not fit this source.
         """
-        ...
+
+    def zooms(self, frame_count: int, source: SourcePath | None = None) -> NDArray[np.float64]:
+        """The focal length at each of ``frame_count`` frames, times that of the first source camera."""
+        return interpolate(self.zoom, frame_count)
+
+    def order(self, frame_count: int) -> list[int] | None:
+        """The frames of a clip of ``frame_count`` frames in the order that the path shows them.
+
+        None: the clip is adapted to the path (``controls.clip_order``).
+        """
+        return None
 
 
 @dataclass(frozen=True)
-class OrbitTrajectory:
+class OrbitTrajectory(Trajectory):
     """Keyframes of pitch and yaw (degrees) and of displacement (foreground depths); a tuple each, any length."""
 
     pitch_deg: tuple[float, ...]
@@ -73,10 +115,16 @@ class OrbitTrajectory:
 
     @property
     def is_dolly(self) -> bool:
+        """Whether the camera never turns away from the direction of the first source view."""
         return not any(self.pitch_deg) and not any(self.yaw_deg)
 
     def camera_to_world(
-        self, frame_count: int, foreground_depth: float, *, rotation_only: bool = False
+        self,
+        frame_count: int,
+        foreground_depth: float,
+        *,
+        rotation_only: bool = False,
+        source: SourcePath | None = None,
     ) -> CameraToWorld:
         pitch = interpolate(self.pitch_deg, frame_count)
         yaw = interpolate(self.yaw_deg, frame_count)
@@ -86,7 +134,7 @@ class OrbitTrajectory:
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixTrajectory:
+class MatrixTrajectory(Trajectory):
     """Key poses, ``camera_to_world`` ``k 4 4``; their translations are in ``unit``."""
 
     key_poses: CameraToWorld
@@ -95,15 +143,20 @@ class MatrixTrajectory:
     @property
     def total_angle(self) -> float:
         """The summed angles between the rotations of successive key poses."""
-        rotations = Rotation.from_matrix(self.key_poses[:, :3, :3])
-        return math.degrees((rotations[:-1].inv() * rotations[1:]).magnitude().sum()) if len(rotations) > 1 else 0.0
+        return _turn(self.key_poses)
 
     @property
     def is_dolly(self) -> bool:
+        """Whether the camera never turns away from the direction of the first source view."""
         return bool(np.abs(self.key_poses[:, :3, :3] - np.eye(3)).max() < 1e-9)
 
     def camera_to_world(
-        self, frame_count: int, foreground_depth: float, *, rotation_only: bool = False
+        self,
+        frame_count: int,
+        foreground_depth: float,
+        *,
+        rotation_only: bool = False,
+        source: SourcePath | None = None,
     ) -> CameraToWorld:
         count = len(self.key_poses)
         poses = np.tile(np.eye(4), (frame_count, 1, 1))
@@ -117,18 +170,56 @@ class MatrixTrajectory:
 
 
 @dataclass(frozen=True, eq=False)
-class FlightTrajectory(MatrixTrajectory):
-    """A recorded flight: a camera for each frame of the result, and the source frame shown there.
+class FlightTrajectory(Trajectory):
+    """A camera for each frame of the result: recorded in the live world, imported, or made of single steps.
 
-    It is not adapted to the clip; the clip is played as it was during the flight. Its unit is the scene's.
+    It is not adapted to the clip. The source frames may be given too; otherwise the clip plays as usual, or as
+    ``source_times`` (moments of the clip, 0 to 1) or the ``time`` keyframes say.
     """
 
-    source_frames: tuple[int, ...] = ()
+    key_poses: CameraToWorld
+    source_frames: tuple[int, ...] | None = None
+    unit: Unit = "scene"
+    source_times: NDArray[np.float64] | None = None
+    focal: NDArray[np.float64] | None = None
+    """``n`` focal lengths in widths of the frame; None: the source's."""
+    source_focal: float | None = None
+    """The focal length that counts as the source's, in the same unit; None: that of the scene."""
 
-    def __init__(self, key_poses: CameraToWorld, source_frames: tuple[int, ...]) -> None:
-        assert len(key_poses) == len(source_frames), f"{len(key_poses)} poses, {len(source_frames)} source frames"
-        super().__init__(key_poses, "scene")
-        object.__setattr__(self, "source_frames", source_frames)
+    @property
+    def total_angle(self) -> float:
+        """The summed angles between the rotations of successive poses."""
+        return _turn(self.key_poses)
+
+    def camera_to_world(
+        self,
+        frame_count: int,
+        foreground_depth: float,
+        *,
+        rotation_only: bool = False,
+        source: SourcePath | None = None,
+    ) -> CameraToWorld:
+        assert frame_count == len(self.key_poses), f"{frame_count} frames of a flight of {len(self.key_poses)}"
+        poses = self.key_poses.copy()
+        poses[:, :3, 3] *= foreground_depth if self.unit == "foreground" else 1.0
+        return cameras.rotation_only(poses) if rotation_only else poses
+
+    def zooms(self, frame_count: int, source: SourcePath | None = None) -> NDArray[np.float64]:
+        zooms = super().zooms(frame_count)
+        if self.focal is None:
+            return zooms
+        reference = self.source_focal or (source.focal if source is not None else float(self.focal[0]))
+        return zooms * self.focal / reference
+
+    def order(self, frame_count: int) -> list[int]:
+        count = len(self.key_poses)
+        if self.source_frames is not None:
+            return list(self.source_frames)
+        if self.source_times is not None:
+            return moments(self.source_times, frame_count)
+        if self.time is not None:
+            return moments(along(self.time, count), frame_count)
+        return [bounced(place, frame_count) for place in range(count)]
 
 
 def interpolate(keyframes: ArrayLike, frame_count: int) -> NDArray[np.float64]:
@@ -142,6 +233,22 @@ def interpolate(keyframes: ArrayLike, frame_count: int) -> NDArray[np.float64]:
     return PchipInterpolator(np.arange(len(keys)), keys, axis=0)(_places(len(keys), frame_count))
 
 
+def along(keyframes: ArrayLike, frame_count: int) -> NDArray[np.float64]:
+    """Interpolate time keyframes (``k``) over ``frame_count`` frames at a constant speed between two of them."""
+    keys = np.asarray(keyframes, np.float64)
+    return np.interp(_places(len(keys), frame_count), np.arange(len(keys)), keys)
+
+
+def moments(shares: NDArray[np.float64], frame_count: int) -> list[int]:
+    """The frames of a clip of ``frame_count`` frames at moments from 0 (the first) to 1 (the last)."""
+    return np.rint(shares * (frame_count - 1)).astype(int).tolist()
+
+
 def _places(key_count: int, frame_count: int) -> NDArray[np.float64]:
     """The position of each frame on the axis of keyframe numbers."""
     return np.linspace(0, key_count - 1, frame_count)
+
+
+def _turn(poses: CameraToWorld) -> float:
+    rotations = Rotation.from_matrix(poses[:, :3, :3])
+    return math.degrees((rotations[:-1].inv() * rotations[1:]).magnitude().sum()) if len(rotations) > 1 else 0.0

@@ -79,7 +79,8 @@ class FlightFolder:
         for path in sorted(folder.glob("*.txt")) if folder.is_dir() else []:
             if NAME.fullmatch(path.stem):
                 trajectory = load_trajectory(path)
-                self._known[path.stem] = FlightFile(path.stem, path, len(trajectory.key_poses))  # pyright: ignore
+                if isinstance(trajectory, FlightTrajectory):
+                    self._known[path.stem] = FlightFile(path.stem, path, len(trajectory.key_poses))
 
     def all(self) -> list[FlightFile]:
         """The flights in the order of their names."""

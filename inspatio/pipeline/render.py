@@ -77,7 +77,7 @@ class RenderStage(Stage):
                 frame_rate=adapted.frame_rate,
                 scale=adapted.scale,
                 order=tuple(adapted.source_frames(range(n))),
-                intrinsics=cameras.intrinsics[0],
+                intrinsics=cameras.intrinsics,
                 world_to_camera=cameras.world_to_camera,
             ).save(folder / CAMERAS_NAME)
             self.workspace.check_source(state)

@@ -30,7 +30,7 @@ CAMERA_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class RenderedCameras:
-    """The cameras of a render: ``intrinsics`` 3 3 in pixels of ``size`` (height, width), ``world_to_camera`` n 4 4."""
+    """A render's cameras: ``intrinsics`` n 3 3 in pixels of ``size`` (height, width), ``world_to_camera`` n 4 4."""
 
     size: tuple[int, int]
     frame_rate: Fraction
@@ -41,10 +41,9 @@ class RenderedCameras:
 
     def save(self, path: Path) -> None:
         """Write ``cameras.json``."""
-        n = len(self.world_to_camera)
         CameraFile(
             image_size=self.size,
-            intrinsics=np.tile(self.intrinsics, (n, 1, 1)),
+            intrinsics=self.intrinsics,
             world_to_camera=self.world_to_camera,
             scale=self.scale,
             frame_rate=self.frame_rate,
@@ -69,7 +68,7 @@ class RenderedCameras:
             frame_rate=file.frame_rate,
             scale=file.scale,
             order=file.timeline,
-            intrinsics=file.intrinsics[0],
+            intrinsics=file.intrinsics,
             world_to_camera=file.world_to_camera,
         )
 
@@ -111,7 +110,7 @@ class RenderFiles:
     def __init__(self, folder: Path):
         self._folder = folder
         self.cameras = RenderedCameras.load(folder / CAMERAS_NAME)
-        self.targets = Cameras.from_poses(self.cameras.world_to_camera, self.cameras.intrinsics)
+        self.targets = Cameras(self.cameras.intrinsics, self.cameras.world_to_camera)
         self._ahead_from, self._ahead = 0, np.zeros((0, *self.cameras.size, 3), np.uint8)
         with ExitStack() as opened:  # closes the readers where one of them is refused
             self._render = opened.enter_context(self._open(RENDER_NAME))

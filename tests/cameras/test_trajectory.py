@@ -205,7 +205,9 @@ def test_rounded_matrices_are_made_rigid(tmp_path):
 def test_moving_sideways_without_turning_is_a_dolly(tmp_path):
     poses = np.tile(np.eye(4), (2, 1, 1))
     poses[1, 0, 3] = 1
-    assert load_trajectory(write(tmp_path, matrix_text(poses, "# camera_to_world"))).is_dolly
+    trajectory = load_trajectory(write(tmp_path, matrix_text(poses, "# camera_to_world")))
+    assert isinstance(trajectory, MatrixTrajectory)
+    assert trajectory.is_dolly
 
 
 # Faults
@@ -260,7 +262,7 @@ def test_missing_files_folders_and_binary_files(tmp_path):
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
     for path, message in (
         (tmp_path / "none.txt", "no such file, expected a trajectory"),
-        (tmp_path, "cannot be read as text"),
+        (tmp_path, "COLMAP model"),
         (tmp_path / "binary.txt", "cannot be read as text"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -64,7 +64,7 @@ def stored(folder: Path, scene: Scene, count: int) -> tuple[Render, RenderFiles]
         writer.write(live.frames, live.masks)
     order = tuple(scene.source_frames(range(count)))
     poses = cameras.world_to_camera
-    RenderedCameras(scene.size, scene.frame_rate, scene.scale, order, cameras.intrinsics[0], poses).save(
+    RenderedCameras(scene.size, scene.frame_rate, scene.scale, order, cameras.intrinsics, poses).save(
         folder / CAMERAS_NAME
     )
     return live, RenderFiles(folder)

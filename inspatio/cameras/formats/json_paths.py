@@ -32,7 +32,7 @@ from inspatio.cameras.poses import invert
 from inspatio.errors import ClipError
 from inspatio.types import WorldToCamera
 
-_TRANSFORMS = "transforms.json"
+TRANSFORMS = "transforms.json"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def read_nerfstudio(path: Path, size: tuple[int, int]) -> CameraPath:
         times = _numbers(path, frames, "render_time")
         if not ((times >= 0) & (times <= 1)).all():
             raise ClipError(f"{path}: got render_time {times.min():g} to {times.max():g}, expected 0 to 1")
-    source = path.with_name(_TRANSFORMS)
+    source = path.with_name(TRANSFORMS)
     return CameraPath(
         Cameras.from_poses(invert(to_camera_to_world("nerfstudio", poses)), intrinsics),
         has_intrinsics=not missing,

@@ -25,6 +25,7 @@ from typing import get_args
 
 import numpy as np
 
+from inspatio.cameras.formats.keyframes import timing
 from inspatio.cameras.formats.text import NumberFile
 from inspatio.cameras.poses import check_rigid, invert, orthonormalised
 from inspatio.cameras.trajectory import (
@@ -51,7 +52,7 @@ def matches(file: NumberFile, direction: Direction | None) -> bool:
     return len(file.rows) != 3 or all(row.values[12:] == (0, 0, 0, 1) for row in file.rows)
 
 
-def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
+def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory | FlightTrajectory:
     """Read the matrices; ``direction`` counts where no header names one.
 
     Raises:
@@ -67,8 +68,14 @@ def parse(file: NumberFile, direction: Direction | None) -> MatrixTrajectory:
     if len(file.rows) > MAX_FRAMES:
         raise UsageError(f"{file.path}: {len(file.rows)} matrices, expected at most {MAX_FRAMES}")
     if timed:
-        return FlightTrajectory(_camera_to_world(file, direction, timed), tuple(_source_frames(file)))
-    trajectory = MatrixTrajectory(_camera_to_world(file, direction, timed), unit)
+        if "time" in file.timing:
+            line = file.timing["time"].line
+            raise UsageError(
+                f"{file.path}, line {line}: got time in a flight with source frames. Leave one of them out"
+            )
+        frames = tuple(_source_frames(file))
+        return FlightTrajectory(_camera_to_world(file, direction, timed), frames, **timing(file))
+    trajectory = MatrixTrajectory(_camera_to_world(file, direction, timed), unit, **timing(file))
     if trajectory.total_angle > MAX_TURN_DEGREES:
         raise UsageError(
             f"{file.path}: got a turn of {trajectory.total_angle:g} degrees in total, "

@@ -177,6 +177,29 @@ def recognise(path: Path) -> PathFormat:
     return found
 
 
+def path_files(path: Path, kind: PathFormat) -> tuple[Path, ...]:
+    """The files that reading a path reads, also those beside it."""
+    match kind:
+        case "colmap":
+            model = _model(path)
+            names = [f"{name}{end}" for name in ("cameras", "images") for end in (".bin", ".txt")]
+            return tuple(model / name for name in names if (model / name).is_file())
+        case "lingbot":
+            names = (array_paths.POSES, array_paths.INTRINSICS)
+            return tuple(path / name for name in names if (path / name).is_file())
+        case "nerfstudio":
+            beside = path.with_name(json_paths.TRANSFORMS)
+        case "tcw":
+            beside = text_paths.source_beside(path)
+        case "recammaster":
+            path, beside = Path(str(path).partition("#")[0]), None
+        case "gltf":
+            beside = path.with_suffix(".bin")
+        case _:
+            beside = None
+    return (path, beside) if beside is not None and beside.is_file() else (path,)
+
+
 def _read(path: Path, size: tuple[int, int], kind: PathFormat) -> CameraPath:
     if kind == "inspatio":
         file = CameraFile.load(path, "Give a cameras.json of this project.")
@@ -221,9 +244,7 @@ def _numbers_frames(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _read_colmap(folder: Path, size: tuple[int, int]) -> CameraPath:
-    model = next((each for each in (folder, folder / "sparse", folder / "sparse/0") if _is_model(each)), None)
-    if model is None:
-        raise ClipError(f"{folder}: got no COLMAP model, expected cameras and images (.bin or .txt)")
+    model = _model(folder)
     cameras, images = read_model(model)
     images = sorted(images, key=lambda image: image.name)
     used = [cameras[image.camera] for image in images]
@@ -232,6 +253,13 @@ def _read_colmap(folder: Path, size: tuple[int, int]) -> CameraPath:
         raise ClipError(f"{model}: got a model without images, expected at least one")
     poses = from_camera_to_world("inspatio", to_camera_to_world("colmap", poses_of(images)))
     return CameraPath(Cameras(np.array(lenses).reshape(-1, 3, 3), poses), has_intrinsics=True)
+
+
+def _model(folder: Path) -> Path:
+    for each in (folder, folder / "sparse", folder / "sparse/0"):
+        if _is_model(each):
+            return each
+    raise ClipError(f"{folder}: got no COLMAP model, expected cameras and images (.bin or .txt)")
 
 
 def _is_model(folder: Path) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inspatio.errors import UsageError
 from inspatio.settings import parse_number
 
 EXPECTED = "three lines (pitch, yaw, displacement), or a 4x4 matrix per line under '# camera_to_world'"
+
+TIMING = ("zoom", "time")
+"""The words that a line of keyframes of focal length, or of source time, begins with."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,15 @@ class Row:
 
 @dataclass(frozen=True)
 class NumberFile:
-    """A text file: its rows of finite numbers (at least one) and its comment lines as (line number, text)."""
+    """A text file: its rows of finite numbers (at least one) and its comment lines as (line number, text).
+
+    ``timing`` are rows that begin with a word: ``zoom`` and ``time`` keyframes.
+    """
 
     path: Path
     rows: tuple[Row, ...]
     comments: tuple[tuple[int, str], ...]
+    timing: dict[str, Row] = field(default_factory=dict)
 
 
 def read_number_file(path: Path) -> NumberFile:
@@ -54,8 +61,19 @@ def read_number_file(path: Path) -> NumberFile:
         content.pop(0)
     if not content:
         raise UsageError(f"{path}: no numbers in it, expected a trajectory: {EXPECTED}")
-    rows = tuple(Row(number, _numbers(path, number, values)) for number, values in content)
-    return NumberFile(path, rows, tuple(comments))
+    timing: dict[str, Row] = {}
+    rows: list[Row] = []
+    for number, values in content:
+        name, _, rest = values.partition(" ")
+        if name in TIMING:
+            if name in timing:
+                raise UsageError(f"{path}, line {number}: a second line of {name}, expected one")
+            timing[name] = Row(number, _numbers(path, number, rest.strip()))
+        else:
+            rows.append(Row(number, _numbers(path, number, values)))
+    if not rows:
+        raise UsageError(f"{path}: no camera path in it, only {' and '.join(timing)}; expected {EXPECTED}")
+    return NumberFile(path, tuple(rows), tuple(comments), timing)
 
 
 def _numbers(path: Path, line: int, text: str) -> tuple[float, ...]:

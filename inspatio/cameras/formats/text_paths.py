@@ -94,11 +94,15 @@ def write_kitti(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float
 
 def read_tcw(path: Path, size: tuple[int, int]) -> CameraPath:
     """Read ``target_tcw.txt`` of InSpatio-World 1.5, with the source's cameras where they lie beside it."""
-    source = path.parent.parent / "depth" / "source_tcw.txt"
-    found = None
-    if path.parent.name == "input" and source.is_file():
-        found = rigid(source, read_numbers(source, 16))
+    source = source_beside(path)
+    found = None if source is None else rigid(source, read_numbers(source, 16))
     return _without_lens("tcw", rigid(path, read_numbers(path, 16)), size, source=found)
+
+
+def source_beside(path: Path) -> Path | None:
+    """The source's cameras in the scene folder that a ``target_tcw.txt`` lies in."""
+    source = path.parent.parent / "depth" / "source_tcw.txt"
+    return source if path.parent.name == "input" and source.is_file() else None
 
 
 def write_tcw(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:
