@@ -16,14 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from inspatio import factory
-from inspatio.cameras import formats
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.captioning.captions import read_sidecar
 from inspatio.config import GeometryConfig, find_profile, load_profile
 from inspatio.generation.base import Generator
 from inspatio.geometry.scene import read_scene
 from inspatio.geometry.store import DEPTH_FILE
-from inspatio.locations import find_trajectory
 from inspatio.media import probe
 from inspatio.scene import Scene
 from inspatio.types import FitMode
@@ -99,9 +97,9 @@ def load_generator(profile: str | Path = "preview", *, device: str | None = None
 
 
 def load_trajectory(path: str | Path) -> Trajectory:
-    """Load a trajectory file, or a shipped one by its name (``orbit_left``).
+    """Load a trajectory: a file of any format, a shipped one by its name (``orbit_left``), or an expression.
 
     Raises:
         UsageError: there is no such file, or it is not a trajectory.
     """
-    return formats.load_trajectory(find_trajectory(path))
+    return factory.make_trajectory(str(path)).trajectory

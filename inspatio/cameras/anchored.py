@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspatio.cameras.poses import interpolate, invert, smooth
 from inspatio.cameras.poses import rotation_only as turned_only
@@ -73,6 +74,9 @@ class AnchoredTrajectory(Trajectory):
         if rotation_only:
             anchor = turned_only(anchor)
         return anchor @ self.path.camera_to_world(frame_count, foreground_depth, rotation_only=rotation_only)
+
+    def zooms(self, frame_count: int, source: SourcePath | None = None) -> NDArray[np.float64]:
+        return super().zooms(frame_count, source) * self.path.zooms(frame_count, source)
 
     def order(self, frame_count: int) -> list[int] | None:
         return self.path.order(frame_count)

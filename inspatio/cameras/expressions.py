@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inspatio.cameras.anchored import Anchor, AnchoredTrajectory, Held, Steady
+from inspatio.cameras.imported import TiedTrajectory
 from inspatio.cameras.poses import compose
 from inspatio.cameras.trajectory import (
     MAX_DISPLACEMENT,
@@ -98,7 +99,9 @@ def parse_expression(text: str, load: Callable[[Term], Trajectory]) -> Trajector
     if "time" in timings and (path.time is not None or _has_times(path)):
         raise UsageError(f"{text}: got time for a path that has its own times. Leave one out")
     if anchor is not None:
-        path = AnchoredTrajectory(path, anchor, zoom=path.zoom, time=path.time)
+        if isinstance(path, TiedTrajectory):
+            raise UsageError(f"{text}: got steady or lock_off for a path that is tied to the scene. Leave one out")
+        path = AnchoredTrajectory(path, anchor, time=path.time)
     return replace(path, **timings)
 
 

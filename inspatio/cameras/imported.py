@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from inspatio.cameras.camera_path import CameraPath
-from inspatio.cameras.formats.checks import not_too_many
 from inspatio.cameras.poses import invert, rotation_only
 from inspatio.cameras.similarity import align_cameras
 from inspatio.cameras.trajectory import ZOOM_RANGE, FlightTrajectory, SourcePath
@@ -67,9 +66,8 @@ def imported_trajectory(path: Path, found: CameraPath, scale: float = 1.0) -> tu
         scale: multiplies its distances where nothing else ties them to the scene's.
 
     Raises:
-        UsageError: it has no motion, too short or too long a focal length, or too many cameras.
+        UsageError: it has no motion, or too short or too long a focal length.
     """
-    not_too_many(path, len(found))
     notes = list(found.notes)
     poses = invert(found.cameras.world_to_camera)
     focal = found.cameras.intrinsics[:, 0, 0] / NOMINAL_SIZE[1]

@@ -68,10 +68,10 @@ def parse_moves(text: str) -> FlightTrajectory:
         raise UsageError(
             f"{text[:60]}: looks {np.abs(tilt).max():g} degrees up or down, expected at most {MAX_PITCH:g}"
         )
-    level = Rotation.from_euler("y", heading, degrees=True)
+    level = Rotation.from_euler("y", heading[:, None], degrees=True)
     moved = level[1:].apply(np.stack([right, -up, forward], axis=1))
     centres = np.concatenate([np.zeros((1, 3)), np.cumsum(moved, axis=0)])
-    rotations = level * Rotation.from_euler("x", tilt, degrees=True)
+    rotations = level * Rotation.from_euler("x", tilt[:, None], degrees=True)
     return FlightTrajectory(compose(rotations.as_matrix(), centres), unit="foreground")
 
 

@@ -33,9 +33,14 @@ class NamedTrajectory:
     @property
     def name(self) -> str:
         """A name for its results, safe for a folder."""
-        file = len(self.files) == 1 and self.text == str(self.files[0])
-        text = self.files[0].stem if file else self.text
-        return re.sub(r"[^\w.=-]+", "_", text).strip("_.")[:_MAX_NAME] or "trajectory"
+        if Path(self.text).exists():
+            return Path(self.text).stem
+        return re.sub(r"[^\w.=-]+", "_", self.text).strip("_.")[:_MAX_NAME] or "trajectory"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file's content and nothing else."""
+        return len(self.files) == 1 and self.text == str(self.files[0])
 
 
 def split_trajectories(text: str) -> list[str]:
@@ -77,7 +82,17 @@ def load_named(
         if is_expression(text) or text in PRESETS:
             return _expression(text, direction, follow)
         if "/" not in text and "." not in text:
-            raise UsageError(f"--traj {text}: there is none of that name; expected {_known()}")
+            raise UsageError(f"--traj {text[:60]}: there is none of that name; expected {_known()}")
+    return load_file(path, direction)
+
+
+def load_file(path: Path, direction: Direction | None) -> NamedTrajectory:
+    """The trajectory of a file, or of a shipped one by its name.
+
+    Raises:
+        UsageError: there is no such file, or it is not a trajectory.
+    """
+    path = find_trajectory(path)
     found = read_trajectory(path, direction)
     return NamedTrajectory(str(path), found.trajectory, found.files, found.notes)
 

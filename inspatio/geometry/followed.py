@@ -22,7 +22,7 @@ from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.motion.backend import MotionGeometry
 from inspatio.geometry.store import DEPTH_FILE, Geometry, load_geometry
 from inspatio.media import probe
-from inspatio.media.video_info import is_video_name
+from inspatio.media.listing import is_video_name
 from inspatio.scene import FOREGROUND_PERCENTILE
 
 DEFAULT_REACH = 0.3

@@ -152,14 +152,19 @@ def _detail(arguments: argparse.Namespace) -> Detail:
 
 def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.command in CLIPS:
-        from inspatio.pipeline.job import resolve
+        from inspatio.pipeline.job import each_trajectory, resolve
 
-        job = resolve(arguments)
+        jobs = [resolve(each) for each in each_trajectory(arguments)]
         from inspatio.pipeline.records import STAGES
         from inspatio.pipeline.run import run
 
-        with log_to_json(job.log_json):
-            return run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), argv)
+        codes = []
+        for job in jobs:
+            # Workers get the command line: of several trajectories, the one that this run is about.
+            words = [*argv, "--traj", job.trajectory_text or ""] if len(jobs) > 1 else argv
+            with log_to_json(job.log_json):
+                codes.append(run(job, tuple(STAGES) if arguments.command == "run" else (arguments.command,), words))
+        return max(codes)
     if arguments.command == "live":
         from inspatio.pipeline.live import live
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inspatio.cameras.formats import load_trajectory
+from inspatio import factory
+from inspatio.cameras.anchored import AnchoredTrajectory
+from inspatio.cameras.named import NamedTrajectory, load_file, split_trajectories
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.captioning.captions import fixed_caption
 from inspatio.config import (
@@ -21,7 +23,6 @@ from inspatio.config import (
     load_profile,
 )
 from inspatio.errors import UsageError
-from inspatio.locations import find_trajectory
 from inspatio.media.listing import FoundSource, identify, is_image_name, is_video_name
 from inspatio.models.checkpoints import needs
 from inspatio.pipeline.distributed import Worker
@@ -67,13 +68,19 @@ class Job(
     profile: Profile
     """With the command line's overrides."""
     controls: Controls
-    trajectory: Trajectory | None
+    named: NamedTrajectory | None
+    """The trajectory and what it was asked for as; None for the stages that do not depend on it."""
     worker: Worker
 
     @property
     def single_source(self) -> FoundSource | None:
         """The input itself where it is one source: a file, a folder of views or of a scene."""
         return identify(self.input, as_views=self.views)
+
+    @property
+    def trajectory(self) -> Trajectory | None:
+        """The path of the new camera."""
+        return None if self.named is None else self.named.trajectory
 
     @property
     def input_folder(self) -> Path:
@@ -128,11 +135,10 @@ def resolve(arguments: argparse.Namespace) -> Job:
     name = inputs.name or "root"
     work_folder: Path = options.pop("work_folder", OUTPUT_ROOT / name)
 
-    path: Path | None = None
+    named = _trajectory(arguments)
     run_folder = None
-    if "trajectory_path" in options:
-        path = options["trajectory_path"] = find_trajectory(options["trajectory_path"])
-        run_folder = options.get("output_folder", work_folder / path.stem)
+    if named is not None:
+        run_folder = options.get("output_folder", work_folder / named.name)
         if run_folder.resolve() == work_folder.resolve():
             raise UsageError(
                 f"--output_folder {run_folder}: is the work folder too; choose another, one for each trajectory"
@@ -167,7 +173,7 @@ def resolve(arguments: argparse.Namespace) -> Job:
         run_folder=run_folder,
         profile=profile,
         controls=Controls(**given(Controls, arguments)),
-        trajectory=None if path is None else load_trajectory(path, options.get("trajectory_direction")),
+        named=named,
         worker=worker,
     )
     if job.engine == "ray":
@@ -184,6 +190,45 @@ def _check_ray(job: Job) -> None:
             "--engine ray: got GPUs or processes of one machine, which Ray gives out itself. "
             "Leave out --step1_gpus, --step2_gpus, --step3_gpus and --step3_nproc."
         )
+
+
+def each_trajectory(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """The parsed options once for each trajectory that --traj lists.
+
+    Raises:
+        UsageError: there are several for one run folder.
+    """
+    text = given(TrajectoryOptions, arguments).get("trajectory_text")
+    texts = [] if text is None else split_trajectories(text)
+    if len(texts) < 2:
+        return [arguments]
+    if "output_folder" in given(TrajectoryOptions, arguments):
+        raise UsageError(
+            f"--output_folder: got one folder for {len(texts)} trajectories, expected one for each. Leave it out"
+        )
+    return [argparse.Namespace(**{**vars(arguments), "traj": each}) for each in texts]
+
+
+def _trajectory(arguments: argparse.Namespace) -> NamedTrajectory | None:
+    """The trajectory of a command that needs one.
+
+    Raises:
+        UsageError: none is given, two are, or it is none.
+    """
+    if arguments.command not in ("run", "render", "generate"):
+        return None
+    options = given(TrajectoryOptions, arguments)
+    names = [name for name in ("trajectory_path", "trajectory_text") if name in options]
+    if len(names) != 1:
+        raise UsageError(
+            f"--traj and --traj_txt_path: got {'both' if names else 'neither'}, expected one of them. "
+            "Give --traj orbit_left, for example"
+        )
+    asked, direction = options[names[0]], options.get("trajectory_direction")
+    named = load_file(asked, direction) if isinstance(asked, Path) else factory.make_trajectory(asked, direction)
+    if isinstance(named.trajectory, AnchoredTrajectory) and given(Controls, arguments).get("relative_to_source"):
+        raise UsageError("--relative_to_source: the trajectory has steady or lock_off. Leave one of them out")
+    return named
 
 
 def _check_input(source: Path) -> None:

@@ -26,9 +26,10 @@ from inspatio.evaluation.options import EvaluateOptions
 from inspatio.pipeline.engine_options import EngineOptions
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.input_options import InputOptions
+from inspatio.pipeline.path_options import TrajectoryOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
 from inspatio.training.options import TrainOptions
-from inspatio.types import Direction, FitMode
+from inspatio.types import FitMode
 
 AUTOMATIC = f"the first of {', '.join(BEST_PROFILES)} whose weights are complete, else {PREVIEW_PROFILE}"
 
@@ -82,40 +83,6 @@ class RunOptions(Settings):
             raise UsageError("--quiet and --dry_run: not allowed together, the plan would not be seen")
         if self.profile_name and self.config_path:
             raise UsageError(f"--profile {self.profile_name} and --config_path {self.config_path}: choose one")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrajectoryOptions(Settings):
-    """The path of the new camera, and what depends on it."""
-
-    trajectory_path: Path | None = setting(
-        None,
-        "trajectory file: pitch, yaw, displacement, or matrices",
-        option="--traj_txt_path",
-        metavar="TXT",
-        required=True,
-        changes="render",
-        by_content=True,
-    )
-    trajectory_direction: Direction | None = setting(
-        None,
-        "direction of the matrices of a matrix trajectory whose header does not name it",
-        option="--traj_direction",
-        changes="render",
-    )
-    output_folder: Path | None = setting(
-        None,
-        "renders and results",
-        option="--output_folder",
-        metavar="DIR",
-        unset="output/<input name>/<trajectory name>",
-    )
-    fit: FitMode = setting(
-        "crop",
-        "how a source of another shape becomes the working frame: cut it, add borders, or distort it",
-        option="--fit",
-        changes="render",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

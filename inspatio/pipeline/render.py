@@ -90,9 +90,13 @@ class RenderStage(Stage):
                 folder=relative,
                 frame_count=n,
                 coverage=round(coverage, 6),
-                notes=[*self._crop_note(state), *_coverage_note(coverage)],
+                notes=[*self._trajectory_notes(), *self._crop_note(state), *_coverage_note(coverage)],
             )
         ]
+
+    def _trajectory_notes(self) -> tuple[str, ...]:
+        """What had to be decided to read the trajectory."""
+        return () if self.job.named is None else self.job.named.notes
 
     def _crop_note(self, state: ClipState) -> list[str]:
         """What to tell the user where much of the source's picture is cut to make the working frame."""

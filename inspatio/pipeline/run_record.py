@@ -87,13 +87,17 @@ def run_options(job: Job) -> dict[StageName, dict[str, Any]]:
 
 def trajectory_record(job: Job, folder: Path) -> TrajectoryRecord:
     """The job's trajectory, as the manifest in ``folder`` keeps it."""
-    assert job.trajectory_path is not None, "a run without a trajectory"
-    text = job.trajectory_path.read_text(encoding="utf-8")
+    named = job.named
+    assert named is not None, "a run without a trajectory"
+    try:
+        text = named.files[0].read_text(encoding="utf-8") if named.is_file else named.text
+    except UnicodeDecodeError:  # arrays, or a binary glTF
+        text = ""
     return TrajectoryRecord(
-        file=relative(job.trajectory_path, folder),
+        file=relative(named.files[0], folder) if named.is_file else named.text,
         fingerprint=trajectory_inputs(job)["trajectory"],
         line_count=len(text.splitlines()),
-        text=text if len(text) <= MAX_TEXT else None,
+        text=text if 0 < len(text) <= MAX_TEXT else None,
     )
 
 

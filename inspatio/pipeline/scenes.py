@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from inspatio.cameras.controls import clip_order
+from inspatio.cameras.named import NamedTrajectory
 from inspatio.errors import ClipError
 from inspatio.geometry.scene import open_scene
-from inspatio.pipeline.fingerprints import file_fingerprint
+from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.scene import Scene
@@ -43,13 +44,19 @@ def target_frame_count(job: Job, state: ClipState) -> int:
         return state.facts.frame_count
 
 
+def _trajectory_fingerprint(named: NamedTrajectory) -> str:
+    """Of a file its content; of what is made of several files, or of none, all of them and the text that names them."""
+    contents = [file_fingerprint(path) for path in named.files]
+    return contents[0] if named.is_file else fingerprint({"text": named.text, "files": contents})
+
+
 def trajectory_inputs(job: Job) -> dict[str, Any]:
     """What the target cameras depend on besides the geometry, as JSON values."""
-    assert job.trajectory_path is not None, "a stage of the run without a trajectory"
+    assert job.named is not None, "a stage of the run without a trajectory"
     controls = result_settings(job.controls)
     repeat, frame = controls.pop("freeze_repeat"), controls.pop("freeze_frame")
     return {
-        "trajectory": file_fingerprint(job.trajectory_path),
+        "trajectory": _trajectory_fingerprint(job.named),
         "direction": job.trajectory_direction,
         **controls,
         "freeze": [repeat, frame] if repeat else None,  # which frame it would be does not matter

@@ -77,10 +77,13 @@ def read_trajectory(
 
 def _other_program(path: Path, direction: Direction | None) -> PathFormat | None:
     """The format of another program's camera path; None for this project's own text files."""
-    if path.is_dir() or str(path).partition("#")[0].endswith(_BINARY):
-        return recognise(path)
-    if not path.is_file():
-        return None  # its reader says so
+    try:
+        if path.is_dir() or str(path).partition("#")[0].endswith(_BINARY):
+            return recognise(path)
+        if not path.is_file():
+            return None  # its reader says so
+    except (OSError, ValueError):  # a name that is too long, or has a NUL: its reader says that too
+        return None
     try:
         kind = recognise(path)
     except ClipError:

@@ -101,11 +101,12 @@ def write_path(
     kind: PathFormat,
     frame_rate: Fraction = FRAME_RATE,
     source_frames: Sequence[int] | None = None,
+    clip_frames: int | None = None,
 ) -> None:
     """Write a camera path of frames of (height, width) ``size``, whole or not at all.
 
     ``path`` becomes a folder for ``colmap`` and ``lingbot``. ``source_frames``, one for each camera, are kept by the
-    formats that know source times.
+    formats that know source times; nerfstudio's is a share of the clip, and needs its length ``clip_frames``.
     """
     names = [f"{index:06d}.png" for index in range(len(cameras))]
     times = np.array([float(index / frame_rate) for index in range(len(cameras))])
@@ -133,7 +134,9 @@ def write_path(
             with atomic_file(path) as file:
                 array_paths.write_lyra(file, cameras, size)
         case "nerfstudio":
-            shares = None if source_frames is None else (np.array(source_frames) / max(*source_frames, 1)).tolist()
+            shares = None
+            if source_frames is not None and clip_frames is not None:
+                shares = (np.array(source_frames) / max(clip_frames - 1, 1)).tolist()
             write_text(path, json_paths.write_nerfstudio(cameras, size, frame_rate, shares))
         case "transforms":
             write_text(path, json_paths.write_transforms(cameras, size, names))
