@@ -129,6 +129,8 @@ def _profile(profile: Profile, *, predict: bool) -> tuple[list[str], bool]:
     lines += [f"  {need.stage}: {need.what}: missing {shown(path)}" for need, path in missing]
     if predict and profile.generator.backend == "causal":
         lines += _memory(profile)
+    elif predict and profile.generator.backend == "worldfm":
+        lines += _worldfm_memory(profile)
     if missing:
         lines.append(f"  next: {advice(profile)}")
     else:
@@ -156,6 +158,36 @@ def _memory(profile: Profile) -> list[str]:
         "--use_tae": replace(config, encoder="taehv", decoder="taehv"),
         "--use_tae --offload": replace(config, encoder="taehv", decoder="taehv", offload=True),
     }
-    peaks = {options: estimate_memory(choice, network, profile.size).peak / 2**30 for options, choice in leaner.items()}
-    said = ", ".join(f"{peak:.1f} GiB {options}" for options, peak in peaks.items())
-    return [f"  memory to generate (estimated, without the CUDA context): {said}"]
+    peaks = {options: estimate_memory(choice, network, profile.size).peak for options, choice in leaner.items()}
+    return [_peaks(peaks)]
+
+
+def _worldfm_memory(profile: Profile) -> list[str]:
+    """The same for WorldFM; of weights that are not there the published sizes are taken."""
+    from inspatio.generation.worldfm.memory_estimate import estimate_worldfm_memory
+    from inspatio.models.worldfm.autoencoder import AutoencoderConfig
+    from inspatio.models.worldfm.checkpoint import read_autoencoder_config, read_config
+    from inspatio.models.worldfm.dit import WorldFMConfig
+
+    config = profile.generator
+    try:
+        network = read_config(Path(config.checkpoint_path))
+        autoencoder = read_autoencoder_config(Path(config.image_vae_path))
+    except UserError:
+        network, autoencoder = WorldFMConfig(), AutoencoderConfig()
+    choices = {"as it is": config, "--offload": replace(config, offload=True)}
+    if config.precision == "fp8":  # which does not go together with offload
+        del choices["--offload"]
+    return [
+        _peaks(
+            {
+                options: estimate_worldfm_memory(choice, network, autoencoder, profile.size).peak
+                for options, choice in choices.items()
+            }
+        )
+    ]
+
+
+def _peaks(peaks: dict[str, int]) -> str:
+    said = ", ".join(f"{peak / 2**30:.1f} GiB {options}" for options, peak in peaks.items())
+    return f"  memory to generate (estimated, without the CUDA context): {said}"

@@ -109,7 +109,9 @@ def download(options: argparse.Namespace) -> int:
         return 0
     todo = [file for file in files if not file.is_there]
     known = sum(file.size or 0 for file in todo)
-    print(f"\n{len(todo)} of {len(files)} files to fetch, {readable(known)} in all, into {folder}")
+    unknown = sum(file.size is None for file in todo)
+    more = f" and {unknown} of a size that is not known" if unknown else ""
+    print(f"\n{len(todo)} of {len(files)} files to fetch, {readable(known)} in all{more}, into {folder}")
     if todo and not options.yes and not confirmed():
         print("nothing fetched")
         return 1

@@ -2,8 +2,9 @@
 
 For whoever has the published weights first. Each part is loaded strictly, runs once on a small synthetic clip, and its
 numbers are compared with what a working model must show. No published weights were available when this was written, so
-the bounds follow from definitions (normalised latents have unit variance; the flow is noise minus clean latents) and
-are wide: a failure means that something is wrong, a pass does not prove parity.
+the bounds follow from definitions (normalised latents have unit variance; the flow is noise minus clean latents,
+WorldFM's velocity at its noisiest step is minus the clean latents) and are wide: a failure means that something is
+wrong, a pass does not prove parity.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from inspatio.errors import UserError
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.loading import load_causal
+from inspatio.generation.worldfm.loading import load_worldfm
+from inspatio.generation.worldfm.pictures import to_images
+from inspatio.generation.worldfm.sampler import sample_frames
 from inspatio.geometry.depth_anything3 import DepthAnything3
 from inspatio.geometry.store import load_geometry
 from inspatio.models.checkpoints import TINY_PROFILES, Need, needs
 from inspatio.models.wan.text_encoder import TextEncoder, pad_embeddings
+from inspatio.models.worldfm.dit import LATENT_CHANNELS
 from inspatio.types import Frames
 
 PROMPT = "A wooden table in a bright living room, with a red ball and a blue vase on it."
@@ -81,6 +86,8 @@ def check_weights(profile: Profile, device: str) -> Iterator[Finding]:
     if profile.generator.backend == "causal":
         parts.append(("text encoder", lambda: _measure_text(profile, device)))
         parts.append(("generator", lambda: _measure_generator(profile, clip, device)))
+    if profile.generator.backend == "worldfm":
+        parts.append(("generator", lambda: _measure_worldfm(profile, clip, device)))
     for part, measure in parts:
         try:
             measured = measure()
@@ -188,6 +195,38 @@ def _measure_generator(profile: Profile, clip: Frames, device: str) -> dict[str,
         "latents: standard deviation": latents.float().std().item(),
         "decode of encode: PSNR in dB": 10 * math.log10(4 / error) if error else math.nan,
         "flow from noise: standard deviation": flow.float().std().item(),
+        "generated latents: mean": generated.mean().item(),
+        "generated latents: standard deviation": generated.std().item(),
+    }
+
+
+@torch.inference_mode()
+def _measure_worldfm(profile: Profile, clip: Frames, device: str) -> dict[str, float]:
+    """Encode two of the clip's pictures, decode one again, and generate one from the other as its reference."""
+    renderer = factory.make_renderer(profile.render, device)
+    generator = load_worldfm(profile.generator, profile.size, torch.device(device), renderer=renderer)
+    images = to_images(clip[:: FRAMES - 1], generator.device)
+    with generator.resident(generator.encoder):
+        latents = generator.encoder(images)
+    with generator.resident(generator.decoder):
+        decoded = generator.decoder(latents[:1]).clamp(-1, 1)
+    error = (decoded - images[:1]).square().mean().item()
+    random, steps, first = torch.Generator().manual_seed(0), generator.options.steps, list[torch.Tensor]()
+
+    def predict(noisy: torch.Tensor, step: int) -> torch.Tensor:
+        first.append(generator.network(noisy, latents[:1], latents[1:], generator.schedule[step])[:, :LATENT_CHANNELS])
+        return first[-1]
+
+    def noise(step: int) -> torch.Tensor:
+        return torch.randn(latents[:1].shape, generator=random).to(generator.device)
+
+    with generator.resident(generator.network):
+        generated = sample_frames(predict, noise, steps)
+    return {
+        "latents: mean": latents.mean().item(),
+        "latents: standard deviation": latents.std().item(),
+        "decode of encode: PSNR in dB": 10 * math.log10(4 / error) if error else math.nan,
+        "flow from noise: standard deviation": first[0].std().item(),
         "generated latents: mean": generated.mean().item(),
         "generated latents: standard deviation": generated.std().item(),
     }

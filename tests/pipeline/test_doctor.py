@@ -21,10 +21,11 @@ def test_a_profile_alone_decides_the_exit_code_and_has_its_memory_predicted(tmp_
     monkeypatch.chdir(tmp_path)
     assert main(["doctor", "--profile", "preview"]) == 0
     capsys.readouterr()
-    assert main(["doctor", "--profile", "tiny"]) == 1
-    text = capsys.readouterr().out
-    assert "GiB as it is" in text
-    assert "--offload" in text
+    for profile in ("tiny", "worldfm_tiny"):
+        assert main(["doctor", "--profile", profile]) == 1
+        text = capsys.readouterr().out
+        assert "GiB as it is" in text
+        assert "--offload" in text
 
 
 def test_licences_of_every_profile(capsys):

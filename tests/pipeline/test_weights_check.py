@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.paths import ROOT
 
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.pipeline.cli import main
@@ -19,6 +20,21 @@ def test_whole_weights_pass_and_every_number_is_reported(here: Path, capsys: pyt
     assert "FAIL" not in report
     assert all(f"{name}:" in report for name in PUBLISHED)
     assert report.count("loaded strictly and ran") == 4
+
+
+def test_worldfm_is_checked_part_by_part(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole weights pass; those of the other step count are one failed line."""
+    assert main(["doctor", "--weights", "--profile", "worldfm_tiny"]) == 0
+    report = capsys.readouterr().out
+    for name in ("latents: standard deviation", "decode of encode: PSNR in dB", "generated latents: mean"):
+        assert f"{name}:" in report
+    other = (ROOT / "configs/worldfm_tiny.yaml").read_text().replace("worldfm_2-step", "worldfm_1-step")
+    Path("configs").mkdir()
+    Path("configs/other.yaml").write_text(other)
+    assert main(["doctor", "--weights", "--profile", "other"]) == 1
+    assert (
+        "FAIL  generator: checkpoints/tiny/WorldFM/worldfm_1-step.pth: was distilled for 1" in capsys.readouterr().out
+    )
 
 
 def test_damaged_weights_fail(here: Path, checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def estimate_memory(
     """
     dtype = precision_dtype(config.precision)
     with META:
-        dit = CausalDiT(dit_config, attend=_attended)
+        dit = CausalDiT(dit_config, attend=attended)
         encoder, decoder = _autoencoders(config, widths)
     dit.place(META, dtype)
     for half in (encoder, decoder):
@@ -85,8 +85,8 @@ def estimate_memory(
     with torch.no_grad(), LiveBytes() as live:
         kept = {
             "transformer weights": _transformer_bytes(dit, config),
-            "encoder weights": _module_bytes(encoder),
-            "decoder weights": _module_bytes(decoder),
+            "encoder weights": module_bytes(encoder),
+            "decoder weights": module_bytes(decoder),
         }
         passing: dict[str, int] = {}
         source, render, going = encoder.start(), encoder.start(), decoder.start()
@@ -136,7 +136,7 @@ def _autoencoders(config: GeneratorConfig, widths: tuple[int, int] | None) -> tu
     return encoder(widest[0]), decoder(widest[1])
 
 
-def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """What a fused attention kernel allocates: its result."""
     return torch.empty_like(query)
 
@@ -148,7 +148,7 @@ def _transformer_bytes(dit: CausalDiT, config: GeneratorConfig) -> int:
         turns = 2 * sum(p.numel() for p in block.parameters()) * dit.dtype.itemsize
         stays = [p for name, p in dit.named_parameters() if not name.startswith("blocks.") or "modulation" in name]
         return turns + _tensor_bytes(stays)
-    whole = _module_bytes(dit)
+    whole = module_bytes(dit)
     if config.precision == "fp8":
         parts = [
             block.get_parameter(f"{name}.weight") for block in dit.blocks.children() for name in rounded_parts(block)
@@ -158,7 +158,8 @@ def _transformer_bytes(dit: CausalDiT, config: GeneratorConfig) -> int:
     return whole
 
 
-def _module_bytes(module: nn.Module) -> int:
+def module_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers."""
     return _tensor_bytes(module.state_dict().values())
 
 

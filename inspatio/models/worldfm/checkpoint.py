@@ -204,6 +204,20 @@ def parse_autoencoder_config(values: Mapping[str, Any]) -> AutoencoderConfig:
     return AutoencoderConfig(**{**given, "block_out_channels": tuple(widths)})
 
 
+def read_autoencoder_config(folder: Path) -> AutoencoderConfig:
+    """The size of an autoencoder, from its folder's ``config.json``.
+
+    Raises:
+        MissingWeightsError: the file is missing or damaged.
+        UsageError: it describes another kind of autoencoder.
+    """
+    config = folder / CONFIG
+    try:
+        return parse_autoencoder_config(read_json(config))
+    except UsageError as error:
+        raise UsageError(f"{config}: {error}") from error
+
+
 def _load_half(
     kind: Callable[[AutoencoderConfig], Any],
     omitted: tuple[str, ...],
@@ -211,11 +225,7 @@ def _load_half(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Any:
-    config = folder / CONFIG
-    try:
-        parsed = parse_autoencoder_config(read_json(config))
-    except UsageError as error:
-        raise UsageError(f"{config}: {error}") from error
+    parsed = read_autoencoder_config(folder)
     with torch.device("meta"):
         model: nn.Module = kind(parsed)
 
@@ -223,8 +233,12 @@ def _load_half(
         return None if key.startswith(omitted) else key
 
     load_strict(model, load_state(folder), source=folder, rename=rename, device=device, dtype=dtype)
-    # Convolutions on GPUs want channels last.
-    for parameter in model.eval().parameters():
+    channels_last(model.eval())
+    return model
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay an autoencoder's weights out as convolutions on GPUs want them."""
+    for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model

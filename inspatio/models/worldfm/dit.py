@@ -274,8 +274,8 @@ class WorldFM(nn.Module):
             x = x + self.plucker_proj(plucker_rays(cameras, rows, columns).to(x))
 
         # 2. layers; of the last one only the target's tokens are wanted
-        column_of = torch.arange(rows * VIEWS * columns, device=x.device) % (VIEWS * columns)
-        target = torch.nonzero(column_of < columns)[:, 0]
+        row_starts = torch.arange(rows, device=x.device) * (VIEWS * columns)
+        target = (row_starts[:, None] + torch.arange(columns, device=x.device)).flatten()
         for index, block in enumerate(self.blocks):
             x = block(x, modulation.layers[index], prope, target if index == self.config.depth - 1 else None)
 
