@@ -8,7 +8,7 @@ picture is rendered (:func:`render_separated`), its holes are filled, and :func:
 over it. Without motion that gives the source frame back. (Layers with matted boundaries: Zitnick et al. 2004,
 "High-quality video view interpolation using a layered representation".)
 
-For what shows source pixels to people: the preview, the live view, ``--faithful``. Networks are fed with the published
+For what shows source pixels to people: the preview, ``--faithful``. Networks are fed with the published
 ``warper``, which does nothing of the kind.
 """
 
@@ -81,6 +81,10 @@ class SoftEdges:
         """Those of them where ``where`` (``h w``) is true."""
         kept = where[self.rows, self.columns]
         return SoftEdges(self.rows[kept], self.columns[kept], self.colours[kept], self.alphas[kept])
+
+
+NO_EDGES = SoftEdges(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+"""Of a view whose mixed pixels are not taken apart."""
 
 
 def separate(frames: Frames, depth: DepthMaps, threads: int) -> Separated:

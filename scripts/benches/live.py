@@ -1,9 +1,10 @@
-"""``bench.py live``: how soon the live world answers, as a plain client on loopback sees it.
+"""``bench.py live``: how soon the live world answers, what it shows, and what it costs.
 
-The server is a process of its own, started by `inspatio live` with the preview. The client acknowledges every picture
-at once, so decoding and painting in a browser come on top (`inspatio.stats()` of the page tells those). Beside the
-figures stands what one exact splat with depth takes on one thread in the same run, while the server rests: machines
-differ, and are busy.
+The server is a process of its own, started by `inspatio live` with the preview. A plain client on loopback acknowledges
+every picture at once; where there is a Chromium, the same page runs in it headless, and its own numbers say how long a
+key takes to a presented picture. ``live_parts.py`` adds what needs no server: the cost of a generated frame in splats,
+what the warp is worth, and the render bench of the same run, since machines differ and are busy. About three minutes;
+``--soak`` adds minutes of random flying and reports how the server's memory grows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,37 +24,47 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from benches.measure import Bench, median_seconds
+from benches import live_parts
+from benches.measure import Bench
 from websockets.sync.client import ClientConnection, connect
 
-from inspatio.cameras.cameras import Cameras
 from inspatio.live.protocol import VERSION, PictureHeader
-from inspatio.render import WarpRenderer
 
-SIZE = (480, 832)
-START_SECONDS, PATIENCE = 120.0, 60.0
+START_SECONDS, PATIENCE, IDLE_SECONDS = 120.0, 60.0, 4.0
+BROWSER_ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", type=Path, default=Path("examples/living_room.mp4"), help="the clip [example]")
     parser.add_argument("--commands", type=int, default=20, help="single key presses that are timed [20]")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long the camera moves without a pause [8]")
+    parser.add_argument("--soak", type=float, default=0.0, help="minutes of random flying besides [0]")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
+    results = live_parts.measure(options.clip)
     with tempfile.TemporaryDirectory() as work:
         command = [sys.executable, "-m", "inspatio", "live", str(options.clip), "--profile", "preview"]
         command += ["--no_browser", "--port", "0", "--work_folder", work]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None, "standard output is a pipe"
-            socket = _open(server.stdout.readline().strip())
-            results = _measure(Client(socket), server.pid, options)
-            socket.close()
-            return results
+            url = server.stdout.readline().strip()
+            client = Client(_open(url))
+            client.wait(client.rests, START_SECONDS)
+            results |= _answers(client, options.commands)
+            results |= _idle(client, server.pid)
+            before = _resident_mib(server.pid)
+            results |= _moving(client, url, options.seconds)
+            if options.soak:
+                results |= _soak(client, server.pid, options.soak)
+            results["server_grew_mib"] = round(_resident_mib(server.pid) - before, 1)
+            client.close()
+            results |= _in_chromium(url, server.pid, options)
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(30)
+    return {**results, "load_average": round(os.getloadavg()[0], 1)}
 
 
 def _open(url: str) -> ClientConnection:
@@ -103,66 +115,152 @@ class Client:
                 raise TimeoutError(f"the live world did not answer within {seconds:g} seconds")
         return time.perf_counter() - start
 
-    def rest(self) -> None:
-        """Until the generator has nothing to do."""
-        self.wait(lambda: self.status.get("generator") == "resting")
+    def rests(self) -> bool:
+        """Whether the generator has nothing to do."""
+        return self.status.get("generator") == "resting"
+
+    def close(self) -> None:
+        self._socket.close()
 
 
-def _measure(client: Client, process: int, options: argparse.Namespace) -> dict[str, Any]:
-    client.wait(lambda: client.status.get("generator") == "resting", START_SECONDS)
+def _answers(client: Client, commands: int) -> dict[str, Any]:
+    """Single moves: how long to a picture that shows them, and to one with content generated for them."""
     pictures, generated = [], []
-    for i in range(options.commands):
+    for i in range(commands):
         seq = client.pose(0.02 * (i % 10 + 1))
         start = time.perf_counter()
         client.wait(lambda seq=seq: client.headers[-1].seq >= seq)
         pictures.append(time.perf_counter() - start)
         client.wait(lambda seq=seq: client.headers[-1].answers >= seq)
         generated.append(time.perf_counter() - start)
-        client.rest()
-    splat = _splat_seconds()
+        client.wait(client.rests)
+    return {**_quantiles("pose_to_picture_ms", pictures), **_quantiles("pose_to_generated_ms", generated)}
+
+
+def _idle(client: Client, process: int) -> dict[str, Any]:
     used, start = _cpu_seconds(process), time.perf_counter()
-    while time.perf_counter() - start < 3:
+    while time.perf_counter() - start < IDLE_SECONDS:
         client.receive(0.2)
-    idle = (_cpu_seconds(process) - used) / (time.perf_counter() - start)
-    before, start = len(client.headers), time.perf_counter()
-    while (moved := time.perf_counter() - start) < options.seconds:
-        client.pose(0.2 + 0.1 * np.sin(moved), 0.1 * np.cos(moved))
-        client.receive(1 / 60)
-    moving = client.headers[before:]
+    return {"idle_server_share_of_a_core": round((_cpu_seconds(process) - used) / (time.perf_counter() - start), 4)}
+
+
+def _moving(client: Client, url: str, seconds: float) -> dict[str, Any]:
+    """Pictures and generated frames a second in motion, in turns without and beside a page that never reads."""
+    alone, beside, made = [], [], []
+    for _ in range(2):
+        pictures, frames = _fly(client, seconds / 2)
+        alone.append(pictures)
+        made.append(frames)
+        with _open(url) as silent:
+            silent.send(json.dumps({"type": "hello", "version": VERSION}))
+            beside.append(_fly(client, seconds / 2)[0])
     return {
-        "picture_ms_median": _ms(statistics.median(pictures)),
-        "picture_ms_p95": _ms(float(np.quantile(pictures, 0.95))),
-        "generated_ms_median": _ms(statistics.median(generated)),
-        "generated_ms_p95": _ms(float(np.quantile(generated, 0.95))),
-        "moving_pictures_per_second": round(len(moving) / options.seconds, 1),
-        "moving_generated_per_second": round((moving[-1].generated - moving[0].generated) / options.seconds, 1),
-        "idle_share_of_a_core": round(idle, 3),
-        "splat_ms_one_thread": _ms(splat),
-        "load_average": round(os.getloadavg()[0], 1),
+        "moving_pictures_per_second": round(statistics.mean(alone), 1),
+        "moving_generated_per_second": round(statistics.mean(made), 1),
+        "beside_a_silent_page_pictures_per_second": round(statistics.mean(beside), 1),
     }
 
 
-def _splat_seconds() -> float:
+def _fly(client: Client, seconds: float) -> tuple[float, float]:
+    before, start = len(client.headers), time.perf_counter()
+    while (moved := time.perf_counter() - start) < seconds:
+        client.pose(0.2 + 0.1 * np.sin(moved), 0.1 * np.cos(moved))
+        client.receive(1 / 60)
+    flown = client.headers[before:]
+    return len(flown) / seconds, (flown[-1].generated - flown[0].generated) / seconds
+
+
+def _soak(client: Client, process: int, minutes: float) -> dict[str, Any]:
+    """Fly at random, with time running to and fro; returns how much the server has grown since the first minute."""
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
-    depth = np.full((1, *SIZE), 3, np.float32)
-    intrinsics = np.array([[700.0, 0, 415.5], [0, 700, 239.5], [0, 0, 1]])
-    source = Cameras.from_poses(np.eye(4)[None], intrinsics)
-    moved = np.eye(4)[None].copy()
-    moved[0, 0, 3] = 0.1
-    renderer = WarpRenderer(threads=1)
-    target = Cameras.from_poses(moved, intrinsics)
-    return median_seconds(lambda: renderer.render(frames, depth, source, target, with_depth=True), repeats=20)
+    end, first = time.perf_counter() + 60 * minutes, None
+    while time.perf_counter() < end:
+        client.send("time", rate=float(rng.choice([-1, 0, 1, 2])))
+        _fly(client, float(rng.uniform(2, 10)))
+        if first is None and time.perf_counter() > end - 60 * (minutes - 1):
+            first = _resident_mib(process)
+    client.send("time", rate=0)
+    grown = None if first is None else round(_resident_mib(process) - first, 1)
+    return {"soak_minutes": minutes, "soak_grew_mib": grown}
+
+
+def _in_chromium(url: str, server: int, options: argparse.Namespace) -> dict[str, Any]:
+    """The page's own numbers: key to presented picture, drawn pictures a second, CPU of page and server at rest."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        return {"browser": "not measured: no Chromium on the path"}
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        page = chromium.new_page(viewport={"width": 1100, "height": 640})
+        page.goto(url)
+        _wait_for(page, lambda stats: stats["driver"] and stats["drawn"] > 0 and stats["generator"] == "resting")
+        page.evaluate("document.getElementById('stage').focus()")
+        for i in range(options.commands):
+            page.keyboard.down("KeyD" if i % 2 else "KeyA")
+            time.sleep(0.15)
+            page.keyboard.up("KeyD" if i % 2 else "KeyA")
+            _wait_for(page, lambda stats: not stats["moving"] and stats["generator"] == "resting")
+        stats = page.evaluate("inspatio.stats()")
+        drawn, start = stats["drawn"], time.perf_counter()
+        while time.perf_counter() - start < options.seconds:
+            for key in ("KeyA", "KeyD"):
+                page.keyboard.down(key)
+                time.sleep(1)
+                page.keyboard.up(key)
+        moving = (page.evaluate("inspatio.stats().drawn") - drawn) / (time.perf_counter() - start)
+        _wait_for(page, lambda stats: not stats["moving"] and stats["generator"] == "resting")
+        time.sleep(1)
+        processes = [server, *_descendants(os.getpid(), without=server)]
+        used, start = sum(map(_cpu_seconds, processes)), time.perf_counter()
+        time.sleep(IDLE_SECONDS)
+        idle = (sum(map(_cpu_seconds, processes)) - used) / (time.perf_counter() - start)
+        chromium.close()
+    names = {"p50": "median", "p95": "p95"}
+    return {
+        **{f"key_to_presented_ms_{name}": stats["latency"][key] for key, name in names.items()},
+        **{f"key_to_generated_ms_{name}": stats["generated_latency"][key] for key, name in names.items()},
+        "browser_moving_pictures_per_second": round(moving, 1),
+        "idle_page_and_server_share_of_a_core": round(idle, 4),
+    }
+
+
+def _wait_for(page: Any, found: Callable[[dict[str, Any]], bool]) -> None:
+    end = time.perf_counter() + START_SECONDS
+    while time.perf_counter() < end:
+        stats = page.evaluate("window.inspatio ? inspatio.stats() : null")
+        if stats and found(stats):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"the page did not come to rest within {START_SECONDS:g} seconds")
+
+
+def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
+    middle, high = statistics.median(seconds), float(np.quantile(seconds, 0.95))
+    return {f"{name}_median": round(1000 * middle, 1), f"{name}_p95": round(1000 * high, 1)}
+
+
+def _descendants(process: int, without: int) -> list[int]:
+    """The processes that a process has started, and those that they have (Linux)."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, task.read_text(encoding="utf-8").split()):
+            if child != without:
+                found += [child, *_descendants(child, without)]
+    return found
+
+
+def _resident_mib(process: int) -> float:
+    """Memory that a process holds now (Linux)."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _cpu_seconds(process: int) -> float:
     """User and system time of a process (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 1)
 
 
 BENCH = Bench(add_arguments, run)

@@ -12,7 +12,9 @@ not read. The memory changes only between blocks, so the frames of a block are f
 number: the seed changes nothing. Fills run on the CPU, on as many threads as torch uses.
 
 A live session must not stop while a view is completed: it does that on a thread beside, and takes the view into the
-memory a fixed number of blocks later, however long it took, so that the same cameras give the same frames.
+memory a fixed number of blocks later, however long it took, so that the same cameras give the same frames. Outlines are
+left as they are there: the live display draws what the source shows by itself, as a plain splat, and takes the holes
+alone from here.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from inspatio.generation.preview.fill import TargetView, complete_view
 from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, Keyframe, SceneMemory, View, init_memory
 from inspatio.jit import on_pool
 from inspatio.render import Renderer, WarpRenderer
-from inspatio.render.matting import render_separated
+from inspatio.render.matting import NO_EDGES, render_separated
 from inspatio.scene import Scene
 
 VERSION = 3
@@ -160,8 +162,12 @@ class PreviewSession(Session):
         places = range(self._start, self._start + len(cameras))
         frames, depth = self._scene.read_frames(places), self._scene.read_depth(places)
         source, size = self._scene.cameras(places), self._scene.size
-        render, edges = render_separated(self._renderer, frames, depth, source, cameras, self._threads)
-        assert render.depth is not None, "a separated render has depth"
+        if self._live:
+            render = self._renderer.render(frames, depth, source, cameras, with_depth=True)
+            edges = [NO_EDGES] * len(cameras)
+        else:
+            render, edges = render_separated(self._renderer, frames, depth, source, cameras, self._threads)
+        assert render.depth is not None, "depth was asked for"
         targets = [
             TargetView(
                 Camera(cameras.intrinsics[i], cameras.world_to_camera[i], size),
