@@ -36,6 +36,7 @@ from inspatio.geometry.motion.tracks import Grey, TrackedFrame, track
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import SourceInfo, SourceReader, open_source
+from inspatio.media.lens_metadata import focal_length_in_pixels
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
 
@@ -51,7 +52,8 @@ NO_PYCOLMAP = "pycolmap is not installed (it has no wheel for this system)"
 class MotionGeometry:
     """Backend ``motion``.
 
-    ``focal`` is the focal length in pixels of the upright source frame, where it is known. ``otherwise`` takes the
+    ``focal`` is the focal length in pixels of the upright source frame, where it is known; else it is estimated, from
+    what the file's metadata say of the lens or from a usual one. ``otherwise`` takes the
     clips of which no frame's camera can be found. ``mapper`` is killed after ``mapper_limit_s``
     seconds of computing.
     """
@@ -63,6 +65,7 @@ class MotionGeometry:
 
     def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """Options, and the versions of the libraries that the numbers come from."""
+        hint = focal_length_in_pixels(video.path, video.size)
         return {
             "backend": "motion",
             "version": VERSION,
@@ -70,6 +73,8 @@ class MotionGeometry:
             "otherwise": self.otherwise.fingerprint(video),
             "pycolmap": version("pycolmap") if _has_pycolmap() else None,
             "opencv": cv2.__version__,
+            # Geometry from before metadata were read stays good where there are none.
+            **({} if hint is None else {"focal_start": round(hint, 3)}),
         }
 
     def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
@@ -93,7 +98,8 @@ class MotionGeometry:
                 progress(frame.index + 1 + 3 * result.frames, total)
                 yield frame, greys[0]
 
-        focal = None if self.focal is None else self.focal * tracked_size[1] / video.size[1]
+        hint = focal_length_in_pixels(video.path, video.size)
+        focal, start = (None if f is None else f * tracked_size[1] / video.size[1] for f in (self.focal, hint))
         previous: tuple[Piece, Solution] | None = None
         with open_source(video, tracked_size, "stretch") as reader:
             for piece in divide(tracked(reader), result.map_size):
@@ -101,7 +107,13 @@ class MotionGeometry:
                 try:
                     lens = joins[1].lens if joins else None
                     solution = solve(
-                        piece.frames, tracked_size, lens, focal, limit_s=self.mapper_limit_s, command=self.mapper
+                        piece.frames,
+                        tracked_size,
+                        lens,
+                        focal,
+                        focal_start=start,
+                        limit_s=self.mapper_limit_s,
+                        command=self.mapper,
                     )
                 except Unsolvable as error:
                     result.add_prior(piece, error)

@@ -65,6 +65,8 @@ class Observations:
     """In pixels of these frames, where it is known; else it is estimated."""
     distortion: float | None = None
     """Goes with ``focal``; None: estimated."""
+    focal_start: float | None = None
+    """Where the search for ``focal`` starts, if something hints at it; None: START_FOCAL."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,10 @@ def map_keyframes(
             ids=np.concatenate(observations.ids),
             points=np.concatenate(observations.points),
             limit_s=limit_s,
-            camera=[np.nan if value is None else value for value in (observations.focal, observations.distortion)],
+            camera=[
+                np.nan if value is None else value
+                for value in (observations.focal, observations.distortion, observations.focal_start)
+            ],
         )
         longest = MOST_WAITING * limit_s
         try:
@@ -135,18 +140,18 @@ def _solve(problem: Path, solution: Path) -> None:
         height, width = map(int, given["size"])
         borders = np.cumsum(given["lengths"])[:-1]
         ids, points = np.split(given["ids"], borders), np.split(given["points"], borders)
-        focal, distortion = given["camera"]
+        focal, distortion, hint = given["camera"]
         seconds = int(np.ceil(given["limit_s"]))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     work = problem.parent
-    start = START_FOCAL * max(width, height) if np.isnan(focal) else focal
+    start = next((value for value in (focal, hint) if not np.isnan(value)), START_FOCAL * max(width, height))
     camera = pycolmap.Camera(
         camera_id=1,
         model="SIMPLE_RADIAL",
         width=width,
         height=height,
         params=[start, width / 2, height / 2, 0.0 if np.isnan(distortion) else distortion],
-        has_prior_focal_length=not np.isnan(focal),
+        has_prior_focal_length=not np.isnan([focal, hint]).all(),
     )
     with pycolmap.Database.open(work / "database.db") as database:
         database.write_camera(camera, use_camera_id=True)

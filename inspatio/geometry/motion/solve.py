@@ -80,6 +80,7 @@ def solve(
     lens: Lens | None = None,
     focal: float | None = None,
     *,
+    focal_start: float | None = None,
     limit_s: float = MAPPER_LIMIT_S,
     command: Sequence[str] = MAPPER_COMMAND,
 ) -> Solution:
@@ -90,6 +91,7 @@ def solve(
         size: (height, width) of the frames that were tracked.
         lens: the camera, where an earlier stretch of the shot has told it.
         focal: its focal length in pixels of these frames, where only that is known.
+        focal_start: about that focal length, where something hints at it and it is to be estimated.
         limit_s: seconds of computing after which the mapper is killed.
         command: the mapper's program.
 
@@ -105,6 +107,7 @@ def solve(
         [frame.points[kept] for frame, kept in zip(keyframes, shown, strict=True)],
         focal=lens.focal if lens else focal,
         distortion=lens.distortion if lens else None,
+        focal_start=focal_start,
     )
     try:
         found = map_keyframes(observations, limit_s, command)

@@ -15,7 +15,7 @@ from inspatio.evaluation.cameras import pose_errors
 from inspatio.evaluation.metrics import depth_errors
 from inspatio.evaluation.synthetic_room import scene as room
 from inspatio.geometry.backend import GeometrySummary
-from inspatio.geometry.motion import pieces
+from inspatio.geometry.motion import backend, pieces
 from inspatio.geometry.motion.backend import MotionGeometry
 from inspatio.geometry.plane import PlaneGeometry
 from inspatio.geometry.store import Geometry, load_geometry
@@ -186,6 +186,18 @@ def test_a_focal_length_that_is_given_is_kept_and_told_apart(clip: VideoInfo) ->
     free, given = MotionGeometry().fingerprint(clip), MotionGeometry(focal=300.0).fingerprint(clip)
     assert free != given
     assert free == MotionGeometry().fingerprint(clip)
+
+
+@pytest.mark.slow
+def test_a_file_that_says_its_focal_length_starts_the_search_only(
+    clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a phone says may be some percent off (stabilisation); the clip's own motion decides."""
+    usual = MotionGeometry().fingerprint(clip)
+    monkeypatch.setattr(backend, "focal_length_in_pixels", lambda path, size: 0.92 * INTRINSICS[0, 0])
+    assert MotionGeometry().fingerprint(clip) != usual
+    _, geometry, _ = estimate(clip, tmp_path / "hinted")
+    assert errors(geometry)[3] < 0.03
 
 
 def test_a_picture_that_moves_by_itself_gets_the_prior(filmed: list[np.ndarray], tmp_path: Path) -> None:
