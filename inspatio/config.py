@@ -33,7 +33,7 @@ PREVIEW_PROFILE = "preview"
 FrameChoice = int | Literal["middle"]
 """A frame of a clip: its number, counted from 0, or the middle one."""
 
-AutoencoderName = Literal["wan", "taehv"]
+AutoencoderName = Literal["wan", "taehv", "linear"]
 Precision = Literal["bf16", "fp32", "fp8"]
 FrameNoise = Literal["points", "fixed", "fresh"]
 
@@ -177,6 +177,12 @@ class GeneratorConfig(Settings):
         "TAEHV weights",
         option="--tae_checkpoint_path",
         metavar="FILE",
+        changes="generate",
+        by_content=True,
+    )
+    linear_path: str = setting(
+        "checkpoints/linear/linear.safetensors",
+        "weights of the linear autoencoder, which `inspatio train prepare` fits",
         changes="generate",
         by_content=True,
     )

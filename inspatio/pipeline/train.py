@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ from inspatio.pipeline.log import progress_bar
 from inspatio.storage import folder_lock
 from inspatio.training.config import CLIP_STAGES, load_config
 from inspatio.training.data.clips import find_views
-from inspatio.training.data.prepare import ClipEncoder, FrameEncoder, described, prepare
+from inspatio.training.data.prepare import ClipEncoder, FrameEncoder, described, fit_linear, prepare
 from inspatio.training.data.rooms import make_views
 from inspatio.training.data.views import ViewsSource, whole_blocks
 from inspatio.training.loop import Show, Trainer
@@ -33,7 +32,11 @@ from inspatio.training.options import TrainOptions
 from inspatio.training.parallel import Processes, lost_process
 from inspatio.training.setup import make_stage
 from inspatio.training.shards import Shards
+from inspatio.training.tensors import write_tensors
 from inspatio.types import Frames
+
+FITTED_CLIPS = 12
+"""Clips that a linear autoencoder is fitted to: 700 000 patches at 416x240, for 768 directions."""
 
 _log = logging.getLogger(__name__)
 
@@ -140,16 +143,19 @@ def prepare_data(options: TrainOptions) -> int:
         progress_bar(source.count, "prepare", "clip") as progress,
     ):
         embed = PromptCache(Path(profile.generator.wan_path), Path(prompts), device=device)
-        encode = _encoder(profile, options.kind, device)
+        encode = _encoder(profile, options.kind, source, device)
         count = prepare(source, encode, embed, options.folder, facts, options.guidance_prompt, progress)
     _log.info("%d samples: %s", count, options.folder)
     return 0
 
 
-def _encoder(profile: Profile, kind: str, device: torch.device) -> ClipEncoder | FrameEncoder:
-    config: Any = profile.generator
+def _encoder(profile: Profile, kind: str, source: ViewsSource, device: torch.device) -> ClipEncoder | FrameEncoder:
+    config = profile.generator
     if kind == "frames":
         encoder = worldfm.load_encoder(Path(config.image_vae_path), device=device, dtype=torch.float32)
         return FrameEncoder(encoder, device)
     path = autoencoder_path(config, config.encoder)
+    if config.encoder == "linear" and not path.exists():
+        _log.info("fitting the linear autoencoder to the first %d clips: %s", FITTED_CLIPS, path)
+        write_tensors(path, fit_linear(source, FITTED_CLIPS))
     return ClipEncoder(load_encoder(config.encoder, path, device=device, dtype=torch.float32), device)

@@ -3,9 +3,9 @@
     describe_causal(config)                                   what results depend on, without loading anything
     load_causal(config, size, device, prompts=..., renderer=...)
 
-The two autoencoders are chosen separately (``wan`` or ``taehv``), since they share one latent space. Checkpoints are
-read by ``models/wan/checkpoint.py``; what is applied to the finished transformer, and in which order, stands in
-:func:`assemble`.
+The two autoencoders are chosen separately (``wan`` or ``taehv``), since they share one latent space, which ``linear``
+does not. Checkpoints are read by ``models/wan/checkpoint.py``; what is applied to the finished transformer, and in
+which order, stands in :func:`assemble`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inspatio.config import GeneratorConfig
+from inspatio.config import AutoencoderName, GeneratorConfig
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions, Prompts
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
@@ -179,9 +179,14 @@ def prepare_convolutions(config: GeneratorConfig, device: torch.device) -> None:
         _log.warning("%s. Install PyTorch 2.10 or later, or use --use_tae, which has none of them", fault)
 
 
-def autoencoder_path(config: GeneratorConfig, name: str) -> Path:
+def autoencoder_path(config: GeneratorConfig, name: AutoencoderName) -> Path:
     """The file of an autoencoder's weights."""
-    return Path(config.wan_path) / WAN_VAE if name == "wan" else Path(config.tae_checkpoint_path)
+    files = {
+        "wan": Path(config.wan_path) / WAN_VAE,
+        "taehv": Path(config.tae_checkpoint_path),
+        "linear": Path(config.linear_path),
+    }
+    return files[name]
 
 
 def precision_dtype(precision: str) -> torch.dtype:

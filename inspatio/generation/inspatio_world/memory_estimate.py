@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 from inspatio.config import GeneratorConfig
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.loading import precision_dtype
-from inspatio.models.wan import taehv
+from inspatio.models.wan import linear, taehv
 from inspatio.models.wan import vae as wan_vae
 from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
 from inspatio.models.wan.cache import BLOCK_LATENTS
@@ -129,11 +129,11 @@ def _empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _autoencoders(config: GeneratorConfig, widths: tuple[int, int] | None) -> tuple[Any, Any]:
-    published = {"wan": wan_vae.PUBLISHED_WIDTH, "taehv": taehv.PUBLISHED_WIDTH}
+    published = {"wan": wan_vae.PUBLISHED_WIDTH, "taehv": taehv.PUBLISHED_WIDTH, "linear": LATENT_CHANNELS}
     widest = widths or (published[config.encoder], published[config.decoder])
-    encoder = wan_vae.WanEncoder if config.encoder == "wan" else taehv.TaeEncoder
-    decoder = wan_vae.WanDecoder if config.decoder == "wan" else taehv.TaeDecoder
-    return encoder(widest[0]), decoder(widest[1])
+    encoders = {"wan": wan_vae.WanEncoder, "taehv": taehv.TaeEncoder, "linear": linear.LinearEncoder}
+    decoders = {"wan": wan_vae.WanDecoder, "taehv": taehv.TaeDecoder, "linear": linear.LinearDecoder}
+    return encoders[config.encoder](widest[0]), decoders[config.decoder](widest[1])
 
 
 def attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

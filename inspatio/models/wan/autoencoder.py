@@ -11,7 +11,8 @@ make one. So the first group has ``1 + 4 k`` frames and every later one ``4 k``,
 ``1 + 4 (n - 1)`` frames. Latents are normalised (zero mean, unit variance per channel), as the generator reads
 and writes them. A model computes on its own device in its own dtype; groups are moved there by the caller.
 
-Implemented by ``vae.py`` and ``taehv.py``; the two can be mixed, since they share one latent space.
+Implemented by ``vae.py`` and ``taehv.py``, which can be mixed, since they share one latent space, and by ``linear.py``,
+which has one of its own.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from inspatio.models.attention import Attend, attention
 from inspatio.models.checkpoints import how_to_get
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
 from inspatio.models.wan.dit import PATCH, CausalDiT, DiTConfig
+from inspatio.models.wan.linear import LinearDecoder, LinearEncoder
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
 from inspatio.models.weights import load_state, load_strict, read_json
@@ -132,10 +133,12 @@ class _Half:
 _ENCODERS: dict[AutoencoderName, _Half] = {
     "wan": _Half(WanEncoder, "Wan 2.1 video VAE", "encoder.conv1.weight", 0, 1, ("decoder.", "conv2.")),
     "taehv": _Half(TaeEncoder, "TAEHV", "encoder.0.weight", 0, 1, ("decoder.",)),
+    "linear": _Half(LinearEncoder, "linear autoencoder", "encoder.first.weight", 0, 1, ("decoder.",)),
 }
 _DECODERS: dict[AutoencoderName, _Half] = {
     "wan": _Half(WanDecoder, "Wan 2.1 video VAE", "decoder.head.2.weight", 1, 1, ("encoder.", "conv1.")),
     "taehv": _Half(TaeDecoder, "TAEHV", "decoder.1.weight", 0, 4, ("encoder.",)),
+    "linear": _Half(LinearDecoder, "linear autoencoder", "decoder.first.weight", 1, 1, ("encoder.",)),
 }
 
 

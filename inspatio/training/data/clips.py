@@ -17,7 +17,8 @@ from inspatio.api import open_scene
 from inspatio.captioning.captions import read_sidecar
 from inspatio.errors import ClipError, UserError
 from inspatio.evaluation.suite import KEEP_FRAMES, PATHS
-from inspatio.media import VideoReader, list_videos, probe
+from inspatio.media import VideoReader, probe
+from inspatio.media.listing import list_sources
 from inspatio.render.files import MASK_NAME, RENDER_NAME
 from inspatio.render.renderer import Renderer, render_scene
 from inspatio.scene import Scene, target_cameras
@@ -41,7 +42,7 @@ def find_views(folder: Path, frames: int, size: tuple[int, int], renderer: Rende
         UserError: there is neither.
     """
     triples = sorted(path.parent for path in folder.glob(f"*/{TARGET_NAME}")) if folder.is_dir() else []
-    videos = list_videos(folder) if folder.is_dir() and not triples else []
+    videos = [] if triples else [found.path for found in list_sources(folder).sources if found.kind == "video"]
     if not triples and not videos:
         raise UserError(
             f"{folder}: no clips: got no videos and no folders with {', '.join(TRIPLE)}, expected some. Check the path"

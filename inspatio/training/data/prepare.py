@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from inspatio.config import GeneratorConfig
@@ -16,6 +18,7 @@ from inspatio.generation.inspatio_world.condition import pack_mask
 from inspatio.generation.inspatio_world.frames import to_mask, to_video
 from inspatio.generation.worldfm.pictures import to_images
 from inspatio.models.wan.autoencoder import VideoEncoder
+from inspatio.models.wan.linear import fit
 from inspatio.models.worldfm.autoencoder import ImageEncoder
 from inspatio.training.data.views import Views, ViewsSource
 from inspatio.training.shards import ShardWriter
@@ -67,12 +70,12 @@ class FrameEncoder:
             raise UserError(f"{views.name}: got no second camera, expected source and target with theirs. Leave it out")
         pictures = {"source": views.source, "target": views.target, "render": views.render}
         source, target = views.cameras
-        poses = torch.stack([torch.from_numpy(each.world_to_camera) for each in (source, target)])
-        lens = torch.from_numpy(target.intrinsics[0]).float()
+        poses = torch.tensor(np.stack([source.world_to_camera, target.world_to_camera]), dtype=torch.float32)
+        lens = torch.tensor(target.intrinsics[0], dtype=torch.float32)
         lens[:2, 2] += 0.5  # the camera encoding measures principal points from the picture's corner
         return {
             **{name: self._latents(frames) for name, frames in pictures.items()},
-            "cameras": poses.float(),
+            "cameras": poses,
             "intrinsics": lens,
         }
 
@@ -124,6 +127,18 @@ def prepare(
         if not count:
             raise UserError(f"{folder}: none of {source.count} clips can be used; the warnings say why. Add others")
     return count
+
+
+def fit_linear(source: ViewsSource, clips: int) -> dict[str, torch.Tensor]:
+    """Fit the linear autoencoder to the target views of some clips; returns its tensors by name.
+
+    Raises:
+        UserError: none can be used.
+    """
+    some = list(islice(_usable(source), clips))
+    if not some:
+        raise UserError("none of the clips can be used; the warnings say why. Add others")
+    return fit(to_video(views.target, torch.device("cpu"), torch.float32) for views in some)
 
 
 def _usable(source: ViewsSource) -> Iterator[Views]:
