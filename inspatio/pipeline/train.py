@@ -22,7 +22,7 @@ from inspatio.models.worldfm import checkpoint as worldfm
 from inspatio.pipeline.distributed import Worker, destroy_process_group
 from inspatio.pipeline.log import progress_bar
 from inspatio.storage import folder_lock
-from inspatio.training.config import CLIP_STAGES, load_config
+from inspatio.training.config import CLIP_STAGES, find_config, load_config
 from inspatio.training.data.clips import find_views
 from inspatio.training.data.prepare import ClipEncoder, FrameEncoder, described, fit_linear, prepare
 from inspatio.training.data.rooms import make_views
@@ -108,7 +108,7 @@ def _show(profile: str, stage: str, device: torch.device) -> Show | None:
     """A profile's decoder, as far as pictures were asked for."""
     if not profile:
         return None
-    config = load_profile(find_profile(profile)).generator
+    config = _profile(profile).generator
     if stage in CLIP_STAGES:
         decoder = load_decoder(config.decoder, autoencoder_path(config, config.decoder), device=device)
 
@@ -121,10 +121,15 @@ def _show(profile: str, stage: str, device: torch.device) -> Show | None:
     return None
 
 
+def _profile(name: str) -> Profile:
+    """A profile by its name, or by the path of its YAML file."""
+    return load_profile(find_config(Path(name)) if name.endswith(".yaml") else find_profile(name))
+
+
 def prepare_data(options: TrainOptions) -> int:
     """Encode clips, triples or synthetic rooms into shards."""
     assert options.folder is not None, "the options were checked"
-    profile = load_profile(find_profile(options.encoding_profile))
+    profile = _profile(options.encoding_profile)
     if whole_blocks(options.frames) != options.frames:
         raise UsageError(f"--frames: got {options.frames}, expected whole blocks of frames: 9, 21, 33, 45 and so on")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -115,7 +115,7 @@ class RecordConfig(Settings):
     evaluate_every: int = setting(100, "held-out loss and a picture", least=1)
     save_every: int = setting(100, "checkpoints", least=1)
     keep: int = setting(2, "checkpoints kept, the latest ones", least=1)
-    profile: str = setting("", "profile whose decoder shows the pictures", unset="no pictures")
+    profile: str = setting("", "profile whose decoder shows the pictures, by name or file", unset="no pictures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def as_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def find_config(path: Path) -> Path:
-    """Find a training config: the file itself, or a shipped one (``train/teacher.yaml``) by its place in ``configs``.
+    """Find a YAML file: the file itself, or a shipped one by its place (``configs/train/teacher.yaml``).
 
     Raises:
         UsageError: there is none.
@@ -185,7 +185,7 @@ def find_config(path: Path) -> Path:
     for candidate in (path, *shipped):
         if candidate.is_file():
             return candidate
-    raise UsageError(f"--config_path {path}: no such file, expected a training config. See configs/train")
+    raise UsageError(f"{path}: no such file, expected a YAML file. See configs/train")
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -48,7 +48,7 @@ class TrainOptions(Settings):
         "inference_1.3b",
         "prepare: profile whose size, autoencoder and text encoder are used",
         option="--profile",
-        metavar="NAME",
+        metavar="NAME_OR_FILE",
     )
     kind: Literal["clips", "frames"] = setting(
         "clips", "prepare: clips for InSpatio-World, frames for WorldFM", option="--kind"
