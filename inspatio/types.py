@@ -71,3 +71,24 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 Direction: TypeAlias = Literal["world_to_camera", "camera_to_world"]
 """Which way the matrices of a camera path point."""
+
+PathFormat: TypeAlias = Literal[
+    "inspatio",
+    "matrices",
+    "tcw",
+    "re10k",
+    "tum",
+    "kitti",
+    "colmap",
+    "nerfstudio",
+    "transforms",
+    "recammaster",
+    "lingbot",
+    "lyra",
+    "gltf",
+    "chan",
+]
+"""The camera path formats; ``cameras/formats/conventions.py`` says what each means."""
+
+ExportFormat: TypeAlias = Literal["ply", "glb", "gltf", "colmap", "nerfstudio"]
+"""What a clip's geometry is exported as; see ``export/formats.py``."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.poses import invert
+from inspatio.export.path_view import ABOVE, BACKGROUND, LABEL, SIDE, DrawnPath, path_view, write_label
 from inspatio.export.points import evenly_spaced, frame_maps, lift, on_ground
 from inspatio.geometry.store import Geometry
 from inspatio.scene import FrameSource
@@ -18,12 +19,7 @@ from inspatio.types import Image
 
 FRAMES = 4
 _WIDTH = 240
-_LABEL = 20
 _MARGIN = 6
-_TEXT = (230, 230, 230)
-_BACKGROUND = 24
-_PATH_POINTS = 4000
-_DIRECTIONS = 9
 
 
 def picture(geometry: Geometry, frames: FrameSource) -> Image:
@@ -43,12 +39,14 @@ def picture(geometry: Geometry, frames: FrameSource) -> Image:
         rows.append([_tile(_grey(value, low, high), f"confidence, median {np.median(value):.3g}") for value in values])
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     side = max(sheet.shape[0], 2 * _WIDTH) // 2
+    depth, _, sky = frame_maps(geometry, 0)
+    points, path = lift(geometry, 0)[on_ground(depth, sky)], [DrawnPath(invert(geometry.world_to_camera))]
     paths = [
-        _path_view(geometry, (0, 2), side, "from above (x right, z up)"),
-        _path_view(geometry, (2, 1), side, "from the side (z right, y down)"),
+        path_view(points, path, ABOVE, side, "from above (x right, z up)"),
+        path_view(points, path, SIDE, side, "from the side (z right, y down)"),
     ]
     column = np.concatenate(paths)
-    canvas = np.full((max(sheet.shape[0], 2 * side), sheet.shape[1] + side, 3), _BACKGROUND, np.uint8)
+    canvas = np.full((max(sheet.shape[0], 2 * side), sheet.shape[1] + side, 3), BACKGROUND, np.uint8)
     canvas[: sheet.shape[0], : sheet.shape[1]] = sheet
     canvas[: 2 * side, sheet.shape[1] :] = column
     return canvas
@@ -76,48 +74,7 @@ def _grey(value: NDArray, low: float, high: float) -> Image:
 
 def _tile(image: Image, label: str) -> Image:
     height = max(round(image.shape[0] * _WIDTH / image.shape[1]), 1)
-    tile: Image = np.full((height + _LABEL + _MARGIN, _WIDTH + _MARGIN, 3), _BACKGROUND, np.uint8)
-    tile[_LABEL : _LABEL + height, :_WIDTH] = cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA)
-    _write(tile, label)
+    tile: Image = np.full((height + LABEL + _MARGIN, _WIDTH + _MARGIN, 3), BACKGROUND, np.uint8)
+    tile[LABEL : LABEL + height, :_WIDTH] = cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+    write_label(tile, label)
     return tile
-
-
-def _path_view(geometry: Geometry, axes: tuple[int, int], side: int, label: str) -> Image:
-    """Draw the camera path along two world axes: ``side side 3`` uint8."""
-    poses = invert(geometry.world_to_camera)
-    depth, _, sky = frame_maps(geometry, 0)
-    points = lift(geometry, 0)[on_ground(depth, sky)]
-    points = points[:: max(1, len(points) // _PATH_POINTS)]
-    if len(points):
-        # Without the furthest tenth, which would make everything else small.
-        points = points[points[:, 2] <= np.quantile(points[:, 2], 0.9)]
-    everything = np.concatenate([points, poses[:, :3, 3]])[:, axes]
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    extent = max(float((high - low).max()), 1e-9)
-    scale = (side - 3 * _LABEL) / extent
-    # World y points down like image rows; z is drawn upwards, so it changes sign.
-    flip = np.array([1.0, -1.0 if axes[1] == 2 else 1.0])
-
-    def place(world: NDArray) -> list[list[int]]:
-        return np.round((world[..., axes] - (low + high) / 2) * flip * scale + side / 2).astype(int).tolist()
-
-    canvas: Image = np.full((side, side, 3), _BACKGROUND + 12, np.uint8)
-    for spot in place(points):
-        cv2.circle(canvas, spot, 1, (90, 90, 100), -1)
-    track = place(poses[:, :3, 3])
-    ahead = place(poses[:, :3, 3] + 18 / scale * poses[:, :3, 2])
-    shown = evenly_spaced(len(track), _DIRECTIONS)
-    for index, spot in enumerate(track):
-        share = index / max(len(track) - 1, 1)
-        colour = (round(60 + 180 * share), round(220 - 160 * share), 60)
-        if index:
-            cv2.line(canvas, track[index - 1], spot, colour, 2, cv2.LINE_AA)
-        if index in shown:
-            cv2.line(canvas, spot, ahead[index], colour, 1, cv2.LINE_AA)
-    cv2.circle(canvas, track[0], 4, (60, 220, 60), -1, cv2.LINE_AA)
-    _write(canvas, f"{label}, {extent:.3g} across")
-    return canvas
-
-
-def _write(image: Image, text: str) -> None:
-    cv2.putText(image, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)

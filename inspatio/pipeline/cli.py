@@ -30,6 +30,7 @@ from inspatio.pipeline.options import (
     add_options,
     given,
 )
+from inspatio.pipeline.path_options import ExportOptions, PathOptions
 from inspatio.training.options import TrainOptions
 
 COMMANDS = {
@@ -40,6 +41,8 @@ COMMANDS = {
     "generate": "stage 3: the novel-view videos",
     "live": "fly through a video in the browser",
     "frames": "pictures of a still scene (a panorama, a point cloud) from the poses of a meta.json",
+    "path": "show a camera path (a picture, frames, angles, coverage), or convert it to another format",
+    "export": "a clip's points, cameras and images for other programs",
     "download": "published weights, after showing their sizes and licences",
     "verify": "read all results and say which files are damaged or missing",
     "evaluate": "measure results against a truth, or generators on a suite of held-out clips",
@@ -183,6 +186,14 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
         from inspatio.pipeline.train import train
 
         return train(TrainOptions(**given(TrainOptions, arguments)))
+    if arguments.command == "path":
+        from inspatio.pipeline.path import path
+
+        return path(PathOptions(**given(PathOptions, arguments)))
+    if arguments.command == "export":
+        from inspatio.pipeline.export import export_clip
+
+        return export_clip(ExportOptions(**given(ExportOptions, arguments)))
     if arguments.command == "frames":
         return _frames(FrameOptions(**given(FrameOptions, arguments)))
     if LicenseOptions(**given(LicenseOptions, arguments)).dependencies:

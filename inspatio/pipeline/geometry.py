@@ -8,7 +8,7 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.errors import ClipError
-from inspatio.export.formats import ExportFormat, export
+from inspatio.export.formats import export, export_name
 from inspatio.export.report import write_report
 from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import Geometry, load_geometry
@@ -19,8 +19,8 @@ from inspatio.pipeline.records import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
-from inspatio.storage import atomic_folder, file_name, is_there
-from inspatio.types import Progress
+from inspatio.storage import atomic_folder, is_there
+from inspatio.types import ExportFormat, Progress
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +94,7 @@ class GeometryStage(Stage):
         _log.info("geometry: %s", folder / "report.png")
 
     def _export(self, clip_id: str, geometry: Geometry, frames: SourceReader, form: ExportFormat) -> None:
-        suffix = "_colmap" if form == "colmap" else f".{form}"
-        target = self.workspace.work.folder / "exports" / file_name(clip_id, suffix)
+        target = self.workspace.work.folder / "exports" / export_name(clip_id, form)
         export(geometry, frames, target, form, indices=self.job.export_frames)
         _log.info("geometry: %s", target)
 

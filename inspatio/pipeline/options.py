@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from inspatio.config import (
     BEST_PROFILES,
@@ -26,10 +26,10 @@ from inspatio.evaluation.options import EvaluateOptions
 from inspatio.pipeline.engine_options import EngineOptions
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.input_options import InputOptions
-from inspatio.pipeline.path_options import TrajectoryOptions
+from inspatio.pipeline.path_options import ExportOptions, PathOptions, TrajectoryOptions
 from inspatio.settings import Setting, Settings, StageName, blocks, convert, declared, setting
 from inspatio.training.options import TrainOptions
-from inspatio.types import FitMode
+from inspatio.types import ExportFormat, FitMode
 
 AUTOMATIC = f"the first of {', '.join(BEST_PROFILES)} whose weights are complete, else {PREVIEW_PROFILE}"
 
@@ -115,8 +115,8 @@ class ViewOptions(Settings):
     """What a person or another program gets to see of the geometry."""
 
     report: bool = setting(False, "write reports/<clip>/: a picture, and the findings in words", option="--report")
-    export: Literal["ply", "glb", "colmap"] | None = setting(
-        None, "write exports/<clip>: a point cloud or a COLMAP text model", option="--export", unset="none"
+    export: ExportFormat | None = setting(
+        None, "write exports/<clip>: points, cameras, images for other programs", option="--export", unset="none"
     )
     export_frames: tuple[int, ...] | None = setting(
         None,
@@ -130,9 +130,7 @@ class ViewOptions(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.export_frames is not None and self.export is None:
-            raise UsageError(
-                "--export_frames: got no --export, expected both together. Add --export ply, glb or colmap."
-            )
+            raise UsageError("--export_frames: got no --export, expected both together. Add --export ply, for example.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +284,8 @@ GROUPS = (
     Group("what to measure", ("evaluate",), (EvaluateOptions,)),
     Group("training", ("train",), (TrainOptions,)),
     Group("pictures of a still scene", ("frames",), (FrameOptions,)),
+    Group("what to show or convert", ("path",), (PathOptions,)),
+    Group("what to export", ("export",), (ExportOptions,)),
     Group("dependencies", ("licenses",), (LicenseOptions,)),
 )
 

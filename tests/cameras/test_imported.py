@@ -15,7 +15,6 @@ from support.true_scene import intrinsics
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats import load_trajectory, read_trajectory
-from inspatio.cameras.formats.conventions import PathFormat
 from inspatio.cameras.formats.paths import write_path
 from inspatio.cameras.poses import invert
 from inspatio.cameras.similarity import Similarity, align_cameras
@@ -23,6 +22,7 @@ from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.config import Controls
 from inspatio.errors import ClipError, UsageError
 from inspatio.scene import Scene, adapt
+from inspatio.types import PathFormat
 
 SIZE = (42, 70)
 COUNT = 12

@@ -15,10 +15,11 @@ from support.paths import ROOT
 from support.true_scene import cameras, intrinsics
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.formats.conventions import PathFormat, conventions_markdown
+from inspatio.cameras.formats.conventions import conventions_markdown
 from inspatio.cameras.formats.paths import read_path, recognise, write_path
 from inspatio.cameras.poses import invert
 from inspatio.errors import ClipError
+from inspatio.types import PathFormat
 
 SIZE = (42, 70)
 FULL_LENS: tuple[PathFormat, ...] = ("inspatio", "re10k", "colmap", "transforms", "lingbot", "lyra")

@@ -13,9 +13,10 @@ from support.true_scene import SIZE, ShadedFrames, scene, write_geometry
 
 from inspatio.cameras.poses import invert
 from inspatio.errors import UsageError
-from inspatio.export.formats import ExportFormat, export
+from inspatio.export.formats import export
 from inspatio.export.points import evenly_spaced, lift, point_cloud
 from inspatio.geometry.store import Geometry
+from inspatio.types import ExportFormat
 
 COUNT = 10
 
@@ -108,7 +109,7 @@ def test_nothing_to_see_is_an_empty_cloud(form: ExportFormat, tmp_path: Path) ->
 
 
 def test_wrong_usage(geometry: Geometry, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="ply, glb, colmap"):
+    with pytest.raises(UsageError, match="ply, glb"):
         export(geometry, frames(), tmp_path / "x", "obj")  # pyright: ignore[reportArgumentType]
     with pytest.raises(UsageError, match="0 to 9"):
         export(geometry, frames(), tmp_path / "x", "ply", indices=[10])

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from inspatio.cameras.formats import keyframes, matrices
-from inspatio.cameras.formats.conventions import PathFormat
 from inspatio.cameras.formats.paths import DIRECTIONLESS, path_files, read_path, recognise
 from inspatio.cameras.formats.text import NumberFile, read_number_file
 from inspatio.cameras.imported import NOMINAL_SIZE, imported_trajectory
 from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.errors import ClipError, UsageError
-from inspatio.types import Direction
+from inspatio.types import Direction, PathFormat
 
 __all__ = ["TrajectoryFile", "load_trajectory", "read_trajectory"]
 

@@ -14,24 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.poses import invert
-from inspatio.types import CameraToWorld, Direction
+from inspatio.types import CameraToWorld, Direction, PathFormat
 
-PathFormat: TypeAlias = Literal[
-    "inspatio",
-    "matrices",
-    "tcw",
-    "re10k",
-    "tum",
-    "kitti",
-    "colmap",
-    "nerfstudio",
-    "transforms",
-    "recammaster",
-    "lingbot",
-    "lyra",
-    "gltf",
-    "chan",
-]
 Axes: TypeAlias = Literal["opencv", "opengl", "unreal", "z_up"]
 
 _AXES: dict[Axes, NDArray[np.float64]] = {

@@ -24,7 +24,7 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats import array_paths, json_paths, matrices, text_paths
 from inspatio.cameras.formats.checks import not_too_many
 from inspatio.cameras.formats.colmap_model import pinhole, poses_of, read_model, write_model
-from inspatio.cameras.formats.conventions import PathFormat, from_camera_to_world, to_camera_to_world
+from inspatio.cameras.formats.conventions import from_camera_to_world, to_camera_to_world
 from inspatio.cameras.formats.gltf import write_gltf_camera
 from inspatio.cameras.formats.gltf_reader import read_gltf
 from inspatio.cameras.formats.lenses import default_intrinsics, from_corner_origin, resized
@@ -35,7 +35,7 @@ from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.errors import ClipError
 from inspatio.settings import parse_number
 from inspatio.storage import atomic_file, atomic_folder, write_text
-from inspatio.types import Direction, Intrinsics
+from inspatio.types import Direction, Intrinsics, PathFormat
 
 FRAME_RATE = Fraction(25)
 """For formats with times, where nobody says another."""

@@ -15,13 +15,13 @@ from scipy.spatial.transform import Rotation
 from inspatio.cameras.camera_path import CameraPath
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.checks import check_fov, poses_from_quaternions, positive_focal, rigid, rising
-from inspatio.cameras.formats.conventions import PathFormat, from_camera_to_world, to_camera_to_world
+from inspatio.cameras.formats.conventions import from_camera_to_world, to_camera_to_world
 from inspatio.cameras.formats.lenses import default_intrinsics, from_vertical_fov, vertical_fov
 from inspatio.cameras.formats.tables import read_lines, read_numbers
 from inspatio.cameras.poses import invert
 from inspatio.errors import ClipError
 from inspatio.settings import parse_number
-from inspatio.types import CameraToWorld
+from inspatio.types import CameraToWorld, PathFormat
 
 _SAME = np.cos(np.deg2rad(1.0 / 2))
 """A quaternion whose scalar part is larger turns by less than a degree."""

@@ -1,0 +1,61 @@
+"""`inspatio export`: a clip's points, cameras and images for other programs, from the geometry of an earlier run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import get_args
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.formats.paths import read_path
+from inspatio.errors import UsageError
+from inspatio.export.formats import export, export_name
+from inspatio.geometry.store import load_geometry
+from inspatio.media import VideoReader, probe
+from inspatio.pipeline.job import OUTPUT_ROOT
+from inspatio.pipeline.path_options import ExportOptions
+from inspatio.types import ExportFormat
+
+_log = logging.getLogger(__name__)
+
+
+def export_clip(options: ExportOptions) -> int:
+    """Write one clip's export; returns the exit code.
+
+    Raises:
+        UsageError: no format or clip is named, or the clip has no geometry.
+    """
+    form, clip = options.export_format, options.clip
+    if form is None or clip is None:
+        raise UsageError(f"export: expected a format ({', '.join(get_args(ExportFormat))}) and a video")
+    work = options.work_folder or work_folder_of(clip)
+    folder = geometry_folder(clip, work)
+    if folder is None:
+        raise UsageError(
+            f"{clip}: has no geometry in {work}. Run inspatio geometry --input_dir {clip} --work_folder {work} first"
+        )
+    geometry = load_geometry(folder)
+    paths = {}
+    if options.cameras is not None:
+        found = read_path(options.cameras, geometry.image_size).cameras
+        paths["target"] = Cameras(found.intrinsics, found.world_to_camera)
+    target = options.target or work / "exports" / export_name(clip.stem, form)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with VideoReader(probe(clip), geometry.image_size) as frames:
+        export(geometry, frames, target, form, indices=options.frames, paths=paths)
+    _log.info("export: %s", target)
+    return 0
+
+
+def work_folder_of(clip: Path) -> Path:
+    """The work folder that `inspatio run` gives the folder of a clip."""
+    return OUTPUT_ROOT / (clip.parent.resolve().name or "root")
+
+
+def geometry_folder(clip: Path, work: Path) -> Path | None:
+    """The clip's geometry in a work folder, if it is there."""
+    for name in (clip.stem, clip.name):
+        folder = work / "geometry" / name
+        if (folder / "cameras.json").is_file():
+            return folder
+    return None

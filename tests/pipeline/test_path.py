@@ -1,0 +1,138 @@
+"""`inspatio path` and `inspatio export`: what they say of a path is true, and what they write is read by others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+import trimesh
+from support.clips import write_clip
+from support.true_scene import scene as true_scene
+from support.true_scene import write_geometry
+
+from inspatio.cameras.formats import load_trajectory
+from inspatio.cameras.formats.paths import read_path
+from inspatio.pipeline.cli import main
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of 10 frames with geometry beside it and in a work folder."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder / "one.mp4", 10, (42, 70))
+    write_geometry(folder / "one.geometry", true_scene(10))
+    write_geometry(folder / "work/geometry/one", true_scene(10))
+    return folder / "one.mp4"
+
+
+def told(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(name))
+
+
+def test_show_says_what_the_path_is(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "path.png"
+    assert main(["path", "show", "pan(40)+zoom(1,2)+time(1,0)", str(picture), "--scene", str(clip)]) == 0
+    text = capsys.readouterr().out
+    assert "frames     51," in told(text, "frames")
+    assert "-40 to 0 degrees to the left" in told(text, "looks") or "0 to 40 degrees to the left" in told(text, "looks")
+    assert "1 to 2 times" in told(text, "focal")
+    assert "backward in 9 frames" in told(text, "time")
+    assert cv2.imread(str(picture)) is not None
+
+
+def test_show_warns_where_the_path_leaves_the_scene(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = str(tmp_path / "path.png")
+    assert main(["path", "show", "pan(120)", picture, "--scene", str(clip)]) == 0
+    assert "leaves what the source shows" in told(capsys.readouterr().out, "warning")
+    assert main(["path", "show", "still", picture, "--scene", str(clip)]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_convert_keeps_the_path(clip: Path, tmp_path: Path) -> None:
+    """From an expression over a scene to another program and back into the pipeline."""
+    target = tmp_path / "cameras.json"
+    assert main(["path", "convert", "orbit_left+zoom(1,2)", str(target), "--scene", str(clip)]) == 0
+    other = tmp_path / "camera_path.json"
+    assert main(["path", "convert", str(target), str(other)]) == 0
+    expected, found = (read_path(each, (480, 832)).cameras for each in (target, other))
+    assert np.abs(found.world_to_camera - expected.world_to_camera).max() < 1e-9
+    zoom = expected.intrinsics[:, 1, 1] / expected.intrinsics[0, 1, 1]
+    assert np.allclose(found.intrinsics[:, 1, 1] / found.intrinsics[0, 1, 1], zoom, rtol=1e-6)
+    assert load_trajectory(other).total_angle == pytest.approx(15, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["path"], "expected a trajectory"),
+        (["path", "show", "steady()"], "Give the clip with --scene"),
+        (["path", "convert", "still"], "expected a file to write"),
+        (["path", "convert", "still", "a.txt"], "Give one with --to"),
+        (["path", "draw", "still"], "draw"),
+        (["export"], "expected a format"),
+        (["export", "ply", "none.mp4"], "has no geometry"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    text = capsys.readouterr().err
+    assert message in text
+    assert text.count("\n") == 1
+
+
+def exported(clip: Path, target: Path, form: str, *more: str) -> Path:
+    work = str(clip.parent / "work")
+    assert main(["export", form, str(clip), "--work_folder", work, "--to", str(target), *more]) == 0
+    return target
+
+
+def test_a_nerfstudio_folder_is_what_a_splat_trainer_reads(clip: Path, tmp_path: Path) -> None:
+    """Its points, seen by its cameras in OpenGL's axes, have the colours of its images."""
+    folder = exported(clip, tmp_path / "ns", "nerfstudio", "--frames", "0")
+    record = json.loads((folder / "transforms.json").read_text())
+    cloud: Any = trimesh.load(folder / record["ply_file_path"])
+    points, colours = np.asarray(cloud.vertices), np.asarray(cloud.colors)[:, :3].astype(float)
+    frame = record["frames"][0]
+    read = cv2.imread(str(folder / frame["file_path"]))
+    assert read is not None
+    image = read[..., ::-1].astype(float)
+    assert image.shape[:2] == (frame["h"], frame["w"])
+    inside = (points - np.array(frame["transform_matrix"])[:3, 3]) @ np.array(frame["transform_matrix"])[:3, :3]
+    ahead = inside[:, 2] < 0
+    columns = frame["fl_x"] * inside[:, 0] / -inside[:, 2] + frame["cx"]
+    rows = -frame["fl_y"] * inside[:, 1] / -inside[:, 2] + frame["cy"]
+    seen = ahead & (columns >= 0) & (columns < frame["w"]) & (rows >= 0) & (rows < frame["h"])
+    assert seen.sum() > 1000
+    difference = np.abs(image[rows[seen].astype(int), columns[seen].astype(int)] - colours[seen])
+    assert np.median(difference) < 5, "the points of frame 0 lie under its pixels"
+    heights = points[:, 2]
+    assert np.median(heights[points[:, 1] < 4]) < 0, "z is up: the ground before the camera is below it"
+
+
+def test_both_camera_paths_are_animated(clip: Path, tmp_path: Path) -> None:
+    """glTF with the source's camera and a result's; the reader of this project ties the one to the other."""
+    cameras = tmp_path / "one.cameras.json"
+    assert main(["path", "convert", "orbit_left", str(cameras), "--to", "inspatio", "--scene", str(clip)]) == 0
+    path = exported(clip, tmp_path / "both.gltf", "gltf", "--cameras", str(cameras))
+    document = json.loads(path.read_text())
+    assert {node["name"] for node in document["nodes"] if "camera" in node} == {"source", "target"}
+    assert len({c["target"]["node"] for c in document["animations"][0]["channels"] if "node" in c["target"]}) == 2
+    found = read_path(path, (42, 70))
+    assert found.source is not None
+    assert np.allclose(found.source, true_scene(10).world_to_camera, atol=1e-5)
+    assert np.allclose(found.cameras.world_to_camera, read_path(cameras, (42, 70)).cameras.world_to_camera, atol=1e-5)
+    glb: Any = trimesh.load(exported(clip, tmp_path / "both.glb", "glb", "--cameras", str(cameras)))
+    assert {"source", "target"} <= set(glb.graph.nodes)
+
+
+def test_colmap_opens_its_export(clip: Path, tmp_path: Path) -> None:
+    model = pycolmap.Reconstruction(str(exported(clip, tmp_path / "model", "colmap")))
+    assert model.num_images() == 10
+    assert model.num_points3D() > 0
