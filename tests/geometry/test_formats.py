@@ -41,6 +41,7 @@ from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
 from inspatio.geometry.formats.common import in_frame_order
 from inspatio.geometry.formats.exr import read_exr
+from inspatio.geometry.formats.npz import stream_member
 from inspatio.geometry.formats.png import read_png
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
@@ -426,3 +427,15 @@ def test_vipe_of_a_wide_angle_camera_or_with_missing_frames_is_refused(clip):
     np.savez(beside(clip) / "pose" / "clip.npz", data=np.linalg.inv(poses()), inds=[0, 1, 2, 3, 5])
     with pytest.raises(ClipError, match="0 to 4"):
         run(clip)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_maps_that_are_damaged_inside_an_archive_are_one_line(tmp_path, save):
+    """The archive opens, its header is whole, and only reading on to the end finds the damage: it was a traceback."""
+    path = tmp_path / "maps.npz"
+    save(path, depths=np.random.default_rng(0).random((3, 64, 64)).astype(np.float32))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ClipError, match=r"maps\.npz: array 'depths' is damaged"):
+        list(stream_member(path, "depths"))

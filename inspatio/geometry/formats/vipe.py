@@ -26,7 +26,7 @@ from inspatio.geometry.formats.common import (
     in_frame_order,
 )
 from inspatio.geometry.formats.exr import read_exr
-from inspatio.geometry.formats.npz import read_member
+from inspatio.geometry.formats.npz import DAMAGE, read_member
 from inspatio.media import SourceInfo
 from inspatio.types import Intrinsics
 
@@ -96,5 +96,5 @@ def _depth(archive: Path, file: str) -> NDArray[np.float32]:
     try:
         with zipfile.ZipFile(archive) as opened:
             return read_exr(opened.read(file), CHANNEL).astype(np.float32)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ClipError(f"{archive}: {file} is not a depth map ({error})") from None
