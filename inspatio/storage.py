@@ -14,6 +14,10 @@ import json
 import os
 import re
 import shutil
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +34,20 @@ except ImportError as error:
 
 PART_SUFFIX = ".inspatio.part"
 LOCK_NAME = ".lock"
+DAMAGED_ARRAYS = (
+    OSError,
+    ValueError,
+    EOFError,
+    tokenize.TokenError,  # a header that is no Python literal
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,  # a version or feature of the zip format that zipfile does not know
+    RuntimeError,  # an entry that is marked as encrypted
+    OverflowError,
+    MemoryError,  # an array of a size that no file has
+)
+"""What numpy and zipfile were seen to raise on damaged ``.npy`` and ``.npz`` files, by fuzzing."""
 LONGEST_NAME = 255
 """Bytes that the name of a file may have on the usual file systems."""
 

@@ -12,7 +12,6 @@ and published camera paths count in its geometric mean distance; :func:`unit_dis
 from __future__ import annotations
 
 import math
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import centred_intrinsics, invert
 from inspatio.errors import ClipError
+from inspatio.storage import DAMAGED_ARRAYS
 from inspatio.types import Image, Intrinsics
 
 VIEW_PITCHES = (0.0, 45.0, -45.0, 30.0, -30.0)
@@ -74,7 +74,7 @@ def load_distance(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
                 values = arrays[name]
         else:
             values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (*DAMAGED_ARRAYS, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClipError(f"{path}: cannot be read as depth ({reason}). Expected .npy, .npz or a 16-bit PNG") from error
     if (

@@ -25,6 +25,7 @@ from inspatio.cameras.camera_file import CameraFile
 from inspatio.cameras.poses import relative_to_first
 from inspatio.errors import ClipError
 from inspatio.media.fit import Fit
+from inspatio.storage import DAMAGED_ARRAYS
 from inspatio.types import DepthMaps, Intrinsics, ScaleKind, WorldToCamera
 
 CAMERAS_FILE = "cameras.json"
@@ -179,7 +180,7 @@ def _open_map(path: Path) -> NDArray:
         raise ClipError(f"{path}: an archive of arrays (.npz), expected one array (.npy); save it with np.save")
     except FileNotFoundError:
         raise ClipError(f"{path}: no such file; run the geometry stage again") from None
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_ARRAYS as error:
         raise ClipError(
             f"{path}: not a whole array file ({error}); run the geometry stage again with --force"
         ) from None

@@ -11,14 +11,11 @@ Building the index reads the whole file, so it is done once per clip and kept as
 from __future__ import annotations
 
 import logging
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from zipfile import BadZipFile
 
 import av
 import numpy as np
@@ -29,7 +26,7 @@ from numpy.typing import NDArray
 
 from inspatio.errors import ClipError
 from inspatio.media.container import EXPECTED_VIDEO, matroska_end, open_video
-from inspatio.storage import atomic_file, is_there
+from inspatio.storage import DAMAGED_ARRAYS, atomic_file, is_there
 
 INDEX_VERSION = 1
 """Version of the ``.npz`` file; an index of another version is built again."""
@@ -41,22 +38,8 @@ _UNNOTICED_SHORTFALL = Fraction(1, 2)
 log = logging.getLogger(__name__)
 
 
-# What numpy and zipfile were seen to raise on damaged files, by fuzzing (tests/support/strategies.py).
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    BadZipFile,
-    zlib.error,
-    NotImplementedError,  # a version or feature of the zip format that zipfile does not know
-    RuntimeError,  # an entry that is marked as encrypted
-    TypeError,  # a number of values other than expected
-    ZeroDivisionError,  # in the time base
-    OverflowError,
-    MemoryError,  # an array of a size that no file has
-    struct.error,
-)
+# Also a missing array, another number of values than expected, and 0 in the time base.
+_DAMAGED = (*DAMAGED_ARRAYS, KeyError, TypeError, ZeroDivisionError)
 
 
 @dataclass(frozen=True)

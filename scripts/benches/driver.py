@@ -1,10 +1,10 @@
 """``bench.py driver``: what thousands of clips cost the process that plans and records them.
 
 A folder of copies of one small video goes through all four stages. Only the work of a clip is replaced: instead of
-depth, renders and videos, each stage writes tiny files of the same names. Reading the input, planning, journals, manifests,
-hashes and damage checks are the product's own. Then the same command runs again, with nothing left to do. Each number
-of clips has a process of its own, whose largest memory counts. Use ``--folder`` for a folder in memory (/dev/shm),
-where syncing costs nothing: what is meant is CPU time, not the disk.
+depth, renders and videos, each stage writes tiny files of the same names. Reading the input, planning, journals,
+manifests, hashes and damage checks are the product's own. Then the same command runs again, with nothing left to do.
+Each number of clips has a process of its own, whose largest memory counts. Use ``--folder`` for a folder in memory
+(/dev/shm), where syncing costs nothing: what is meant is CPU time, not the disk.
 """
 
 from __future__ import annotations

@@ -439,3 +439,12 @@ def test_maps_that_are_damaged_inside_an_archive_are_one_line(tmp_path, save):
     path.write_bytes(content)
     with pytest.raises(ClipError, match=r"maps\.npz: array 'depths' is damaged"):
         list(stream_member(path, "depths"))
+
+
+def test_an_array_with_a_damaged_header_is_one_line(clip):
+    """numpy hands on what Python's tokenizer says of it, which was a traceback."""
+    write_native(beside(clip))
+    path = beside(clip) / "depth.npy"
+    path.write_bytes(path.read_bytes().replace(b"), }", b"   \x13"))
+    with pytest.raises(ClipError, match=r"depth\.npy: not a whole array file"):
+        run(clip)

@@ -5,7 +5,6 @@ What the numbers mean is said in ``conventions.py``.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from inspatio.cameras.formats.conventions import from_camera_to_world, to_camera
 from inspatio.cameras.formats.lenses import default_intrinsics, resized
 from inspatio.cameras.poses import invert
 from inspatio.errors import ClipError
+from inspatio.storage import DAMAGED_ARRAYS
 
 POSES, INTRINSICS = "poses.npy", "intrinsics.npy"
 _LINGBOT_SIZE = (480, 832)
@@ -53,7 +53,7 @@ def read_lyra(path: Path, size: tuple[int, int]) -> CameraPath:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: np.asarray(file[name]) for name in ("w2c", "K", "h", "w") if name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED_ARRAYS as error:
         raise ClipError(f"{path}: cannot be read as .npz ({error})") from None
     missing = {"w2c", "K", "h", "w"} - set(found)
     if missing:
@@ -88,7 +88,7 @@ def _array(path: Path) -> NDArray[np.float64]:
         values = np.load(path, allow_pickle=False)
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
             raise ValueError("not an array of numbers")
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_ARRAYS as error:
         raise ClipError(f"{path}: cannot be read as .npy ({error})") from None
     return values.astype(np.float64)
 

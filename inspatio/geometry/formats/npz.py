@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from inspatio.errors import ClipError
-
-DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged archive raises."""
+from inspatio.storage import DAMAGED_ARRAYS
 
 
 def member_shape(path: Path, name: str) -> tuple[int, ...]:
@@ -38,7 +35,7 @@ def read_member(path: Path, name: str, shape: tuple[int | None, ...]) -> NDArray
             array = np.asarray(archive[name])
     except KeyError:
         raise ClipError(f"{path}: no array {name!r}; expected one of shape {_shown(shape)}") from None
-    except DAMAGE as error:
+    except DAMAGED_ARRAYS as error:
         raise ClipError(f"{path}: not a readable .npz archive ({error})") from None
     fits = array.ndim == len(shape) and all(want in (None, got) for got, want in zip(array.shape, shape, strict=True))
     if not fits:
@@ -59,7 +56,7 @@ def stream_member(path: Path, name: str) -> Iterator[NDArray]:
         for index in range(shape[0]):
             try:
                 data = file.read(size)
-            except DAMAGE as error:  # the sum over the content is compared with its last byte
+            except DAMAGED_ARRAYS as error:  # the sum over the content is compared with its last byte
                 raise ClipError(f"{path}: array {name!r} is damaged ({error}); expected a whole file") from None
             if len(data) != size:
                 raise ClipError(f"{path}: array {name!r} ends after {index} of {shape[0]} maps; expected a whole file")
@@ -81,7 +78,7 @@ class _member:
             shape, fortran, dtype = read(file)
         except KeyError:
             raise ClipError(f"{self._path}: no array {self._name!r}") from None
-        except DAMAGE as error:
+        except DAMAGED_ARRAYS as error:
             raise ClipError(f"{self._path}: not a readable .npz archive ({error})") from None
         if fortran or dtype.kind not in "fiu" or len(shape) < 3:
             raise ClipError(f"{self._path}: array {self._name!r} is {dtype} of shape {_shown(shape)}, expected maps")

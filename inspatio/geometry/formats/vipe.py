@@ -26,8 +26,9 @@ from inspatio.geometry.formats.common import (
     in_frame_order,
 )
 from inspatio.geometry.formats.exr import read_exr
-from inspatio.geometry.formats.npz import DAMAGE, read_member
+from inspatio.geometry.formats.npz import read_member
 from inspatio.media import SourceInfo
+from inspatio.storage import DAMAGED_ARRAYS
 from inspatio.types import Intrinsics
 
 CHANNEL = "Z"
@@ -96,5 +97,5 @@ def _depth(archive: Path, file: str) -> NDArray[np.float32]:
     try:
         with zipfile.ZipFile(archive) as opened:
             return read_exr(opened.read(file), CHANNEL).astype(np.float32)
-    except DAMAGE as error:
+    except DAMAGED_ARRAYS as error:
         raise ClipError(f"{archive}: {file} is not a depth map ({error})") from None
