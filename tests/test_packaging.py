@@ -6,10 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import venv
 import zipfile
+from email import message_from_bytes
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,37 @@ def test_it_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     assert help_text.returncode == 0, help_text.stderr
 
 
+def link_dependencies(wheel: Path, site: Path) -> None:
+    """Link the packages that a wheel asks for, and what they ask for, from this environment into another one's."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        about = message_from_bytes(archive.read(name))
+    waiting, linked = [*map(Requirement, about.get_all("Requires-Dist", []))], set()
+    while waiting:
+        requirement = waiting.pop()
+        extras = {"extra": ""} if not requirement.extras else {"extra": next(iter(requirement.extras))}
+        if requirement.name in linked or (requirement.marker and not requirement.marker.evaluate(extras)):
+            continue
+        linked.add(requirement.name)
+        package = distribution(requirement.name)
+        assert requirement.specifier.contains(package.version, prereleases=True), requirement
+        waiting += map(Requirement, package.requires or [])
+        for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(package.locate_file(top))
+    assert "pytest" not in linked
+
+
 @pytest.mark.slow
 def test_an_installed_wheel_makes_a_preview_from_any_folder(wheel: Path, tmp_path: Path) -> None:
-    """Installed by pip into an environment of its own, which sees this one's dependencies but not this checkout."""
+    """Installed by pip into an environment of its own, with the packages of the wheel's own dependencies and no other.
+
+    They are linked from this environment, so that nothing is downloaded; extras and development tools are not there.
+    """
     venv.create(tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
     (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    link_dependencies(wheel, site)
     environment = {key: value for key, value in os.environ.items() if key not in ("INSPATIO_HOME", "PYTHONPATH")}
     environment["XDG_DATA_HOME"] = str(tmp_path / "data")
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
