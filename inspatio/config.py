@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from inspatio.clip_options import FrameChoice
 from inspatio.errors import UsageError
 from inspatio.locations import in_home, shipped
 from inspatio.settings import Settings, blocks, declared, fill, setting
@@ -29,9 +30,6 @@ BEST_PROFILES = ("inference_14b", "inference_1.5", "inference_1.3b")
 
 PREVIEW_PROFILE = "preview"
 """What a run without --profile takes where none of them is complete: it needs no weights."""
-
-FrameChoice = int | Literal["middle"]
-"""A frame of a clip: its number, counted from 0, or the middle one."""
 
 AutoencoderName = Literal["wan", "taehv", "linear"]
 Precision = Literal["bf16", "fp32", "fp8"]
@@ -250,44 +248,6 @@ class GeneratorConfig(Settings):
                 "precision: got fp8 together with offload, which cannot go together. "
                 "Use bf16 with offload, or fp8 without."
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Controls(Settings):
-    """How a trajectory is laid over a clip: which source frames are shown, and what the camera path is relative to."""
-
-    relative_to_source: bool = setting(
-        False,
-        "add the trajectory to the source camera's own motion (default: undo that motion)",
-        option="--relative_to_source",
-        changes="render",
-    )
-    rotation_only: bool = setting(
-        False, "turn the camera without moving it", option="--rotation_only", changes="render"
-    )
-    adaptive_frames: bool = setting(
-        True,
-        "keep the clip's number of frames, whatever the speed of the trajectory",
-        off="--disable_adaptive_frame",
-        changes="render",
-    )
-    freeze_repeat: int = setting(
-        0,
-        "show one frame N more times (bullet time)",
-        option="--freeze_repeat",
-        metavar="N",
-        least=0,
-        most=100_000,
-        changes="render",
-    )
-    freeze_frame: FrameChoice = setting(
-        "middle",
-        "frame that is repeated: middle, or its number counted from 0",
-        option="--freeze_frame",
-        metavar="FRAME",
-        least=0,
-        changes="render",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

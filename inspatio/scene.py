@@ -19,7 +19,7 @@ from inspatio.cameras.controls import clip_order
 from inspatio.cameras.poses import invert
 from inspatio.cameras.timeline import Timeline, bounced
 from inspatio.cameras.trajectory import SourcePath, Trajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError
 from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, ScaleKind, WorldToCamera
 
@@ -114,6 +114,9 @@ class Scene:
     points: PointSource | None = None
     """Of a still scene (a panorama, a scanned place): its points, of which target views are drawn; its frames are then
     views of it, not moments. None: target views are drawn from the frames."""
+    still: bool = False
+    """The frames are views of a place that stands still (one picture, or several of one place) and not moments: target
+    views are drawn from all of them, and the timeline says which of them is shown beside as context."""
 
     def __post_init__(self) -> None:
         n = len(self.frames)
@@ -123,6 +126,11 @@ class Scene:
     def __len__(self) -> int:
         """The clip's length: how many places are committed. Places beyond follow the timeline's end rule."""
         return len(self.frames) if self.timeline is None else len(self.timeline)
+
+    @property
+    def view_count(self) -> int:
+        """How many frames a target view is drawn from: of a still scene all of them, else the one of its moment."""
+        return len(self.frames) if self.still else 1
 
     def select(self, order: Sequence[int]) -> Scene:
         """The same scene with its clip played in another order of its present places."""
@@ -197,5 +205,6 @@ def adapt(scene: Scene, trajectory: Trajectory, controls: Controls) -> tuple[Sce
     Raises:
         ClipError: the scene has no depth to scale displacements by, or not the frame to freeze.
     """
-    adapted = scene.select(clip_order(len(scene), trajectory, controls))
+    order = clip_order(len(scene), trajectory, controls, frame_rate=scene.frame_rate, still=scene.still)
+    adapted = scene.select(order)
     return adapted, target_cameras(adapted, trajectory, controls)

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "inspatio"
 LEVELS = [
     {"types", "errors"},
     {"storage", "locations", "settings"},
+    {"clip_options"},
     {"config", "jit"},
     {"cameras", "media", "models"},
     {"scene"},

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspatio.clip_options import Controls
 from inspatio.config import (
     CONFIG_FOLDERS,
-    Controls,
     GeneratorConfig,
     Profile,
     find_profile,

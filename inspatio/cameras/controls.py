@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -19,21 +20,31 @@ from inspatio.cameras.trajectory import (
     MAX_DEGREES_PER_FRAME,
     MAX_FRAMES,
     MAX_TURN_DEGREES,
+    MatrixTrajectory,
     Trajectory,
     along,
     moments,
 )
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError
 
 MIN_DEGREES_PER_FRAME = 0.3
 MIN_FRAMES = 121
 
 
-def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> list[int]:
+def clip_order(
+    frame_count: int,
+    trajectory: Trajectory,
+    controls: Controls,
+    *,
+    frame_rate: Fraction | None = None,
+    still: bool = False,
+) -> list[int]:
     """The source frame (below ``frame_count``) shown at each place of the adapted clip; the first is frame 0.
 
-    A flight (a camera for every frame) and a path with a time of its own say themselves which source frame they show.
+    A flight (a camera for every frame) and a path with a time of its own say themselves which source frame they show. A
+    ``still`` scene shows its first view throughout, for as long as the path takes. ``controls.frames`` or
+    ``controls.seconds`` (at ``frame_rate``) fix the length of other paths.
 
     Raises:
         ClipError: the frame to freeze is not in the clip, the path turns so far that it needs over 100 000 frames, or
@@ -44,14 +55,24 @@ def clip_order(frame_count: int, trajectory: Trajectory, controls: Controls) -> 
     if own is None and trajectory.time is not None:
         own = _timed(frame_count, trajectory, trajectory.time, controls)
     if own is not None:
-        return _checked(own, frame_count, controls)
-    frozen = _freeze(frame_count, controls)
-    if not controls.adaptive_frames:
-        return frozen
-    _check_turn(trajectory)
-    target = adapted_frame_count(len(frozen), trajectory.total_angle)
-    adapted = bounce(len(frozen), target) if target > len(frozen) else subsample(len(frozen), target)
+        return _checked([0] * len(own) if still else own, frame_count, controls)
+    wanted = controls.frames
+    if controls.seconds is not None:
+        assert frame_rate is not None, "seconds count frames of some rate"
+        wanted = max(round(controls.seconds * frame_rate), 1)
+    frozen = [0] * _pose_count(trajectory) if still else _freeze(frame_count, controls)
+    if wanted is None:
+        if not controls.adaptive_frames:
+            return frozen
+        _check_turn(trajectory)
+        wanted = adapted_frame_count(len(frozen), trajectory.total_angle)
+    adapted = bounce(len(frozen), wanted) if wanted > len(frozen) else subsample(len(frozen), wanted)
     return [frozen[i] for i in adapted]
+
+
+def _pose_count(trajectory: Trajectory) -> int:
+    """How many frames a path has by itself: one for each matrix, and the least number that any path gets."""
+    return max(len(trajectory.key_poses) if isinstance(trajectory, MatrixTrajectory) else 1, MIN_FRAMES)
 
 
 def _checked(order: list[int], frame_count: int, controls: Controls) -> list[int]:

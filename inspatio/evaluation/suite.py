@@ -24,7 +24,7 @@ import numpy as np
 
 from inspatio.cameras import poses
 from inspatio.cameras.trajectory import MatrixTrajectory, OrbitTrajectory, Trajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.evaluation.synthetic_room import textures
 from inspatio.evaluation.synthetic_room.random_room import Room, make_hall, make_room, make_table_room
 from inspatio.evaluation.synthetic_room.textures import Family

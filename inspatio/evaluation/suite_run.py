@@ -31,7 +31,8 @@ from inspatio.generation.base import Generator, drive
 from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import load_geometry
 from inspatio.media import probe
-from inspatio.render.renderer import Renderer, render_scene
+from inspatio.render.renderer import Renderer
+from inspatio.render.views import render_scene
 from inspatio.scene import Render, Scene, adapt
 from inspatio.types import Frames, Image
 

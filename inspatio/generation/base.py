@@ -20,7 +20,7 @@ import torch
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.trajectory import Trajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.scene import Scene, adapt
 from inspatio.types import DepthMaps, Masks
 

@@ -20,7 +20,8 @@ from inspatio.generation.preview.fill import LIGHT_CHANGE
 from inspatio.generation.preview.inpaint import diffuse
 from inspatio.jit import on_pool
 from inspatio.render import Renderer
-from inspatio.render.matting import composite, render_separated
+from inspatio.render.matting import composite
+from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene
 from inspatio.types import Image
 
@@ -69,10 +70,7 @@ class FaithfulSession(Session):
 
     def _generate(self, cameras: Cameras) -> FrameBlock:
         generated = self._inner.step(cameras).frames.cpu().numpy()
-        places = range(self._start, self._start + len(cameras))
-        frames, depth = self._scene.read_frames(places), self._scene.read_depth(places)
-        source = self._scene.cameras(places)
-        render, edges = render_separated(self._renderer, frames, depth, source, cameras, self._threads)
+        render, edges, _, _ = render_separated_scene(self._renderer, self._scene, self._start, cameras, self._threads)
 
         def finish(i: int) -> Image:
             covered = render.masks[i] > 0

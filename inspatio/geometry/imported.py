@@ -23,6 +23,7 @@ from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.formats import colmap, inspatio_world, megasam, native, tum, vggt, vipe
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import SourceInfo
+from inspatio.media.listing import GEOMETRY_SUFFIX
 from inspatio.storage import is_there
 from inspatio.types import Progress
 
@@ -34,16 +35,18 @@ FORMATS = (
 )
 
 
-def find_geometry(video: Path) -> Path | None:
+def find_geometry(source: Path) -> Path | None:
     """Find the geometry folder beside a clip; None if there is none.
 
-    ``<stem>.geometry/`` counts whatever it holds; a folder with just the clip's name only if its format is known.
+    ``<stem>.geometry/`` counts whatever it holds; a folder with just the clip's name only if its format is known. A
+    folder of views may hold its geometry itself.
     """
-    named = video.with_name(f"{video.stem}.geometry")
+    is_folder = source.is_dir()
+    named = source.with_name(f"{source.name if is_folder else source.stem}{GEOMETRY_SUFFIX}")
     if is_there(named) and named.is_dir():
         return named
-    plain = video.with_suffix("")
-    return plain if plain != video and plain.is_dir() and _importer(plain) is not None else None
+    plain = source if is_folder else source.with_suffix("")
+    return plain if (is_folder or plain != source) and plain.is_dir() and _importer(plain) is not None else None
 
 
 @dataclass(frozen=True)

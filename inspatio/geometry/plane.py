@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.small_depth import small_depth_offer
 from inspatio.geometry.store import GeometryWriter
-from inspatio.media import SourceInfo
+from inspatio.media import SourceInfo, is_still
 from inspatio.types import DepthMaps, Intrinsics, Progress
 
 VERSION = 1
@@ -50,7 +51,16 @@ class PlaneGeometry:
         return {"backend": "plane", "version": VERSION, **asdict(self)}
 
     def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
-        """Write the plane at the video's size into the empty ``folder``."""
+        """Write the plane at the video's size into the empty ``folder``.
+
+        Raises:
+            ClipError: several views of one place, whose positions a prior cannot know.
+        """
+        if is_still(video) and video.frame_count > 1:
+            raise ClipError(
+                f"{video.path}: no geometry for {video.frame_count} views of one place: a prior does not know where "
+                f"they were taken. {remedy_note()}"
+            )
         writer = GeometryWriter(folder, video.size, video.size, video.frame_count, same_depth=True)
         writer.write(plane_depth(video.size, self.far_to_near))
         still = np.tile(np.eye(4), (video.frame_count, 1, 1))

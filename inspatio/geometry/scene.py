@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError
 from inspatio.geometry.store import GeometryDepth, load_geometry
-from inspatio.media import SourceInfo, SourceReader, open_source, probe_source
+from inspatio.media import SourceInfo, SourceReader, is_still, open_source, probe_source
 from inspatio.media.fit import Fit
 from inspatio.scene import Scene
 from inspatio.types import FitMode
@@ -48,6 +49,7 @@ def read_scene(
             "run the geometry stage again with --force"
         )
     fitted = Fit.make(info.size, size, fit)
+    still = is_still(info)
     return Scene(
         clip_id=clip_id or info.path.stem,
         frames=open_source(info, size, fit),
@@ -59,6 +61,8 @@ def read_scene(
         scale=geometry.scale,
         prompt=prompt,
         foreground_ratio=foreground_ratio,
+        still=still,
+        timeline=Timeline([0], "hold") if still else None,
     )
 
 

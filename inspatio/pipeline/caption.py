@@ -14,7 +14,7 @@ from typing import Any
 
 from inspatio import factory
 from inspatio.captioning.captions import FLAG_MEANINGS, Caption, Captioner, read_sidecar
-from inspatio.config import FrameChoice
+from inspatio.clip_options import FrameChoice
 from inspatio.errors import ClipError
 from inspatio.media import SourceInfo, open_source
 from inspatio.models.checkpoints import weights_in_use

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inspatio import factory
+from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError
 from inspatio.generation.base import Generator, drive
 from inspatio.media import SourceInfo, VideoInfo, VideoReader, VideoWriter, open_source
@@ -134,7 +135,8 @@ class GenerateStage(Stage):
         fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
         with open_clip(state, self.workspace) as scene, Background() as reading:
             adapted = replace(
-                scene.select(cameras.order),
+                scene,
+                timeline=Timeline(cameras.order),
                 frames=FramesAhead(scene.frames, cameras.order, reading),
                 renders=RendersAhead(renders, reading),
             )

@@ -14,6 +14,7 @@ from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.locations import shown
 from inspatio.media import SourceReader, open_source
+from inspatio.media.pictures import PictureInfo
 from inspatio.models.checkpoints import license_of_depth_anything
 from inspatio.pipeline.records import GeometryResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
@@ -55,7 +56,8 @@ class GeometryStage(Stage):
         made_from = self.made_from(state)
         relative = f"geometry/{state.id}"
         with atomic_folder(self.workspace.work.folder / relative) as folder:
-            summary = self._backend(state).estimate(self.workspace.info(state), folder, progress)
+            info = self.workspace.info(state)
+            summary = self._backend(state).estimate(info, folder, progress)
             self.workspace.check_source(state)
         return [
             GeometryResult(
@@ -65,7 +67,7 @@ class GeometryStage(Stage):
                 backend=summary.backend,
                 scale=summary.scale,
                 frame_count=summary.frame_count,
-                notes=list(summary.notes),
+                notes=[*(info.notes if isinstance(info, PictureInfo) else ()), *summary.notes],
                 weights={shown(path): license_of_depth_anything(path) for path in summary.weights},
             )
         ]

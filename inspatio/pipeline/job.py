@@ -13,11 +13,11 @@ from inspatio.cameras.anchored import AnchoredTrajectory
 from inspatio.cameras.named import NamedTrajectory, load_file, split_trajectories
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.captioning.captions import fixed_caption
+from inspatio.clip_options import Controls
 from inspatio.config import (
     BEST_PROFILES,
     DEFAULT_PROFILE,
     PREVIEW_PROFILE,
-    Controls,
     Profile,
     find_profile,
     load_profile,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inspatio.clip_options import Controls
 from inspatio.config import (
     BEST_PROFILES,
     PREVIEW_PROFILE,
     CaptionConfig,
-    Controls,
     GeneratorConfig,
     GeometryConfig,
     Profile,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inspatio.config import Controls, Profile
+from inspatio.clip_options import Controls
+from inspatio.config import Profile
 from inspatio.pipeline.options import GROUPS
 from inspatio.settings import Setting, StageName, blocks, declared
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from inspatio import factory
+from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
 from inspatio.media.fit import Fit
 from inspatio.pipeline.records import RenderResult, StageResult
@@ -15,8 +16,8 @@ from inspatio.pipeline.scenes import open_clip, target_frame_count, trajectory_i
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
-from inspatio.render.renderer import render_scene
-from inspatio.scene import adapt
+from inspatio.render.views import block_starts, context_views, render_scene, render_views
+from inspatio.scene import Render, Scene, adapt
 from inspatio.storage import atomic_folder
 from inspatio.types import Progress
 
@@ -65,18 +66,18 @@ class RenderStage(Stage):
             assert self.job.trajectory is not None, "a stage of the run without a trajectory"
             adapted, cameras = adapt(scene, self.job.trajectory, self.job.controls)
             n = len(adapted)
-            covered = 0
+            covered, order = 0, list[int]()
             with RenderWriter(folder, adapted.size, adapted.frame_rate) as writer:
-                for start in range(0, n, CHUNK):
-                    render = render_scene(self._renderer, adapted, start, cameras[start : start + CHUNK])
+                for start, render, sources in self._renders(adapted, cameras):
                     writer.write(render.frames, render.masks)
                     covered += int((render.masks > 0).sum())
-                    progress(min(start + CHUNK, n), n)
+                    order += sources
+                    progress(start + len(sources), n)
             RenderedCameras(
                 size=adapted.size,
                 frame_rate=adapted.frame_rate,
                 scale=adapted.scale,
-                order=tuple(adapted.source_frames(range(n))),
+                order=tuple(order),
                 intrinsics=cameras.intrinsics,
                 world_to_camera=cameras.world_to_camera,
             ).save(folder / CAMERAS_NAME)
@@ -97,6 +98,21 @@ class RenderStage(Stage):
     def _trajectory_notes(self) -> tuple[str, ...]:
         """What had to be decided to read the trajectory."""
         return () if self.job.named is None else self.job.named.notes
+
+    def _renders(self, scene: Scene, cameras: Cameras) -> Iterator[tuple[int, Render, list[int]]]:
+        """The renders of a clip in chunks: first place, render, and the source frame that is shown beside each place.
+
+        Of several views it is the one chosen as a network's context, block by block.
+        """
+        if scene.view_count > 1:
+            for start, end in block_starts(len(cameras)):
+                render, covered = render_views(self._renderer, scene, cameras[start:end])
+                yield start, render, context_views(covered, first=start == 0)
+            return
+        for start in range(0, len(cameras), CHUNK):
+            some = cameras[start : start + CHUNK]
+            render = render_scene(self._renderer, scene, start, some)
+            yield start, render, scene.source_frames(range(start, start + len(some)))
 
     def _crop_note(self, state: ClipState) -> list[str]:
         """What to tell the user where much of the source's picture is cut to make the working frame."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from typing import Any
 
 from inspatio.cameras.controls import clip_order
@@ -11,6 +12,7 @@ from inspatio.errors import ClipError
 from inspatio.geometry.scene import open_scene
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.job import Job
+from inspatio.pipeline.records import PictureFacts
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.scene import Scene
 from inspatio.settings import result_settings
@@ -39,7 +41,10 @@ def target_frame_count(job: Job, state: ClipState) -> int:
     """How many frames the clip has once it is adapted to the trajectory; its own number where it cannot be adapted."""
     assert job.trajectory is not None, "a stage of the run without a trajectory"
     try:
-        return len(clip_order(state.facts.frame_count, job.trajectory, job.controls))
+        facts = state.facts
+        rate, still = Fraction(facts.frame_rate), isinstance(facts, PictureFacts)
+        count = 1 if still else facts.frame_count
+        return len(clip_order(count, job.trajectory, job.controls, frame_rate=rate, still=still))
     except ClipError:  # rendering the clip will report it
         return state.facts.frame_count
 
@@ -55,10 +60,13 @@ def trajectory_inputs(job: Job) -> dict[str, Any]:
     assert job.named is not None, "a stage of the run without a trajectory"
     controls = result_settings(job.controls)
     repeat, frame = controls.pop("freeze_repeat"), controls.pop("freeze_frame")
+    # A length that nobody gave is left out, as before there was one, so that older results count.
+    length = {name: value for name in ("frames", "seconds") if (value := controls.pop(name)) is not None}
     return {
         "trajectory": _trajectory_fingerprint(job.named),
         "direction": job.trajectory_direction,
         **controls,
+        **length,
         "freeze": [repeat, frame] if repeat else None,  # which frame it would be does not matter
         "fit": job.fit,
         "size": list(job.profile.size),

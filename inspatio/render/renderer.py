@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.scene import Render, Scene
+from inspatio.scene import Render
 from inspatio.types import DepthMaps, Frames
 
 
@@ -46,13 +46,6 @@ class Renderer(ABC):
     @abstractmethod
     def _draw(self, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, *, with_depth: bool) -> Render:
         """Draw checked input."""
-
-
-def render_scene(renderer: Renderer, scene: Scene, start: int, cameras: Cameras, *, with_depth: bool = False) -> Render:
-    """Render the places of a scene's clip from ``start`` on, one for each target camera."""
-    places = range(start, start + len(cameras))
-    frames, depth = scene.read_frames(places), scene.read_depth(places)
-    return renderer.render(frames, depth, scene.cameras(places), cameras, with_depth=with_depth)
 
 
 def source_to_target(source: Cameras, target: Cameras) -> np.ndarray:

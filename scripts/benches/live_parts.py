@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.poses import invert
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.scene import open_scene

@@ -19,7 +19,7 @@ from benches.measure import Bench, peak_memory, seconds_of
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import bounce
 from inspatio.cameras.formats import load_trajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.generation.preview.session import PreviewGenerator, PreviewSession
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.scene import open_scene

@@ -20,7 +20,7 @@ from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.named import load_named, split_trajectories
 from inspatio.cameras.poses import compose, invert
 from inspatio.cameras.trajectory import FlightTrajectory, Trajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError, UsageError
 from inspatio.factory import make_trajectory
 from inspatio.scene import Scene, adapt

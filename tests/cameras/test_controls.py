@@ -11,7 +11,7 @@ from support.scenes import make_scene
 from inspatio.cameras import poses as cameras
 from inspatio.cameras.controls import adapted_frame_count, bounce, clip_order, subsample
 from inspatio.cameras.trajectory import OrbitTrajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError, UsageError
 from inspatio.scene import Scene, target_cameras
 

@@ -19,7 +19,7 @@ from inspatio.cameras.formats.paths import write_path
 from inspatio.cameras.poses import invert
 from inspatio.cameras.similarity import Similarity, align_cameras
 from inspatio.cameras.trajectory import FlightTrajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError, UsageError
 from inspatio.scene import Scene, adapt
 from inspatio.types import PathFormat

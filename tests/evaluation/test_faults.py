@@ -17,7 +17,7 @@ from support.scenes import ArraySource, make_scene
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import OrbitTrajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.evaluation.camera_estimation import structure_from_motion
 from inspatio.evaluation.cameras import path_errors
 from inspatio.evaluation.catalogue import metric_of

@@ -13,7 +13,7 @@ from support.scenes import ArraySource, frames_of, noise_scene, sideways, target
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.timeline import Timeline
 from inspatio.cameras.trajectory import OrbitTrajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError
 from inspatio.generation.base import Generator, Session, drive, generate
 from inspatio.generation.inspatio_world.session import CausalGenerator

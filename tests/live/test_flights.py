@@ -24,7 +24,7 @@ from inspatio.cameras.formats.gltf import write_gltf_camera
 from inspatio.cameras.formats.matrices import write_matrices
 from inspatio.cameras.poses import compose, invert
 from inspatio.cameras.trajectory import FlightTrajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError, UsageError, UserError
 from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.live.branches import MOST_SAMPLES, Samples

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import Trajectory
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.evaluation.cameras import PoseErrors, pose_errors
 from inspatio.evaluation.metrics import DepthErrors, Fidelity, depth_errors
 from inspatio.evaluation.regions import regions_of

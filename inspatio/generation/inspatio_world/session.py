@@ -53,7 +53,8 @@ from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, Vide
 from inspatio.models.wan.cache import TextCache
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import release_unused, resident
-from inspatio.render.renderer import Renderer, render_scene
+from inspatio.render.renderer import Renderer
+from inspatio.render.views import context_views, render_scene, render_views
 from inspatio.scene import Render, Scene
 from inspatio.types import Frames, LatentTensor
 
@@ -150,10 +151,13 @@ class CausalSession(Session):
         """
         after, clip_end = self._start + len(cameras), len(self._scene)
         with self._errors():
-            source = self._next_source
-            if source is None:
-                source = self._encode_source(self._start, self.block_frames, len(cameras))
-            render = self._render(cameras)
+            if self._chooses_views:
+                render, source = self._render_views(cameras)
+            else:
+                source = self._next_source
+                if source is None:
+                    source = self._encode_source(self._start, self.block_frames, len(cameras))
+                render = self._render(cameras)
             condition = self._encode_condition(render)
             noise = self._draw_noise(source.shape)
             self._check_finished_blocks()
@@ -183,7 +187,12 @@ class CausalSession(Session):
 
     @property
     def _encodes_ahead(self) -> bool:
-        return self._device.type == "cuda" and not self._generator.options.offload
+        return self._device.type == "cuda" and not self._generator.options.offload and not self._chooses_views
+
+    @property
+    def _chooses_views(self) -> bool:
+        """Whether the source's frames are chosen by what each block shows; render files come with the choice."""
+        return self._scene.view_count > 1 and self._scene.renders is None
 
     def _encode_source(self, start: int, block_frames: int, cameras: int) -> LatentTensor:
         """The source's latents of the block from ``start`` on, ``cameras`` of whose ``block_frames`` are wanted."""
@@ -214,6 +223,15 @@ class CausalSession(Session):
                 f"frame {start} on, expected {_by(expected)} (frames, height, width). Run the render stage again"
             )
         return render
+
+    def _render_views(self, cameras: Cameras) -> tuple[Render, LatentTensor]:
+        """The target view of a still scene from all its views, and the latents of those chosen as context."""
+        with self._encoding.run_after(), record_function("render"):
+            render, covered = render_views(self._generator.renderer, self._scene, cameras)
+            chosen = context_views(covered, first=self._start == 0)
+            frames = extended(self._scene.frames.read(chosen), self.block_frames)
+        with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
+            return render, self._source.encode(frames, frames[:0])
 
     def _encode_condition(self, render: Render) -> LatentTensor:
         """Mask and render latents of the target view."""

@@ -199,7 +199,7 @@ def mixed(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _spread(scene: Scene, count: int) -> list[int]:
     """``count`` different source frames, evenly spaced over those that the clip plays."""
-    sources = range(len(scene.frames)) if scene.timeline is None else scene.timeline.sources()
+    sources = range(len(scene.frames)) if scene.timeline is None or scene.still else scene.timeline.sources()
     picked = np.unique(np.rint(np.linspace(0, len(sources) - 1, min(count, len(sources)))).astype(int))
     return [sources[i] for i in picked]
 

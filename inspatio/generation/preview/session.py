@@ -33,7 +33,7 @@ from inspatio.generation.preview.fill import TargetView, complete_view
 from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, Keyframe, SceneMemory, View, init_memory
 from inspatio.jit import on_pool
 from inspatio.render import Renderer, WarpRenderer
-from inspatio.render.matting import NO_EDGES, render_separated
+from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene
 
 VERSION = 3
@@ -159,14 +159,10 @@ class PreviewSession(Session):
 
     def _render(self, cameras: Cameras) -> tuple[list[TargetView], np.ndarray]:
         """The block's target views with the source depth that they came from, and their masks."""
-        places = range(self._start, self._start + len(cameras))
-        frames, depth = self._scene.read_frames(places), self._scene.read_depth(places)
-        source, size = self._scene.cameras(places), self._scene.size
-        if self._live:
-            render = self._renderer.render(frames, depth, source, cameras, with_depth=True)
-            edges = [NO_EDGES] * len(cameras)
-        else:
-            render, edges = render_separated(self._renderer, frames, depth, source, cameras, self._threads)
+        size = self._scene.size
+        render, edges, source, depth = render_separated_scene(
+            self._renderer, self._scene, self._start, cameras, self._threads, separated=not self._live
+        )
         assert render.depth is not None, "depth was asked for"
         targets = [
             TargetView(

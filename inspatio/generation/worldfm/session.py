@@ -43,7 +43,8 @@ from inspatio.models.memory import out_of_memory_said
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.dit import LATENT_CHANNELS, WorldFM
-from inspatio.render.renderer import Renderer, render_scene
+from inspatio.render.renderer import Renderer
+from inspatio.render.views import render_scene
 from inspatio.scene import Render, Scene
 from inspatio.types import Frames
 

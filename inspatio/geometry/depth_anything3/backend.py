@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,19 +136,35 @@ class DepthAnything3:
             ClipError: too little memory for the smallest window, or the networks' results are not numbers.
             MissingWeightsError: the weights cannot be loaded.
         """
-        from inspatio.media import open_source  # here, so that a benchmark on random frames needs no video library
+        # Here, so that a benchmark on random frames needs no video library.
+        from inspatio.media import is_still, open_source
 
         with open_source(video) as frames:
-            return self.estimate_frames(frames, video.size, folder, progress)
+            return self.estimate_frames(frames, video.size, folder, progress, still=is_still(video))
 
     def estimate_frames(
-        self, frames: FrameSource, size: tuple[int, int], folder: Path, progress: Progress
+        self,
+        frames: FrameSource,
+        size: tuple[int, int],
+        folder: Path,
+        progress: Progress,
+        *,
+        still: bool = False,
     ) -> GeometrySummary:
-        """Like :meth:`estimate`, for frames of ``size`` (height, width) from any source."""
+        """Like :meth:`estimate`, for frames of ``size`` (height, width) from any source.
+
+        ``still``: they are views of one place, whose cameras are no path to be smoothed.
+        """
         if len(frames) == 0:
             raise ClipError("the clip has no frames; expected at least one")
-        notes = Notes(settings=self._settings())
-        task = ClipTask(self._networks, len(frames), size, self._options, self._device)
+        if still and len(frames) > 1 and self._networks.any_view is None:
+            raise ClipError(
+                f"{self.folders[0].path} estimates no cameras, so {len(frames)} views cannot be put together. "
+                "Use an any-view model (--da3_model_path checkpoints/DA3-BASE) or bring geometry (--geometry files)."
+            )
+        options = replace(self._options, pose_smoothing=0.0) if still else self._options
+        notes = Notes(settings=self._settings() | {"pose_smoothing": options.pose_smoothing})
+        task = ClipTask(self._networks, len(frames), size, options, self._device)
         estimate_clip(task, frames, folder, notes, progress)
         weights = tuple(folder.path for folder in self.folders)
         return GeometrySummary(BACKEND, notes.scale, len(frames), tuple(notes.messages), weights)

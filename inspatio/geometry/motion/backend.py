@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.poses import invert, relative_to_first
+from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.motion.depth import Stretch, depth_maps
 from inspatio.geometry.motion.mapper import MAPPER_COMMAND
@@ -35,7 +36,7 @@ from inspatio.geometry.motion.solve import MAPPER_LIMIT_S, Solution, Unsolvable,
 from inspatio.geometry.motion.tracks import Grey, TrackedFrame, track
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
 from inspatio.geometry.store import GeometryWriter
-from inspatio.media import SourceInfo, SourceReader, open_source
+from inspatio.media import SourceInfo, SourceReader, is_still, open_source
 from inspatio.media.lens_metadata import focal_length_in_pixels
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
@@ -126,6 +127,8 @@ class MotionGeometry:
                 previous = piece, solution
         if result.reasons_for_nothing:
             return self._otherwise(video, folder, result.reasons_for_nothing, progress)
+        if is_still(video):
+            result.check_views()
         return result.finish(progress)
 
     def _otherwise(self, video: SourceInfo, folder: Path, reason: str, progress: Progress) -> GeometrySummary:
@@ -197,6 +200,19 @@ class _Result:
         if self._writer is not None:
             return ""
         return self._runs[0]["reason"] if len(self._runs) == 1 else "; ".join(self._reasons())
+
+    def check_views(self) -> None:
+        """Check that all views of one place are in one world.
+
+        Raises:
+            ClipError: some could not be placed, or only apart from the others.
+        """
+        if len(self._runs) > 1:
+            reasons = "; ".join(self._reasons()) or "there are cuts between them"
+            raise ClipError(
+                f"{self._video.path}: the views do not overlap enough to be placed in one world: {reasons}. Expected "
+                "each to see most of what another one sees. Bring geometry (--geometry files), or use --geometry da3."
+            )
 
     def finish(self, progress: Progress) -> GeometrySummary:
         """Close the folder."""

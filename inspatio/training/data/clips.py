@@ -20,7 +20,8 @@ from inspatio.evaluation.suite import KEEP_FRAMES, PATHS
 from inspatio.media import VideoReader, probe
 from inspatio.media.listing import list_sources
 from inspatio.render.files import MASK_NAME, RENDER_NAME
-from inspatio.render.renderer import Renderer, render_scene
+from inspatio.render.renderer import Renderer
+from inspatio.render.views import render_scene
 from inspatio.scene import Scene, target_cameras
 from inspatio.training.data.views import Views, ViewsSource, scene_in_memory
 

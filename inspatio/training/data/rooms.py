@@ -18,7 +18,8 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.evaluation.suite import KEEP_FRAMES, PATHS, SOURCES, PathKind, SourceKind
 from inspatio.evaluation.synthetic_room import textures
 from inspatio.evaluation.synthetic_room.random_room import TRAINING_SEEDS, make_room
-from inspatio.render.renderer import Renderer, render_scene
+from inspatio.render.renderer import Renderer
+from inspatio.render.views import render_scene
 from inspatio.scene import target_cameras
 from inspatio.training.data.views import Views, scene_in_memory
 from inspatio.types import DepthMaps, Frames
