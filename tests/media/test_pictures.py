@@ -96,8 +96,8 @@ def test_a_hundred_megapixels_are_reduced(tmp_path: Path):
     Image.new("RGB", (12_000, 8_400), (200, 30, 90)).save(path, quality=50)
     info = probe_pictures(path)
     assert info.size == (2688, LONGEST)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     with pytest.raises(ClipError, match="too many pixels"):
-        Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
         load_picture(tmp_path / "bomb.png")
 
 

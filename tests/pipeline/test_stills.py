@@ -52,7 +52,7 @@ def test_one_image_is_as_long_as_its_path(here: Path, capsys: pytest.CaptureFixt
     assert (info.frame_count, info.frame_rate) == (121, 15)
     assert run(*dolly, "--seconds", "0.4", "--output_folder", "short") == 0
     assert probe(here / "short/render/photo/render.mp4").frame_count == 6
-    matrices = "\n".join(["# world_to_camera scene"] + [" ".join(map(str, np.eye(4).ravel()))] * 130)
+    matrices = "\n".join(["# world_to_camera unit=scene"] + [" ".join(map(str, np.eye(4).ravel()))] * 130)
     (here / "path.txt").write_text(matrices)
     assert run("--traj_txt_path", "path.txt", "--skip_step3", "--output_folder", "long") == 0
     assert probe(here / "long/render/photo/render.mp4").frame_count == 130, "one frame for each matrix"
