@@ -259,6 +259,7 @@ PROFILES = {"frame_noise": "worldfm_tiny"}
 def another(each):
     """A value that is not the default, as the command line or YAML spells it."""
     words = {"caption": "a pot", "steps": [1000, 500], "height": 96, "width": 96, "longest": 98, "fallback": "da3"}
+    words |= dict.fromkeys(("encoder", "decoder"), "taehv")  # the linear autoencoder has no weights here
     return words.get(each.name) or next((word for word in reversed(each.choices) if word != each.default), "7")
 
 
