@@ -203,7 +203,8 @@ class _Unit(nn.Module):
         self.bn = nn.BatchNorm3d(width, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv3d(_same(x, (self._kernel,) * 3, (self._stride,) * 3))).relu()
+        kernel, stride = self._kernel, self._stride
+        return self.bn(self.conv3d(_same(x, (kernel, kernel, kernel), (stride, stride, stride)))).relu()
 
 
 class _MixedVideo(nn.Module):

@@ -41,7 +41,7 @@ from inspatio.media.lens_metadata import focal_length_in_pixels
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
 
-VERSION = 1
+VERSION = 2
 TRACKED_LONGEST = 832
 """Longer side in pixels of the frames that corners are tracked in."""
 MAP_LONGEST = 416

@@ -4,8 +4,10 @@ Keyframes: DIS optical flow (Kroeger et al. 2016) to up to six frames with usefu
 triangulated with the known poses where its flow returns and lies on its epipolar line, and the weighted median taken.
 What that leaves open (occlusions, surfaces without texture) is filled with an edge-aware smoother (Min et al. 2014),
 guided by the picture and tied to the sparse points. What moves by itself is told by its flow to the next frame, which
-its filled depth cannot explain; it gets one depth, that of the nearest surfaces around its lower edge: something that
-moves stands in front of what it hides, and mostly on what is below it.
+its filled depth cannot explain. It gets one depth: that of the same surface in the keyframe before, carried along the
+flow, together with a guess from this one, the depth of the nearest surfaces around its lower edge (something that moves
+stands in front of what it hides, and mostly on what is below it). A surface that was seen at rest counts as many
+guesses, so that it keeps its depth when it starts to move.
 
 Frames between keyframes carry the depth of both along the flow, so that a surface keeps its depth in time whether it
 moves or not.
@@ -47,6 +49,10 @@ MOVING_PIXELS = 0.6
 """What moves by itself is this far from where it should be, in pixels of the depth map from one frame to the next."""
 LEAST_MOVING_AREA = 0.0006
 """As a share of the frame; smaller spots are noise of the flow."""
+AT_REST = 20.0
+"""How many guesses the depth of a surface seen at rest counts for; also the most that guesses add up to."""
+LEAST_CARRIED = 0.5
+"""Share of a moving thing that must be found in the keyframe before for its depth there to count."""
 CARRIED_MISS = 1.0
 """Carried depth counts as that of a surface at rest up to this many pixels."""
 LARGEST_CHANGE = 16.0
@@ -97,6 +103,8 @@ class _Estimator:
         height, width = stretch.lens.size
         rows, columns = np.mgrid[:height, :width]
         self._rays = stretch.lens.rays(np.stack([columns, rows], axis=-1).astype(np.float64)).astype(np.float32)
+        self._before: tuple[int, Map, Map] | None = None
+        """The last keyframe, its inverse depth, and how many guesses each pixel's counts for."""
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._flow.setFinestScale(0)
 
@@ -113,8 +121,27 @@ class _Estimator:
         open_ = sparse & ~trusted
         inverse[open_], known[open_] = at[open_], 0.1
         filled = np.where(trusted, inverse, fill(inverse, known, guide))
-        moving = self._moving(frame, filled, trusted)
-        return np.where(moving > 0, moving, filled).astype(np.float32)
+        moving, guesses = self._moving(frame, filled, trusted)
+        inverse = np.where(moving > 0, moving, filled).astype(np.float32)
+        self._before = frame, inverse, np.where(trusted, np.float32(AT_REST), guesses)
+        return inverse
+
+    def _carried(self, frame: int) -> tuple[Map, Map]:
+        """Inverse depth carried from the keyframe before (0 unknown), and the guesses that it counts for."""
+        size, lens = self._at.lens.size, self._at.lens
+        inverse, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        if self._before is not None:
+            source, known, guesses = self._before
+            flow = self._flow_between(frame, source)
+            miss = np.empty(size, np.float32)
+            carry(flow, self._rays, self._pose(source, frame), known, lens.focal, lens.distortion, inverse, miss)
+            weight = np.where(self._looks_alike(frame, source, flow), _along(guesses, flow, cv2.INTER_NEAREST), 0)
+        return inverse, weight
+
+    def _looks_alike(self, frame: int, other: int, flow: Map) -> NDArray[np.bool_]:
+        """``h w``: whether a pixel and the one that its flow leads to in another frame are about as bright."""
+        greys = self._at.greys
+        return cv2.absdiff(_along(greys[other], flow, cv2.INTER_LINEAR), greys[frame]) <= LARGEST_CHANGE
 
     def between(self, frame: int, before: tuple[int, Map], after: tuple[int, Map]) -> Map:
         """The inverse depth of a frame carried from its two keyframes; each counts by how near it is in time."""
@@ -124,9 +151,7 @@ class _Estimator:
             flow = self._flow_between(frame, source)
             carried, miss = np.empty(size, np.float32), np.empty(size, np.float32)
             carry(flow, self._rays, self._pose(source, frame), inverse, lens.focal, lens.distortion, carried, miss)
-            rows, columns = np.indices(size, np.float32)
-            seen = cv2.remap(self._at.greys[source], columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR)
-            same = cv2.absdiff(seen, self._at.greys[frame]) <= LARGEST_CHANGE
+            same = self._looks_alike(frame, source, flow)
             share = 1 - abs(frame - source) / nearest
             # What stands still is carried exactly; what does not only where no keyframe shows it at rest.
             weight = np.where(miss < CARRIED_MISS, share, 0.01 * share) * (same & (carried > 0))
@@ -220,27 +245,27 @@ class _Estimator:
             parallax[other] = lens.focal * float(np.median(np.linalg.norm(shift, axis=1)))
         return parallax
 
-    def _moving(self, frame: int, filled: Map, trusted: NDArray[np.bool_]) -> Map:
-        """Inverse depth of what moves by itself, 0 elsewhere."""
-        size, lens, greys = self._at.lens.size, self._at.lens, self._at.greys
+    def _moving(self, frame: int, filled: Map, trusted: NDArray[np.bool_]) -> tuple[Map, Map]:
+        """Inverse depth of what moves by itself, and the guesses that it is made of; 0 elsewhere."""
+        size, lens = self._at.lens.size, self._at.lens
         moves = ~trusted
         rows, columns = np.indices(size, np.float32)
         for other in (frame - 1, frame + 1):
-            if not 0 <= other < len(greys):
+            if not 0 <= other < len(self._at.greys):
                 continue
             flow = self._flow_between(frame, other)
             pose = self._pose(frame, other)
             camera = self._rays @ pose[:3, :2].T.astype(np.float32) + pose[:3, 2].astype(np.float32)
             camera += filled[..., None] * pose[:3, 3].astype(np.float32)
             still = lens.pixels(camera[..., :2] / np.maximum(camera[..., 2:], 1e-9)) - np.stack([columns, rows], -1)
-            seen = cv2.remap(greys[other], columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR)
             moves &= np.linalg.norm(flow - still, axis=-1) > MOVING_PIXELS
-            moves &= cv2.absdiff(seen, greys[frame]) <= LARGEST_CHANGE
+            moves &= self._looks_alike(frame, other, flow)
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
         mask = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, disc)
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
         count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-        inverse = np.zeros(size, np.float32)
+        inverse, guesses = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        carried, weight = self._carried(frame)
         for label in range(1, count):
             top, height, area = stats[label, [cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA]]
             if area < LEAST_MOVING_AREA * mask.size:
@@ -249,9 +274,20 @@ class _Estimator:
             ring = cv2.dilate(own.astype(np.uint8), disc, iterations=2).astype(bool) & ~own & trusted
             lower = ring & (rows >= top + 0.75 * height)
             around = filled[lower] if lower.sum() >= 8 else filled[ring]
-            if around.size:
-                inverse[own] = np.median(around)
-        return inverse
+            known = own & (weight > 0) & (carried > 0)
+            total, number = (float(np.median(around)), 1.0) if around.size else (0.0, 0.0)
+            if known.sum() >= LEAST_CARRIED * own.sum():
+                past = float(np.median(weight[known]))
+                total, number = total + past * float(np.median(carried[known])), number + past
+            if number > 0:
+                inverse[own], guesses[own] = total / number, min(number, AT_REST)
+        return inverse, guesses
+
+
+def _along(values: NDArray, flow: Map, filter_: int) -> NDArray:
+    """``h w``: a map of another frame, looked up where the flow of each pixel leads."""
+    rows, columns = np.indices(flow.shape[:2], np.float32)
+    return cv2.remap(values, columns + flow[..., 0], rows + flow[..., 1], filter_)
 
 
 def fill(inverse: Map, known: Map, guide: Grey) -> Map:
