@@ -24,6 +24,8 @@ from starlette.websockets import WebSocket
 from inspatio.errors import UserError
 from inspatio.live.connection import TRY_LATER, Connection
 from inspatio.live.hub import Hub
+from inspatio.live.realtime import RealtimeDoor
+from inspatio.live.realtime_protocol import PATH
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
@@ -154,6 +156,7 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
     routes = [
         Route("/", static),
         WebSocketRoute("/live", socket),
+        WebSocketRoute(PATH, RealtimeDoor(hub.world).serve),
         Route("/flights/{name}.txt", download(flight_text)),
         Route("/flights/{name}.gltf", download(flight_gltf)),
         Route("/results/{name}.mp4", download(result)),

@@ -28,7 +28,7 @@ MESSAGES_PER_SECOND, BURST = 120.0, 240.0
 MAX_ERRORS = 10
 WAITING_TEXTS = 64
 
-POLICY, GOING_AWAY, TRY_LATER = 1008, 1001, 1013
+POLICY, GOING_AWAY, TOO_BIG, TRY_LATER = 1008, 1001, 1009, 1013
 
 
 class Credit:
@@ -159,7 +159,9 @@ class Connection:
                 return
             now = time.monotonic()
             text = message.get("text")
-            if not self._limit.take(now):
+            if len(text or message.get("bytes") or "") > protocol.MAX_MESSAGE:
+                self.close(TOO_BIG, "the message is too long")
+            elif not self._limit.take(now):
                 self._refuse("rate", f"got more than {MESSAGES_PER_SECOND:g} messages a second, expected fewer")
             elif text is None:
                 self._refuse("message", "got a binary message, expected JSON text")

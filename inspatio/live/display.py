@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.errors import UserError
-from inspatio.live import protocol
+from inspatio.live import picture_header, protocol
 from inspatio.live.compose import Composer, GeneratedFrame
 from inspatio.live.generation import GenerationLoop
 from inspatio.live.motion import position_and_quaternion
-from inspatio.live.protocol import PictureHeader
+from inspatio.live.picture_header import PictureHeader
 from inspatio.live.sources import CachedSource
 from inspatio.media import VideoWriter
 from inspatio.types import CameraToWorld
@@ -152,9 +152,9 @@ class DisplayLoop(threading.Thread):
         self._keep(moment.time, jpeg)
         position, quaternion = position_and_quaternion(moment.camera)
         header = PictureHeader(
-            kind=protocol.KIND_PICTURE,
-            codec=protocol.CODEC_JPEG,
-            flags=(protocol.FLAG_GENERATED | protocol.FLAG_WARPED) if generated else 0,
+            kind=picture_header.KIND_PICTURE,
+            codec=picture_header.CODEC_JPEG,
+            flags=(picture_header.FLAG_GENERATED | picture_header.FLAG_WARPED) if generated else 0,
             frame=self._number,
             seq=moment.seq,
             generated=generated.number if generated else 0,

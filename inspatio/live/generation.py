@@ -1,7 +1,8 @@
 """The generation loop: predict the path, commit source time, step the session, hand the frames to the display.
 
-It runs on a thread of its own and is the only one to touch the session. What it feeds to the session, block by block
-(source frames, cameras, prompts), is the event log: playing the log through the same generator again gives the same
+It runs on a thread of its own and is the only one to touch the session; a program's session (``realtime.py``) takes
+turns with it on the generator, block by block. What it feeds to the session (source frames, cameras, prompts) is the
+event log: playing the log through the same generator again gives the same
 frames, whatever the display did meanwhile. Going back to a bookmark is such a replay, up to the bookmark's block. What
 was flown after that block is the *other branch*: its log and some of its frames are kept, to be compared or gone to.
 """
@@ -43,10 +44,10 @@ def replay(generator: Generator, scene: Scene, intrinsics: Intrinsics, log: Sequ
         yield _feed(session, timeline, event, intrinsics)
 
 
-def start_live(generator: Generator, scene: Scene) -> tuple[Session, Timeline]:
+def start_live(generator: Generator, scene: Scene, seed: int = 0) -> tuple[Session, Timeline]:
     """A session on a scene whose source time is committed block by block."""
     timeline = Timeline((), later=range(len(scene.frames)))
-    return generator.start(replace(scene, timeline=timeline), seed=0), timeline
+    return generator.start(replace(scene, timeline=timeline), seed=seed), timeline
 
 
 def _feed(session: Session, timeline: Timeline, event: Event, intrinsics: Intrinsics) -> FrameBlock:
@@ -89,7 +90,8 @@ class GenerationLoop(threading.Thread):
     ) -> None:
         """``max_turn``: degrees a frame that the generator follows; None: any."""
         super().__init__(name="inspatio-generation", daemon=True)
-        self._generator, self._scene, self._intrinsics = generator, scene, intrinsics
+        self.generator, self.turn = generator, threading.Lock()
+        self._scene, self._intrinsics = scene, intrinsics
         self._composer, self._wanted, self._changed, self._failed = composer, wanted, changed, failed
         self._max_turn = max_turn
         self._wake = threading.Condition()
@@ -204,7 +206,8 @@ class GenerationLoop(threading.Thread):
             self._set_state("resting")
             return False
         self._set_state("running")
-        block = _feed(self._session, self._timeline, event, self._intrinsics)
+        with self.turn:
+            block = _feed(self._session, self._timeline, event, self._intrinsics)
         self._keep(event)
         self._show(block, event, answers, now)
         return True
@@ -213,13 +216,15 @@ class GenerationLoop(threading.Thread):
         self.log, self._samples = [], Samples()
         self._session = None  # before the new one, so that there are never two
         self._set_state("starting")
-        self._session, self._timeline = start_live(self._generator, self._scene)
+        with self.turn:
+            self._session, self._timeline = start_live(self.generator, self._scene)
         for number, event in enumerate(log):
             if self._stopping or self._restart is not None:
                 return
             self.replayed = number / len(log)
             self._set_state("replaying")
-            block = _feed(self._session, self._timeline, event, self._intrinsics)
+            with self.turn:
+                block = _feed(self._session, self._timeline, event, self._intrinsics)
             self._keep(event)
             if number == len(log) - 1 or self._samples.wants(number):
                 self._show(block, event, 0, None)

@@ -1,4 +1,4 @@
-"""The messages between the page and the server, whole: JSON text in both directions, and binary pictures to the page.
+"""The messages between the page and the server, whole: JSON text in both directions (pictures: ``picture_header.py``).
 
 Every message is an object with a ``type``. What the page may send is the union :data:`FromPage`, checked strictly:
 an unknown type or key, a number that is not finite or a rotation that is not one is an error message, never an
@@ -11,15 +11,15 @@ of the first source camera, or with ``follow`` relative to the source camera of 
 from __future__ import annotations
 
 import math
-import struct
-from dataclasses import astuple, dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 VERSION = 1
 MAX_MESSAGE = 65536
 """Bytes of the longest message that a page may send."""
+MAX_PROMPT = 2000
+"""Letters of the longest prompt."""
 
 Layer: TypeAlias = Literal["result", "render", "holes", "depth", "source", "wipe", "branches"]
 """What the stage shows: the result; the splat alone, as the generator gets it; the result with its made-up parts
@@ -140,7 +140,7 @@ class Prompt(_Message):
     """Describe the scene by another text from the next block on (generators that read one)."""
 
     type: Literal["prompt"]
-    text: Annotated[str, Field(max_length=2000)]
+    text: Annotated[str, Field(max_length=MAX_PROMPT)]
 
 
 class Wheel(_Message):
@@ -357,43 +357,3 @@ class Bye(_ToPage):
 
 
 ToPage: TypeAlias = Welcome | Status | Notice | Moved | Picked | Flights | ClipMade | Pong | Error | Bye
-
-_HEADER = struct.Struct("<BBHIIIIfffd3f4f")
-HEADER_SIZE = _HEADER.size
-KIND_PICTURE = 1
-CODEC_JPEG = 0
-FLAG_GENERATED, FLAG_WARPED = 1, 2
-"""Generated content is in the picture; it was warped to this camera."""
-
-
-@dataclass(frozen=True)
-class PictureHeader:
-    """What stands before the JPEG bytes of a picture.
-
-    ``seq`` is the newest pose that it shows, ``generated`` the number of the generated frame in it (0: none) and
-    ``answers`` the newest pose that this frame was made for. ``age_ms`` is the time since then, ``coverage`` the share
-    of the picture that the source shows.
-    """
-
-    kind: int
-    codec: int
-    flags: int
-    frame: int
-    seq: int
-    generated: int
-    answers: int
-    source_frame: float
-    coverage: float
-    age_ms: float
-    server_time: float
-    position: tuple[float, float, float]
-    quaternion: tuple[float, float, float, float]
-
-    def pack(self) -> bytes:
-        *numbers, position, quaternion = astuple(self)
-        return _HEADER.pack(*numbers, *position, *quaternion)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> PictureHeader:
-        values: tuple[Any, ...] = _HEADER.unpack_from(data)
-        return cls(*values[:11], position=values[11:14], quaternion=values[14:18])

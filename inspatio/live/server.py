@@ -18,7 +18,7 @@ import uvicorn
 from inspatio.errors import UsageError
 from inspatio.live.app import make_app
 from inspatio.live.hub import Hub
-from inspatio.live.protocol import MAX_MESSAGE
+from inspatio.live.realtime_protocol import MAX_REALTIME_MESSAGE
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class LiveServer:
             access_log=False,
             server_header=False,
             ws="websockets-sansio",
-            ws_max_size=MAX_MESSAGE,
+            ws_max_size=MAX_REALTIME_MESSAGE,  # pages have a smaller one (connection.py)
             ws_per_message_deflate=False,
             ws_ping_interval=5,
             ws_ping_timeout=10,

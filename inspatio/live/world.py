@@ -88,6 +88,7 @@ class World:
         self.intrinsics = target_intrinsics(scene.intrinsics[0], scene.size)
         self.frame_rate = float(scene.frame_rate)
         self._source_poses = invert(scene.world_to_camera)
+        self.source_centres = self._source_poses[:, :3, 3]
         self._clips = clips
         self._lock = threading.RLock()
         self._clock = SourceClock(len(scene.frames), self.frame_rate)
@@ -375,7 +376,7 @@ class World:
     def _absolute(self, camera_to_world: CameraToWorld, source_frame: int) -> CameraToWorld:
         if self._pose is None or self._pose.follow:
             camera_to_world = self._source_poses[source_frame] @ camera_to_world
-        return clamped(camera_to_world, self._source_poses[:, :3, 3], self.foreground)
+        return clamped(camera_to_world, self.source_centres, self.foreground)
 
     def _input(self) -> None:
         self._input_time = time.monotonic()

@@ -28,7 +28,8 @@ from benches import live_parts
 from benches.measure import Bench
 from websockets.sync.client import ClientConnection, connect
 
-from inspatio.live.protocol import VERSION, PictureHeader
+from inspatio.live.picture_header import PictureHeader
+from inspatio.live.protocol import VERSION
 
 START_SECONDS, PATIENCE, IDLE_SECONDS = 120.0, 60.0, 4.0
 BROWSER_ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

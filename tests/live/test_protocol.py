@@ -14,7 +14,8 @@ from support.paths import ROOT
 
 from inspatio.live import protocol
 from inspatio.live.controls import CONTROLS, controls_markdown
-from inspatio.live.protocol import HEADER_SIZE, PictureHeader, ToPage, parse
+from inspatio.live.picture_header import HEADER_SIZE, PictureHeader
+from inspatio.live.protocol import ToPage, parse
 
 EXAMPLES = json.loads(Path(__file__).with_name("protocol.json").read_text(encoding="utf-8"))
 HEADER = EXAMPLES["header"]

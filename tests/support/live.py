@@ -24,7 +24,8 @@ from inspatio.generation.base import FrameBlock, Session
 from inspatio.live.flights import FlightFolder
 from inspatio.live.hub import Hub
 from inspatio.live.jobs import RenderPlan
-from inspatio.live.protocol import HEADER_SIZE, VERSION, PictureHeader
+from inspatio.live.picture_header import HEADER_SIZE, PictureHeader
+from inspatio.live.protocol import VERSION
 from inspatio.live.server import Address, LiveServer, bind
 from inspatio.live.world import LiveOptions, World
 from inspatio.render import WarpRenderer
