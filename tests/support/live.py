@@ -214,5 +214,6 @@ def served(
         yield Live(world, server.url, server.stop)
     finally:
         server.stop()
-        thread.join(SECONDS)
+        for each in (thread, world.display, world.generation):
+            each.join(SECONDS)  # loops that are still compiling would meet the next test
         assert not thread.is_alive(), "the server ends"
