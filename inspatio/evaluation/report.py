@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -95,6 +96,8 @@ class Report:
                 head = f"{method}: paired difference ± standard error (* clear: {CLEAR:g} standard errors)"
                 lines += ["", *_columns(head, rows, against, signed=True)]
         lines += _set_lines(self.sets)
+        taken = cost()
+        lines += ["", f"cost: {taken['cpu_seconds']:.0f} CPU s, peak memory {taken['peak_memory_gib']:.2f} GiB"]
         return "\n".join([*lines, "", *self.claims(), *self.notes, *self.missing])
 
     def claims(self) -> list[str]:
@@ -133,7 +136,7 @@ class Report:
             "conventions": CONVENTIONS,
             "machine": machine(),
             "packages": packages(),
-            "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+            **cost(),
             "notes": [*self.claims(), *self.notes],
             "not_computed": self.missing,
             "baselines": list(self.baselines),
@@ -182,6 +185,14 @@ def machine() -> str:
         ]
         cpu = names[0] if names else cpu
     return f"{cpu}, {os.cpu_count()} cores"
+
+
+def cost() -> dict[str, float]:
+    """What this process and those it started have taken so far: seconds of computing, and its own peak memory."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    seconds = sum(each.ru_utime + each.ru_stime for each in (own, others))
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return {"cpu_seconds": round(seconds, 1), "peak_memory_gib": round(own.ru_maxrss / unit, 2)}
 
 
 def packages() -> dict[str, str]:

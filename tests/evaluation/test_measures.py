@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +224,10 @@ def test_a_gain_that_blurring_reaches_too_is_no_claim(gain: float, claim: bool, 
     assert ("not a claim" in line) != claim
     assert "PSNR" in report.table()
     report.save(tmp_path / "report.json")
-    assert '"control"' not in (tmp_path / "report.json").read_text()
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["cpu_seconds"] > 0.1
+    assert 0.05 < record["peak_memory_gib"] < 100
+    assert Report.load(tmp_path / "report.json").methods == methods
 
 
 def test_every_figure_has_a_label_and_a_place():
