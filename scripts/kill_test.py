@@ -12,7 +12,8 @@ Each round starts a run in an empty folder, disturbs it up to three times, and l
 What must hold: after INT and TERM the exit code is 130, with no traceback and no process or temporary file left; and
 the run that finishes has exit code 0, leaves no temporary file, and every file equals that of an undisturbed run,
 byte by byte. The runs: ``preview`` (one process), ``workers`` (two workers in geometry, render and
-generate), ``networks`` (every network at a tiny size, two workers in generate).
+generate), ``networks`` (every network at a tiny size, two workers in generate), ``ray`` (a Ray cluster of this machine,
+if the extra `ray` is installed; where one of its workers is killed, the run itself must go on and end well).
 
 The seed is printed. It decides what is done, and after which share of an undisturbed run's time, so moments still
 depend on the machine. Needs Linux and the extra `dev`. The last line is one JSON object with the counts, which
@@ -23,6 +24,7 @@ folder is then kept.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import json
 import os
@@ -72,6 +74,8 @@ KINDS = {
     "workers": Kind(("--config_path", "small.yaml", "--step2_gpus", "0,1", "--step3_gpus", "0,1"), 40, _WORKERS),
     "networks": Kind(("--profile", "tiny", "--step3_gpus", "0,1"), 10, _WORKERS),
 }
+if importlib.util.find_spec("ray"):
+    KINDS["ray"] = Kind(("--config_path", "small.yaml", "--engine", "ray"), 40, _WORKERS)
 
 
 class Wrong(Exception):
@@ -85,6 +89,8 @@ class Run:
         command = [sys.executable, "-m", "inspatio", "run", *kind.options, "--input_dir", "clips"]
         command += ["--traj_txt_path", "path.txt", "--disable_adaptive_frame", "--master_port", str(port)]
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(ROOT), "INSPATIO_HOME": str(folder)}
+        environment["TMPDIR"] = str(folder.parent)  # where a Ray cluster that is killed leaves its files
+        self.has_cluster = "ray" in kind.options
         self._log = folder / "log.txt"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, start_new_session=True)
@@ -123,6 +129,12 @@ class Run:
             found += generation
             generation = [pid for pid, parent in parents.items() if parent in generation]
         return found
+
+    def workers(self) -> list[int]:
+        """The processes that make results for the one that was started; of Ray's, only those that have begun."""
+        if not self.has_cluster:
+            return self.processes()[1:]
+        return [pid for pid in self.processes()[1:] if _command(pid).startswith("ray::RayWorker")]
 
 
 @dataclass(frozen=True)
@@ -215,9 +227,9 @@ class Campaign:
         moment = time.monotonic() + seconds * self.random.random() ** 2  # a continued run has less to do
         running = running and run.ran_until(lambda: time.monotonic() > moment)
         if way == "worker":
-            running = running and run.ran_until(lambda: len(run.processes()) > 1)
-        processes = run.processes()
-        if not running or (way == "worker" and len(processes) < 2):
+            running = running and run.ran_until(lambda: bool(run.workers()))
+        processes, workers = run.processes(), run.workers()
+        if not running or (way == "worker" and not workers):
             if code := run.end():
                 raise Wrong(f"before it was disturbed: exit code {code}:\n{run.said}")
             return False
@@ -227,7 +239,7 @@ class Campaign:
             case "main":
                 _signal(processes[:1], signal.SIGKILL)
             case "worker":
-                _signal([self.random.choice(processes[1:])], signal.SIGKILL)
+                _signal([self.random.choice(workers)], signal.SIGKILL)
             case "INT":
                 os.killpg(run.process.pid, signal.SIGINT)
             case "TERM":
@@ -236,6 +248,10 @@ class Campaign:
         if way in ("INT", "TERM") and "clips done" in run.said:
             return False  # Python was shutting down, with everything written
         expected = {"worker": (0, 1), "INT": (0, 130), "TERM": (0, 130)}.get(way, (0, -signal.SIGKILL))
+        if way == "worker" and run.has_cluster:
+            if code or "Traceback" in run.said:
+                raise Wrong(f"after a worker was killed: exit code {code}, expected 0:\n{run.said}")
+            return True
         if code not in expected:
             raise Wrong(f"after {way}: exit code {code}, expected {expected[1]}:\n{run.said}")
         if way in ("INT", "TERM"):
@@ -270,6 +286,13 @@ def _signal(processes: Sequence[int], number: int) -> None:
     for pid in processes:
         with suppress(ProcessLookupError):  # it ended by itself, or with another one
             os.kill(pid, number)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return ""
 
 
 def _temporary(folder: Path) -> list[str]:

@@ -90,7 +90,6 @@ class RayEngine(Engine):
         self._workers: list[_Worker] = []
         self._lost = False
         """Whether a worker has died in this stage, which may leave temporary files."""
-        self._running: Stage | None = None
 
     def processes(self, stage: StageName) -> int:
         self._connect()
@@ -101,33 +100,39 @@ class RayEngine(Engine):
         if not todo:
             return
         self._connect()
-        self._running = stage
         recorder = Recorder(stage, plan, pace)
         pace.start(stage, todo, self._share()[0])
-        with progress_bar(len(todo), f"{stage.name:>8}", unit="clip") as progress:
-            done = 0
-            for batch, answer in self._process(stage, todo, recorder):
-                recorder.finished(batch, answer.outcomes, answer.seconds)
-                done += len(batch)
-                progress(done, len(todo))
-        self._running = None
-        if self._lost:
-            _remove_temporary(stage)
-            self._lost = False
+        try:
+            with progress_bar(len(todo), f"{stage.name:>8}", unit="clip") as progress:
+                done = 0
+                for batch, answer in self._process(stage, todo, recorder):
+                    recorder.finished(batch, answer.outcomes, answer.seconds)
+                    done += len(batch)
+                    progress(done, len(todo))
+        except BaseException:
+            # Here, while the run still holds the locks of the folder: another run may be waiting for them.
+            self._end_workers()
+            wait_for_workers(stage.workspace.folder_of(stage.name))
+            self._lost = True
+            raise
+        finally:
+            if self._lost:
+                _remove_temporary(stage)
+                self._lost = False
 
     def close(self) -> None:
         if self._ray is None:
             return
-        for worker in self._workers:
-            self._ray.kill(worker.actor)
-        self._workers = []
+        self._end_workers()
         self._ray.shutdown()
         self._ray = None
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
-        if self._running is not None:  # interrupted: a worker takes a moment to end
-            wait_for_workers(self._running.workspace.folder_of(self._running.name))
-            _remove_temporary(self._running)
+
+    def _end_workers(self) -> None:
+        for worker in self._workers:
+            self._ray.kill(worker.actor)
+        self._workers = []
 
     def _process(
         self, stage: Stage, todo: Sequence[ClipState], recorder: Recorder
@@ -208,7 +213,7 @@ class RayEngine(Engine):
         if address is None:
             folder = tempfile.gettempdir()
             short = folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
-            self._temporary = Path(tempfile.mkdtemp(prefix="inspatio-ray-", dir=short))
+            self._temporary = Path(tempfile.mkdtemp(prefix="ray-", dir=short))
             options |= {"_temp_dir": str(self._temporary), "object_store_memory": STORE_BYTES}
             options |= {"include_dashboard": False}
         with _signals_kept():
