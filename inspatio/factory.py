@@ -108,6 +108,16 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
             assert_never(config.backend)
 
 
+def make_panorama_geometry(config: GeometryConfig, device: str) -> GeometryBackend:
+    """The geometry backend of panoramas: with backend ``da3`` those without depth are estimated."""
+    from inspatio.geometry.depth_anything3 import DepthAnything3
+    from inspatio.geometry.panorama_backend import PanoramaGeometry
+
+    estimator = make_geometry(config, device) if config.backend == "da3" else None
+    assert estimator is None or isinstance(estimator, DepthAnything3), f"da3 is {type(estimator).__name__}"
+    return PanoramaGeometry(estimator)
+
+
 def _motion_or_network(config: GeometryConfig, model: Path, device: str) -> GeometryBackend:
     """Geometry by motion, and by a small Depth Anything 3 for clips that show none."""
     from inspatio.geometry.motion.backend import MotionGeometry

@@ -129,8 +129,9 @@ class Scene:
 
     @property
     def view_count(self) -> int:
-        """How many frames a target view is drawn from: of a still scene all of them, else the one of its moment."""
-        return len(self.frames) if self.still else 1
+        """How many frames a target view is drawn from: of a still scene all of them, else the one of its moment; of a
+        scene with points, which are drawn instead, the one that is shown beside."""
+        return len(self.frames) if self.still and self.points is None else 1
 
     def select(self, order: Sequence[int]) -> Scene:
         """The same scene with its clip played in another order of its present places."""

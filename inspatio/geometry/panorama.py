@@ -24,6 +24,8 @@ from inspatio.errors import ClipError
 from inspatio.storage import DAMAGED_ARRAYS
 from inspatio.types import Image, Intrinsics
 
+UNIT = "geometric mean distance of the panorama"
+"""What a length of 1 is."""
 VIEW_PITCHES = (0.0, 45.0, -45.0, 30.0, -30.0)
 VIEW_YAWS = (0.0, 45.0, 90.0, 135.0, 180.0, -135.0, -90.0, -45.0)
 VIEW_COUNT = len(VIEW_PITCHES) * len(VIEW_YAWS) + 2
@@ -45,13 +47,22 @@ def load_panorama(path: Path) -> Image:
     encoded = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if encoded is None:
         raise ClipError(f"{path}: no panorama: got no readable picture, expected a PNG or JPEG twice as wide as high")
-    height, width = encoded.shape[:2]
+    check_panorama_shape(path, (encoded.shape[0], encoded.shape[1]))
+    return np.ascontiguousarray(encoded[..., ::-1], np.uint8)
+
+
+def check_panorama_shape(path: Path, size: tuple[int, int]) -> None:
+    """Check that a picture of ``size`` (height, width) can be a panorama.
+
+    Raises:
+        ClipError: it is not twice as wide as high.
+    """
+    height, width = size
     if width != 2 * height:
         raise ClipError(
             f"{path}: not a panorama: got {width}x{height}, expected a picture twice as wide as high "
             "(equirectangular, all around). Crop or pad it to that shape"
         )
-    return np.ascontiguousarray(encoded[..., ::-1], np.uint8)
 
 
 def load_distance(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -3,13 +3,15 @@
 This is the only place that tells kinds of sources apart. A file's name says what it claims to be, and whether it is
 that is found out when it is read; a folder's kind is told by what is in it:
 
-    video   a video file
-    image   one picture of a place that stands still
-    views   a folder with two or more pictures of one place
-    v15     a scene folder of InSpatio-World 1.5: ``scene.json`` and ``input/``
+    video     a video file
+    image     one picture of a place that stands still
+    views     a folder with two or more pictures of one place
+    panorama  an equirectangular picture: its name ends in ``.panorama`` before the suffix, or its depth lies beside it
+    v15       a scene folder of InSpatio-World 1.5: ``scene.json`` and ``input/``
 
 What lies beside sources for their sake is passed over in silence: text files (captions, clip lists), hidden files,
-geometry (``<source>.geometry/``, ``<source>/``), folders of other things. Everything else is told to the user.
+geometry (``<source>.geometry/``, ``<source>/``, ``<panorama>.depth.npy``), folders of other things. Everything else is
+told to the user.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Literal, TypeAlias
 
 from inspatio.errors import UsageError
 
-SourceKind: TypeAlias = Literal["video", "image", "views", "v15"]
+SourceKind: TypeAlias = Literal["video", "image", "views", "panorama", "v15"]
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .gif".split()  # noqa: SIM905
@@ -30,6 +32,10 @@ IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif"))
 SCENE_FILE = "scene.json"
 """What makes a folder a scene folder of InSpatio-World 1.5, together with ``input/``."""
 GEOMETRY_SUFFIX = ".geometry"
+PANORAMA_SUFFIX = ".panorama"
+"""What a panorama's name ends in before the picture's own suffix, unless its depth lies beside it."""
+DEPTH_ENDINGS = (".depth.npy", ".depth.npz", ".depth.png")
+"""What follows a panorama's stem in the name of the file with its distances."""
 EXPECTED = f"files ending in {' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, or folders of views"
 
 _COMPANION_SUFFIXES = frozenset({".txt", ".json", ".md"})
@@ -103,8 +109,18 @@ def identify(path: Path, *, as_views: bool = False) -> FoundSource | None:
     if path.is_dir():
         return FoundSource(path, "v15") if _is_v15(path) else None
     if is_video_name(path) or is_image_name(path):
-        return FoundSource(path, "video" if is_video_name(path) else "image")
+        if is_video_name(path):
+            return FoundSource(path, "video")
+        if path.stem.endswith(PANORAMA_SUFFIX) or panorama_depth(path) is not None:
+            return FoundSource(path, "panorama")
+        return FoundSource(path, "image")
     return None
+
+
+def panorama_depth(path: Path) -> Path | None:
+    """The file with the distance of every pixel that lies beside a panorama; None where there is none."""
+    beside = (path.with_name(path.stem + ending) for ending in DEPTH_ENDINGS)
+    return next((file for file in beside if file.is_file()), None)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -126,6 +142,8 @@ def _identified(path: Path, videos: dict[str, Path]) -> FoundSource | LeftOut | 
     """What an entry of a folder is, with the folder's videos by stem; None for what lies beside sources."""
     if path.is_dir():
         return _identified_folder(path, videos)
+    if path.name.endswith(DEPTH_ENDINGS):
+        return None
     if is_video_name(path) or is_image_name(path):
         if not path.is_file():
             return LeftOut(path, "not a regular file")

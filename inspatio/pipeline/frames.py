@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -44,23 +43,19 @@ from inspatio.generation.worldfm.still_scene import (
 )
 from inspatio.geometry.depth_anything3 import DepthAnything3
 from inspatio.geometry.panorama import load_distance, load_panorama
-from inspatio.geometry.panorama_depth import merge_views, split_cameras, split_view
-from inspatio.geometry.store import load_geometry
+from inspatio.geometry.panorama_backend import estimate_distance
+from inspatio.geometry.panorama_depth import VIEW_COUNT
 from inspatio.media import VideoWriter
 from inspatio.media.fit import Fit
+from inspatio.media.listing import DEPTH_ENDINGS, panorama_depth
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.log import progress_bar
 from inspatio.storage import atomic_file
-from inspatio.types import Frames, Image
+from inspatio.types import Image
 
-VIEW_SIZE = (504, 504)
-"""(height, width) of the views that a panorama's depth is estimated from."""
-MERGED_HEIGHT = 512
-"""Rows of the panorama's estimated distance: finer than the estimates of its views are."""
 LOW_COVERAGE = 0.2
 """A frame of which the scene shows less is mentioned: its camera may be inside a wall."""
-DEPTH_ENDINGS = (".depth.npy", ".depth.npz", ".depth.png")
 DEPTH_NAMES = ("moge_depth_raw.npy", "postprocess_arrays.npz")
 """What the caches of the public code call a panorama's distance."""
 
@@ -129,9 +124,7 @@ def open_still_scene(meta: Meta, options: FrameOptions, profile: Profile) -> Sti
         )
     panorama = load_panorama(image)
     stem = image.with_suffix("")
-    depth = options.panorama_depth or _first(
-        [*(Path(f"{stem}{ending}") for ending in DEPTH_ENDINGS), *(image.parent / name for name in DEPTH_NAMES)]
-    )
+    depth = options.panorama_depth or panorama_depth(image) or _first([image.parent / name for name in DEPTH_NAMES])
     shape = (panorama.shape[0], panorama.shape[1])
     if depth is None and profile.geometry.backend == "da3":
         depth = options.output_dir / meta.name / f"panorama{DEPTH_ENDINGS[0]}"
@@ -151,48 +144,19 @@ def open_still_scene(meta: Meta, options: FrameOptions, profile: Profile) -> Sti
     return panorama_scene(panorama, distance, size, clip_id=meta.name, photo=photo)
 
 
+def _estimate_distance(image: Image, profile: Profile) -> np.ndarray:
+    require(profile, {"geometry"})
+    backend = factory.make_geometry(profile.geometry, _device())
+    assert isinstance(backend, DepthAnything3), f"backend da3 is {type(backend).__name__}"
+    with progress_bar(VIEW_COUNT, "depth") as progress:
+        return estimate_distance(image, backend, progress)
+
+
 def _read_photo(meta: Meta) -> Image:
     picture = cv2.imread(str(meta.image)) if meta.image.is_file() else None
     if picture is None:
         raise ClipError(f"{meta.image}: no readable picture, expected the photo that --photo_fov is of")
     return np.ascontiguousarray(picture[..., ::-1], np.uint8)
-
-
-def _estimate_distance(image: Image, profile: Profile) -> np.ndarray:
-    """The distance of a panorama's pixels, ``h w``, merged from Depth Anything 3's estimates of 42 views."""
-    require(profile, {"geometry"})
-    backend = factory.make_geometry(profile.geometry, _device())
-    assert isinstance(backend, DepthAnything3), f"backend da3 is {type(backend).__name__}"
-    cameras = split_cameras()
-    pictures = np.stack([split_view(image, cameras[i : i + 1], VIEW_SIZE) for i in range(len(cameras))])
-    with TemporaryDirectory(prefix="inspatio-panorama-") as name, progress_bar(len(pictures), "depth") as progress:
-        backend.estimate_frames(_Pictures(pictures), VIEW_SIZE, Path(name), progress)
-        depth = np.array(load_geometry(Path(name)).depth, np.float32)
-    height, width = depth.shape[1:]
-    lens = np.diag([width, height, 1.0]) @ cameras.intrinsics[0]
-    rows, columns = np.mgrid[:height, :width] + 0.5
-    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(lens).T
-    size = min(image.shape[0], MERGED_HEIGHT), min(image.shape[1], 2 * MERGED_HEIGHT)
-    return merge_views(list((depth * np.linalg.norm(rays, axis=-1)).astype(np.float32)), size)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-class _Pictures:
-    """Pictures in memory as a source of frames."""
-
-    def __init__(self, pictures: Frames) -> None:
-        self._pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def read(self, indices: Sequence[int]) -> Frames:
-        return self._pictures[list(indices)]
 
 
 def fitted_lens(lens: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -253,6 +217,12 @@ def frames(options: FrameOptions, profile: Profile) -> int:
         frame_rate=Fraction(options.fps),
     ).save(folder / "output.cameras.json")
     return 0
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _load(profile: Profile) -> WorldFMGenerator:

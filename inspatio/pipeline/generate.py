@@ -23,7 +23,7 @@ from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.inputs import RESULT_ENDINGS
 from inspatio.pipeline.records import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
-from inspatio.pipeline.scenes import open_clip, target_frame_count
+from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
@@ -111,7 +111,8 @@ class GenerateStage(Stage):
                 renders.cameras.save(folder / cameras)
                 if self.job.comparison:
                     source = self.workspace.info(state)
-                    _compare(source, renders, folder / video, folder / comparison, self.job.fit)
+                    mode = "crop" if state.source.kind == "panorama" else self.job.fit
+                    _compare(source, renders, folder / video, folder / comparison, mode)
         names = [video, cameras, *([comparison] if self.job.comparison else [])]
         return [
             OutputResult(
@@ -132,14 +133,12 @@ class GenerateStage(Stage):
         cameras, info = renders.cameras, self.workspace.info(state)
         video = info if isinstance(info, VideoInfo) else None
         keeps_timing = cameras.order == tuple(range(state.facts.frame_count))
-        fit = Fit.make(info.size, self.job.profile.size, self.job.fit)
+        fit = fit_of(state, self.job)
         with open_clip(state, self.workspace) as scene, Background() as reading:
-            adapted = replace(
-                scene,
-                timeline=Timeline(cameras.order),
-                frames=FramesAhead(scene.frames, cameras.order, reading),
-                renders=RendersAhead(renders, reading),
-            )
+            adapted = replace(scene, timeline=Timeline(cameras.order))
+            if scene.points is None:
+                ahead = FramesAhead(scene.frames, cameras.order, reading)
+                adapted = replace(adapted, frames=ahead, renders=RendersAhead(renders, reading))
             session = self._load().start(adapted, seed=clip_seed(self.job.seed, state.id))
             blocks = drive(session, renders.targets)
             if not self._group.is_main:

@@ -36,6 +36,7 @@ class GeometryStage(Stage):
     def __init__(self, workspace: Workspace):
         super().__init__(workspace)
         self._backends: dict[str | None, GeometryBackend] = {}
+        self._panoramas: GeometryBackend | None = None
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
         return {
@@ -77,7 +78,7 @@ class GeometryStage(Stage):
         if not (self.job.report or self.job.export):
             return
         for state in states:
-            if state.geometry is None:
+            if state.geometry is None or state.source.kind == "panorama":  # which has no depth maps of frames
                 continue
             geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
             with open_source(self.workspace.info(state), geometry.image_size) as frames:
@@ -101,10 +102,13 @@ class GeometryStage(Stage):
         _log.info("geometry: %s", target)
 
     def _backend(self, state: ClipState) -> GeometryBackend:
-        """The job's backend, or that of the folder which a public clip list names for this clip."""
+        """The job's backend, or that of the folder which a public clip list names for this clip; panoramas' own."""
+        config, device = self.job.profile.geometry, self.job.device(self.name)
+        if state.source.kind == "panorama":
+            if self._panoramas is None:
+                self._panoramas = factory.make_panorama_geometry(config, device)
+            return self._panoramas
         named = state.public.vggt_depth_path if state.public else None
         if named not in self._backends:
-            self._backends[named] = factory.make_geometry(
-                self.job.profile.geometry, self.job.device(self.name), folder=named
-            )
+            self._backends[named] = factory.make_geometry(config, device, folder=named)
         return self._backends[named]

@@ -9,10 +9,9 @@ from typing import Any
 from inspatio import factory
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
-from inspatio.media.fit import Fit
 from inspatio.pipeline.records import RenderResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
-from inspatio.pipeline.scenes import open_clip, target_frame_count, trajectory_inputs
+from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, trajectory_inputs
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
@@ -117,7 +116,7 @@ class RenderStage(Stage):
     def _crop_note(self, state: ClipState) -> list[str]:
         """What to tell the user where much of the source's picture is cut to make the working frame."""
         source, target = self.workspace.info(state).size, self.job.profile.size
-        share = Fit.make(source, target, self.job.fit).cut_share
+        share = fit_of(state, self.job).cut_share
         if share <= MAX_UNMENTIONED_CUT:
             return []
         return [

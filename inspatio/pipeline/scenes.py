@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from inspatio.cameras.controls import clip_order
 from inspatio.cameras.named import NamedTrajectory
 from inspatio.errors import ClipError
+from inspatio.generation.worldfm.still_scene import panorama_scene
+from inspatio.geometry.panorama import load_distance, load_panorama
+from inspatio.geometry.panorama_backend import DISTANCE_NAME
 from inspatio.geometry.scene import open_scene
+from inspatio.media.fit import Fit
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.records import PictureFacts
@@ -26,15 +32,40 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
     """
     if state.geometry is None:
         raise ClipError(f"{state.id}: has no geometry yet; run the geometry stage first (without --skip_step2)")
+    folder = workspace.work.folder / state.geometry.folder
+    if state.source.kind == "panorama":
+        return nullcontext(_panorama(state, folder, workspace.job))
     return open_scene(
         workspace.info(state),
-        workspace.work.folder / state.geometry.folder,
+        folder,
         workspace.job.profile.size,
         workspace.job.fit,
         clip_id=state.id,
         prompt=state.caption.text if state.caption else "",
         foreground_ratio=state.public.radius_ratio if state.public else 1.0,
     )
+
+
+def _panorama(state: ClipState, folder: Path, job: Job) -> Scene:
+    """A panorama and its geometry folder as a still scene, for the frame model."""
+    if job.profile.generator.backend != "worldfm":
+        raise ClipError(
+            f"{state.id}: is a panorama, which the generator {job.profile.generator.backend} does not take, expected "
+            "worldfm. Use --profile worldfm, or leave it out with --clips"
+        )
+    image = load_panorama(state.path)
+    distance = load_distance(folder / DISTANCE_NAME, (image.shape[0], image.shape[1]))
+    scene = panorama_scene(image, distance, job.profile.size, clip_id=state.id).scene
+    prompt = state.caption.text if state.caption else ""
+    rate = Fraction(state.facts.frame_rate)
+    return replace(scene, prompt=prompt, frame_rate=rate)
+
+
+def fit_of(state: ClipState, job: Job) -> Fit:
+    """How the source's frames are brought to the working size; views of a panorama are made in it."""
+    size = job.profile.size
+    own = size if state.source.kind == "panorama" else (state.facts.height, state.facts.width)
+    return Fit.make(own, size, job.fit)
 
 
 def target_frame_count(job: Job, state: ClipState) -> int:

@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from inspatio.errors import ClipError
+from inspatio.geometry.panorama import check_panorama_shape
 from inspatio.media import FrameIndex, SourceInfo, VideoInfo, probe
-from inspatio.media.listing import SCENE_FILE, FoundSource, list_images
+from inspatio.media.listing import SCENE_FILE, FoundSource, list_images, panorama_depth
 from inspatio.media.pictures import PictureInfo, probe_pictures
 from inspatio.media.scene_folder import VIDEO_NAME, probe_scene_folder, read_scene_file
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
@@ -23,6 +24,9 @@ def source_files(found: FoundSource) -> list[Path]:
             return [found.path]
         case "views":
             return list_images(found.path)
+        case "panorama":
+            depth = panorama_depth(found.path)
+            return [found.path] if depth is None else [found.path, depth]
         case "v15":
             try:
                 names = read_scene_file(found.path).names
@@ -53,7 +57,8 @@ def content_fingerprint(found: FoundSource) -> str:
     if found.kind in ("video", "image"):
         return file_fingerprint(found.path)
     there = [path for path in files if path.exists()]  # probing reports the others
-    return fingerprint({path.relative_to(found.path).as_posix(): file_fingerprint(path) for path in there})
+    folder = found.path if found.path.is_dir() else found.path.parent
+    return fingerprint({path.relative_to(folder).as_posix(): file_fingerprint(path) for path in there})
 
 
 def probe_found(found: FoundSource) -> SourceInfo:
@@ -69,6 +74,10 @@ def probe_found(found: FoundSource) -> SourceInfo:
             return probe_pictures(found.path)
         case "views":
             return probe_pictures(found.path, [path.name for path in list_images(found.path)])
+        case "panorama":
+            info = probe_pictures(found.path)
+            check_panorama_shape(found.path, info.size)
+            return info
         case "v15":
             return probe_scene_folder(found.path)
 

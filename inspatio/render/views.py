@@ -50,7 +50,12 @@ class NearestView:
 
 
 def render_scene(renderer: Renderer, scene: Scene, start: int, cameras: Cameras, *, with_depth: bool = False) -> Render:
-    """Render the places of a scene's clip from ``start`` on, one for each target camera; all views of a still scene."""
+    """Render the places of a scene's clip from ``start`` on, one for each target camera.
+
+    A still scene is rendered from all its views, or from its points where it has them.
+    """
+    if scene.points is not None:
+        return scene.points.render(cameras, scene.size)
     if scene.view_count > 1:
         return render_views(renderer, scene, cameras)[0]
     places = range(start, start + len(cameras))

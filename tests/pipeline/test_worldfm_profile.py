@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pytest
+from support.panoramas import box_panorama
 from support.paths import ROOT
 from support.runs import times
 
@@ -42,3 +45,63 @@ def test_a_clip_becomes_a_video_and_is_made_again_only_where_it_must(here: Path)
     assert run("--frame_noise", "fixed", "--output_folder", "other") == 0
     assert times(here / "output") == written
     assert np.abs(frames(here / "other/one.mp4") - first).mean() > 1
+
+
+def write_panorama(folder: Path, name: str, *, depth: bool = True) -> None:
+    image, distance = box_panorama(64)
+    cv2.imwrite(str(folder / f"{name}.png"), image[..., ::-1])
+    if depth:
+        np.save(folder / f"{name}.depth.npy", 3.0 * distance)
+
+
+def test_a_folder_of_a_video_and_panoramas(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All become videos; one without depth fails alone and says why; with another depth, and only then, one is made."""
+    write_panorama(here / "clips", "room")
+    write_panorama(here / "clips", "bare.panorama", depth=False)
+    assert run("--dry_run") == 0
+    assert not (here / "output").exists()
+    assert run() == 1
+    assert "bare.panorama.depth.npy" in capsys.readouterr().err
+    folder = here / "output/clips/orbit_left"
+    clips = {clip.id: clip for clip in Manifest.open(folder, input=here / "clips", work=here / "output/clips").clips}
+    assert set(clips) == {"one", "room", "bare.panorama"}
+    assert clips["room"].source.kind == "panorama"
+    work = {clip.id: clip for clip in Manifest.open(here / "output/clips", input=here / "clips").clips}
+    geometry = work["room"].geometry
+    assert geometry
+    assert (geometry.backend, geometry.frame_count) == ("panorama", 1)
+    assert any("geometric mean distance" in note for note in geometry.notes)
+    made = frames(folder / "room.mp4")
+    assert made.std() > 5
+    assert clips["room"].render
+    assert clips["room"].render.coverage > 0.95
+    written = (folder / "room.mp4").stat().st_mtime_ns
+    (here / "clips/bare.panorama.png").unlink()
+    assert run() == 0
+    assert (folder / "room.mp4").stat().st_mtime_ns == written
+    np.save(here / "clips/room.depth.npy", box_panorama(64)[1] ** 2)
+    assert run("--comparison") == 0
+    assert not np.array_equal(frames(folder / "room.mp4"), made)
+    assert frames(folder / "room.comparison.mp4").shape[2] == 3 * made.shape[2]
+
+
+def test_a_panorama_that_is_none_and_a_generator_that_takes_none(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_panorama(here / "clips", "room")
+    cv2.imwrite(str(here / "clips/flat.panorama.png"), np.zeros((40, 90, 3), np.uint8))
+    fixed = [
+        "run",
+        "--input_dir",
+        "clips",
+        "--traj_txt_path",
+        "orbit_left",
+        "--geometry",
+        "plane",
+        "--clips",
+        "room,flat*",
+    ]
+    assert main([*fixed, "--profile", "preview"]) == 1
+    said = capsys.readouterr().err
+    assert "not a panorama: got 90x40" in said
+    assert "Use --profile worldfm" in said

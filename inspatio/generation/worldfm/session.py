@@ -201,8 +201,6 @@ class WorldFMSession(Session):
         return FrameBlock(self._start, frames, render.depth, render.masks)
 
     def _render(self, cameras: Cameras) -> Render:
-        if self._scene.points is not None:
-            return self._scene.points.render(cameras, self._scene.size)
         return render_scene(self._generator.renderer, self._scene, self._start, cameras, with_depth=True)
 
     def _encode(self, frames: Frames, keys: Sequence[tuple[int, int]]) -> torch.Tensor:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import centred_intrinsics, check_rigid, invert, orthonormalised
+from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError
 from inspatio.geometry import panorama
 from inspatio.geometry.formats.ply import read_ply
@@ -35,7 +36,6 @@ from inspatio.types import DepthMaps, Frames, Image
 FRAME_RATE = Fraction(30)
 CLOUD_FILE, CONDITIONS_FILE = "pointcloud.ply", "transforms_condition.json"
 """The published form of a scene on disk: its points, and the cameras of its reference pictures."""
-PANORAMA_UNIT = "geometric mean distance of the panorama"
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,11 @@ def panorama_scene(
         size=size,
         frame_rate=FRAME_RATE,
         scale="relative",
+        still=True,
+        timeline=Timeline([0], "hold"),
         points=_cloud(_moved(points, first), colours, radii, clip_id),
     )
-    return StillScene(scene, first, PANORAMA_UNIT)
+    return StillScene(scene, first, panorama.UNIT)
 
 
 class _Photos:
@@ -201,6 +203,8 @@ def point_cloud_scene(
         size=size,
         frame_rate=FRAME_RATE,
         scale="relative",
+        still=True,
+        timeline=Timeline([0], "hold"),
         points=cloud,
     )
     return StillScene(scene, first, "the point cloud's")
