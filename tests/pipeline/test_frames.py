@@ -14,7 +14,6 @@ from support.paths import ROOT
 
 from inspatio.cameras.camera_file import CameraFile
 from inspatio.export.ply import ply_bytes
-from inspatio.export.points import PointCloud
 from inspatio.geometry import panorama
 from inspatio.media import VideoReader
 from inspatio.pipeline.cli import main
@@ -91,7 +90,7 @@ def test_a_point_cloud_with_photos(meta: Path) -> None:
     image, distance = box_panorama(96)
     points, colours = panorama.published_points(image, distance)
     (folder / "panorama.png").unlink()
-    (folder / "pointcloud.ply").write_bytes(ply_bytes(PointCloud(points.astype(np.float64), colours)))
+    (folder / "pointcloud.ply").write_bytes(ply_bytes(points.astype(np.float64), colours))
     (folder / "conditions").mkdir()
     cameras, frames = panorama.views((48, 64)), []
     for i in range(3):

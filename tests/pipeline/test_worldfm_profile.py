@@ -19,7 +19,7 @@ from inspatio.pipeline.manifest import Manifest
 def run(*extra: str) -> int:
     trajectory = str(ROOT / "traj" / "orbit_left.txt")
     fixed = ["run", "--profile", "worldfm_tiny", "--input_dir", "clips", "--traj_txt_path", trajectory]
-    return main([*fixed, "--disable_adaptive_frame", *extra])
+    return main([*fixed, "--frames", "14", *extra])
 
 
 def frames(path: Path) -> np.ndarray:
@@ -54,17 +54,20 @@ def write_panorama(folder: Path, name: str, *, depth: bool = True) -> None:
         np.save(folder / f"{name}.depth.npy", 3.0 * distance)
 
 
-def test_a_folder_of_a_video_and_panoramas(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_a_video_an_image_and_panoramas(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All become videos; one without depth fails alone and says why; with another depth, and only then, one is made."""
     write_panorama(here / "clips", "room")
     write_panorama(here / "clips", "bare.panorama", depth=False)
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8), (80, 60))
+    cv2.imwrite(str(here / "clips/photo.png"), picture)
     assert run("--dry_run") == 0
     assert not (here / "output").exists()
     assert run() == 1
     assert "bare.panorama.depth.npy" in capsys.readouterr().err
     folder = here / "output/clips/orbit_left"
     clips = {clip.id: clip for clip in Manifest.open(folder, input=here / "clips", work=here / "output/clips").clips}
-    assert set(clips) == {"one", "room", "bare.panorama"}
+    assert set(clips) == {"one", "room", "bare.panorama", "photo"}
+    assert frames(folder / "photo.mp4").std() > 5
     assert clips["room"].source.kind == "panorama"
     work = {clip.id: clip for clip in Manifest.open(here / "output/clips", input=here / "clips").clips}
     geometry = work["room"].geometry

@@ -14,9 +14,9 @@
 Frames have no past: the result for a camera at a place of the clip depends on nothing that was stepped before, so
 places may be shared out and made in any order. What the render is and which picture is the reference depend on the
 scene. A clip's frame is drawn from its own source frame, which is also the reference, so that what moves in the clip
-moves in the result. A still scene of points (a panorama, a scanned place) is drawn from all of its points, and its
-frames are views of it, of which :mod:`references` chooses. Renders are always made here, because noise that is attached
-to surfaces needs the target view's depth; render files are not read.
+moves in the result. A still scene (an image, several views, a panorama, a scanned place) is drawn from all of its
+views or of its points, and of its views :mod:`references` chooses. Renders are always made here, because noise that is
+attached to surfaces needs the target view's depth; render files are not read.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class WorldFMSession(Session):
         self._scene = scene
         self._noise = NoiseSource(generator.options.noise, seed, scene.size)
         self._references: OrderedDict[int, torch.Tensor] = OrderedDict()
-        self._views = None if scene.points is None else _reference_views(scene)
+        self._views = _reference_views(scene) if scene.still else None
         self._planned: Sequence[int] = ()
 
     @property
@@ -139,8 +139,8 @@ class WorldFMSession(Session):
     def plan(self, cameras: Cameras) -> None:
         """Choose the references of a whole path so that they seldom change.
 
-        Only still scenes have references to choose from. Without a plan each frame takes the view that shares most
-        with it.
+        Only scenes of points are planned: they are drawn small and fast. Without a plan each frame takes the view that
+        shares most with it.
         """
         if self._views is None or self._scene.points is None:
             return
