@@ -47,7 +47,20 @@ def work(rank: int, folder: str) -> None:
         trainer.stage.roll_out = roll_out  # type: ignore[attr-defined]
         trainer.train()
         torch.save((weights(trainer), exits), path / f"{parallel}_{rank}.pt")
+    save_half(path, rank)
     dist.destroy_process_group()
+
+
+def save_half(folder: Path, rank: int) -> None:
+    """What a network of bf16 passes is made of, during its passes and outside, after a step."""
+    processes = {"parallel": "fsdp", "precision": "bf16"}
+    config = make_config(folder, "teacher", steps=1, processes=processes)
+    trainer = make_trainer(config, folder / "half", Processes(config.processes, CPU, rank, 2))
+    losses = trainer.take_step()
+    student = trainer.stage.student
+    inside = student.run(lambda dit: {name: str(each.dtype) for name, each in dit.named_parameters()})
+    outside = {name: str(each.dtype) for name, each in student.parameters.items()}
+    torch.save((losses, inside, outside), folder / f"half_{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +88,16 @@ def test_two_processes_give_the_weights_of_one(folder: Path, tmp_path: Path, par
         # AdamW divides by the gradient's own size, so that rounding in a sum can move a weight by the rate.
         torch.testing.assert_close(one[name], value, atol=2e-5, rtol=1e-4)
     assert max(float((expected[name] - before[name]).abs().max()) for name in expected) > 5e-4
+
+
+def test_half_precision_keeps_what_is_trained_and_what_belongs_to_the_time_in_float32(folder: Path) -> None:
+    losses, inside, outside = torch.load(folder / "half_0.pt", weights_only=True)
+    assert set(outside.values()) == {"torch.float32"}
+    exact = {name for name, kind in inside.items() if kind == "torch.float32"}
+    assert exact == {name for name in inside if name.startswith("time_") or name.endswith("modulation")}
+    assert set(inside.values()) == {"torch.float32", "torch.bfloat16"}
+    assert 0 < losses["loss"] < 10
+    assert 0 < losses["student_gradient_norm"] < 100
 
 
 def test_shards_of_two_processes_go_on_in_one(folder: Path, tmp_path: Path) -> None:
