@@ -242,7 +242,7 @@ class GenerationLoop(threading.Thread):
                 cameras[i] = last = slewed(last, wanted, self._max_turn)
         prompt, self._prompt = self._prompt, None
         poses = invert(np.stack(cameras))
-        still = session.settled and prompt is None
+        still = session.settled and prompt is None and bool(self.log)  # a new session has shown nothing yet
         still = still and before is not None and all(number == before.source_frame for number in sources)
         if still and before is not None and np.abs(poses - before.camera.world_to_camera).max() < 1e-9:
             return None, answers

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -209,10 +208,9 @@ class _Program:
         done, pending = await asyncio.wait({receiving, generating}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        code, reason = next(task.result() for task in done)
-        with suppress(RuntimeError):
-            await self._socket.close(code, reason)
+        await asyncio.gather(receiving, generating, return_exceptions=True)  # both, so that no failure is left unread
+        code, reason = done.pop().result()
+        await self._socket.close(code, reason)
 
     async def _init(self) -> messages.Init | None:
         scene, options = self._world.scene, self._world.options

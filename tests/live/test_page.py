@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from support.browser import browser
 from support.live import SECONDS, FakeGenerator, Live, served, soft_scene
+from support.networks import make_generator
+from support.scenes import noise_scene
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -217,6 +221,37 @@ def test_the_scene_in_space(seen: Seen):
     assert seen.page.evaluate(colours) > 20
     seen.page.click("#in3d")
     assert not seen.page.locator("#space").is_visible()
+
+
+def test_a_neural_generator_is_driven_by_the_same_page(chromium: Browser, tmp_path: Path):
+    """Blocks of 9 and 12; the prompt changes from a block on, X starts again at the source, memory stays."""
+    scene = noise_scene(30)
+    context = chromium.new_context()
+    options = {"source_first": False, "max_turn": 0.8, "reads_prompt": True}
+    with served(scene, make_generator(scene.size), tmp_path, **options) as live:
+        seen, generation = Seen(context, live), live.world.generation
+        seen.page.keyboard.press("KeyL")
+        seen.until(lambda stats: stats["shown"]["flags"] > 0 and len(generation.log) >= 3)
+        held = tensor_bytes()
+        assert [len(event.source_frames) for event in generation.log[:3]] == [9, 12, 12]
+        seen.page.fill("#text", "the same room at night")
+        seen.page.press("#text", "Enter")
+        seen.until(lambda stats: any(event.prompt == "the same room at night" for event in list(generation.log)))
+        seen.until(lambda stats: len(generation.log) >= 6)
+        assert tensor_bytes() < 1.3 * held, "a session's memory does not grow with its blocks"
+        seen.page.keyboard.press("KeyK")
+        seen.until(lambda stats: stats["generator"] == "resting")
+        before = len(generation.log)
+        seen.page.keyboard.press("KeyX")
+        seen.until(lambda stats: 0 < len(generation.log) < before and stats["generator"] == "resting")
+    assert seen.wrong == []
+    context.close()
+
+
+def tensor_bytes() -> int:
+    """What all tensors that there are hold."""
+    gc.collect()
+    return sum(each.nbytes for each in gc.get_objects() if type(each) in (torch.Tensor, torch.nn.Parameter))
 
 
 def test_a_phone(chromium: Browser, live: Live):
