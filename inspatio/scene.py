@@ -117,6 +117,8 @@ class Scene:
     still: bool = False
     """The frames are views of a place that stands still (one picture, or several of one place) and not moments: target
     views are drawn from all of them, and the timeline says which of them is shown beside as context."""
+    calibrated: bool = False
+    """The principal point is what a calibration says, and target cameras keep it; else it is taken for the centre."""
 
     def __post_init__(self) -> None:
         n = len(self.frames)
@@ -180,8 +182,8 @@ class Scene:
 def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> Cameras:
     """The new cameras, one for each place of a scene whose clip is adapted to the trajectory.
 
-    All have the intrinsics of the first source camera, centred (:func:`target_intrinsics`), with the focal length
-    multiplied by the trajectory's zoom.
+    All have the intrinsics of the first source camera, centred (:func:`target_intrinsics`) unless they are calibrated,
+    with the focal length multiplied by the trajectory's zoom.
 
     Raises:
         ClipError: the scene has no depth to scale displacements by, or the trajectory does not fit it.
@@ -195,7 +197,8 @@ def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> 
     )
     if controls.relative_to_source:
         poses = invert(sources.world_to_camera) @ poses
-    intrinsics = np.tile(target_intrinsics(scene.intrinsics[0], scene.size), (len(scene), 1, 1))
+    lens = scene.intrinsics[0] if scene.calibrated else target_intrinsics(scene.intrinsics[0], scene.size)
+    intrinsics = np.tile(lens, (len(scene), 1, 1))
     intrinsics[:, :2, :2] *= trajectory.zooms(len(scene), source)[:, None, None]
     return Cameras(intrinsics, invert(poses))
 

@@ -90,5 +90,5 @@ PathFormat: TypeAlias = Literal[
 ]
 """The camera path formats; ``cameras/formats/conventions.py`` says what each means."""
 
-ExportFormat: TypeAlias = Literal["ply", "glb", "gltf", "colmap", "nerfstudio"]
+ExportFormat: TypeAlias = Literal["ply", "glb", "gltf", "colmap", "nerfstudio", "v15"]
 """What a clip's geometry is exported as; see ``export/formats.py``."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from inspatio.errors import ClipError, UsageError
+from inspatio.media.scene_folder import PROMPT_NAME
 from inspatio.storage import is_there
 from inspatio.types import Image
 
@@ -101,8 +102,11 @@ def fixed_caption(text: str) -> Caption:
 
 
 def sidecar_path(video: Path) -> Path:
-    """The path of a clip's own caption file."""
-    return video.with_suffix(SIDECAR_SUFFIX)
+    """The path of a clip's own caption file; of a scene folder the one in it."""
+    if not video.is_dir():
+        return video.with_suffix(SIDECAR_SUFFIX)
+    own = video / PROMPT_NAME
+    return own if own.is_file() else video.with_name(video.name + SIDECAR_SUFFIX)
 
 
 def read_sidecar(video: Path) -> Caption | None:

@@ -5,6 +5,8 @@ glb          the same points and the animated cameras, y up   viewers in the bro
 gltf         the animated cameras alone                       Blender, Unreal, Unity, three.js
 colmap       cameras.txt, images.txt, points3D.txt, images/   COLMAP and everything that trains on its models
 nerfstudio   transforms.json, points.ply, images/             nerfstudio, and splat trainers that read its format
+
+A scene folder of InSpatio-World 1.5 (``v15``) is made of a whole scene with its path: ``export/v15.py``.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from inspatio.scene import FrameSource
 from inspatio.storage import atomic_file, atomic_folder, file_name
 from inspatio.types import ExportFormat
 
-FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+FORMATS: tuple[ExportFormat, ...] = tuple(form for form in get_args(ExportFormat) if form != "v15")
 
-FOLDERS: tuple[ExportFormat, ...] = ("colmap", "nerfstudio")
+FOLDERS: tuple[ExportFormat, ...] = ("colmap", "nerfstudio", "v15")
 """Formats that are folders."""
 POINT_FRAMES = 8
 """Number of evenly spaced frames that points are taken from, unless frames are named."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
-from inspatio.geometry.formats import colmap, inspatio_world, megasam, native, tum, vggt, vipe
+from inspatio.geometry.formats import colmap, inspatio_world, megasam, native, tum, v15, vggt, vipe
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import SourceInfo
 from inspatio.media.listing import GEOMETRY_SUFFIX
@@ -28,7 +28,7 @@ from inspatio.storage import is_there
 from inspatio.types import Progress
 
 VERSION = 1
-IMPORTERS: tuple[ModuleType, ...] = (native, inspatio_world, tum, colmap, vipe, vggt, megasam)
+IMPORTERS: tuple[ModuleType, ...] = (native, v15, inspatio_world, tum, colmap, vipe, vggt, megasam)
 FORMATS = (
     "a geometry folder, a folder of the public InSpatio-World code, a COLMAP dense workspace, a TUM RGB-D sequence, or "
     "results of ViPE, VGGT or MegaSaM"
@@ -39,8 +39,11 @@ def find_geometry(source: Path) -> Path | None:
     """Find the geometry folder beside a clip; None if there is none.
 
     ``<stem>.geometry/`` counts whatever it holds; a folder with just the clip's name only if its format is known. A
-    folder of views may hold its geometry itself.
+    folder of views or a scene folder may hold its geometry itself.
     """
+    scene = source.parent.parent  # of a scene folder's input/video.mp4
+    if source.parent.name == "input" and v15.matches(scene):
+        return scene
     is_folder = source.is_dir()
     named = source.with_name(f"{source.name if is_folder else source.stem}{GEOMETRY_SUFFIX}")
     if is_there(named) and named.is_dir():

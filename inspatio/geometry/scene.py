@@ -62,6 +62,7 @@ def read_scene(
         prompt=prompt,
         foreground_ratio=foreground_ratio,
         still=still,
+        calibrated=bool(geometry.settings.get("calibrated")),
         timeline=Timeline([0], "hold") if still else None,
     )
 

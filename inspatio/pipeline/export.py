@@ -8,12 +8,18 @@ from typing import get_args
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.paths import read_path
+from inspatio.captioning.captions import read_sidecar
 from inspatio.errors import UsageError
 from inspatio.export.formats import export, export_name
+from inspatio.export.v15 import SIZE, write_v15
+from inspatio.geometry.scene import open_scene
 from inspatio.geometry.store import load_geometry
-from inspatio.media import VideoReader, probe
+from inspatio.media import open_source
+from inspatio.media.listing import FoundSource, identify
 from inspatio.pipeline.job import OUTPUT_ROOT
 from inspatio.pipeline.path_options import ExportOptions
+from inspatio.pipeline.source_files import probe_found
+from inspatio.storage import atomic_folder
 from inspatio.types import ExportFormat
 
 _log = logging.getLogger(__name__)
@@ -41,8 +47,15 @@ def export_clip(options: ExportOptions) -> int:
         paths["target"] = Cameras(found.intrinsics, found.world_to_camera)
     target = options.target or work / "exports" / export_name(clip.stem, form)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with VideoReader(probe(clip), geometry.image_size) as frames:
-        export(geometry, frames, target, form, indices=options.frames, paths=paths)
+    info = probe_found(identify(clip) or FoundSource(clip, "views"))
+    if form == "v15":
+        caption = read_sidecar(clip)
+        prompt = caption.text if caption else ""
+        with open_scene(info, folder, SIZE, clip_id=clip.stem, prompt=prompt) as scene, atomic_folder(target) as made:
+            write_v15(scene, made, paths.get("target"))
+    else:
+        with open_source(info, geometry.image_size) as frames:
+            export(geometry, frames, target, form, indices=options.frames, paths=paths)
     _log.info("export: %s", target)
     return 0
 

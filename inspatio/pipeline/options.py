@@ -129,6 +129,8 @@ class ViewOptions(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.export == "v15":
+            raise UsageError("--export v15: a scene folder has a path too; write it with inspatio export v15 CLIP")
         if self.export_frames is not None and self.export is None:
             raise UsageError("--export_frames: got no --export, expected both together. Add --export ply, for example.")
 

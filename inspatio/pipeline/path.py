@@ -21,13 +21,14 @@ from inspatio.cameras.imported import NOMINAL_SIZE, TiedTrajectory
 from inspatio.cameras.named import NamedTrajectory
 from inspatio.cameras.poses import invert, unproject
 from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME, FlightTrajectory
-from inspatio.config import Controls, RenderConfig
+from inspatio.clip_options import Controls
+from inspatio.config import RenderConfig
 from inspatio.errors import UsageError
 from inspatio.export.path_picture import path_picture
 from inspatio.pipeline.export import geometry_folder, work_folder_of
 from inspatio.pipeline.path_options import PathOptions
 from inspatio.pipeline.render import LOW_COVERAGE
-from inspatio.render.renderer import render_scene
+from inspatio.render.views import render_scene
 from inspatio.scene import Scene, adapt
 from inspatio.types import Image, PathFormat
 

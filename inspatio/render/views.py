@@ -147,12 +147,21 @@ def context_views(covered: NDArray[np.int64], *, first: bool) -> list[int]:
     return [view for view, length in zip(chosen, lengths, strict=True) for _ in range(length)][:t]
 
 
+def block_ends() -> Iterator[int]:
+    """The lengths of clips that are whole blocks of a network: 9, 21, 33 .. frames."""
+    end = 0
+    while True:
+        end += frames_of(BLOCK_LATENTS, first=end == 0)
+        yield end
+
+
 def block_starts(count: int) -> Iterator[tuple[int, int]]:
     """(first frame, end) of each block of a clip of ``count`` frames, as networks make them."""
     start = 0
-    while start < count:
-        end = min(start + frames_of(BLOCK_LATENTS, first=start == 0), count)
-        yield start, end
+    for end in block_ends():
+        yield start, min(end, count)
+        if end >= count:
+            return
         start = end
 
 
