@@ -1,14 +1,15 @@
 """Write the parts of the documentation that follow from declarations: python scripts/make_docs.py
 
 docs/options.md is made of the declared settings, the table in checkpoints/README.md of the table of checkpoints, the
-one in docs/live.md of the table of controls, the one in docs/formats.md of the conventions of camera paths. Run it
-after one of them has changed.
+one in docs/live.md of the table of controls, those in docs/formats.md of the conventions of camera paths and of
+the presets. Run it after one of them has changed.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from inspatio.cameras.expressions import presets_markdown
 from inspatio.cameras.formats.conventions import conventions_markdown
 from inspatio.live.controls import controls_markdown
 from inspatio.models.checkpoints import CHECKPOINTS
@@ -25,6 +26,8 @@ def main() -> None:
     page = ROOT / "docs/formats.md"
     paths = conventions_markdown()
     write(page, re.sub(r"(?m)^\| format \| file \|(.*\n\|)+.*$", lambda _: paths, page.read_text(encoding="utf-8")))
+    presets = presets_markdown()
+    write(page, re.sub(r"(?m)^\| preset \|(.*\n\|)+.*$", lambda _: presets, page.read_text(encoding="utf-8")))
     page = ROOT / "docs/live.md"
     keys = controls_markdown().rstrip("\n")
     write(page, re.sub(r"(?m)^\| key \|(.*\n\|)+.*$", lambda _: keys, page.read_text(encoding="utf-8")))

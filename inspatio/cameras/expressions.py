@@ -172,12 +172,12 @@ def _orbit(yaw: float = 0, pitch: float = 0, cycles: float = 1, radius: float = 
 
 def _pan(yaw: float) -> Trajectory:
     """Turn to the left by so many degrees, without moving."""
-    return OrbitTrajectory((0.0,), (0.0, yaw), (0.0,))
+    return OrbitTrajectory((0.0,), (0.0, -yaw), (0.0,))
 
 
 def _tilt(pitch: float) -> Trajectory:
     """Turn up by so many degrees, without moving."""
-    return OrbitTrajectory((0.0, pitch), (0.0,), (0.0,))
+    return OrbitTrajectory((0.0, -pitch), (0.0,), (0.0,))
 
 
 def _dolly(distance: float) -> Trajectory:
@@ -196,7 +196,7 @@ def _crane(height: float) -> Trajectory:
 
 
 def _dolly_zoom(distance: float, subject: float = 1) -> Trajectory:
-    """Move forward and widen the lens so that what is ``subject`` foreground depths away keeps its size."""
+    """Move forward and widen the lens so that what is so many foreground depths away (subject) keeps its size."""
     last = (subject - distance) / subject
     if not ZOOM_RANGE[0] <= last <= ZOOM_RANGE[1]:
         raise UsageError(
@@ -269,6 +269,12 @@ def signatures() -> list[tuple[str, str]]:
                 words.append(key if each.default is inspect.Parameter.empty else f"{key}={each.default:g}")
         found.append((f"{name}({', '.join(words)})", (inspect.getdoc(preset) or "").splitlines()[0]))
     return found
+
+
+def presets_markdown() -> str:
+    """The table of presets in docs/formats.md."""
+    rows = [f"| `{spelling}` | {about} |" for spelling, about in signatures()]
+    return "\n".join(["| preset | what it does |", "|---|---|", *rows])
 
 
 def _call(term: Term, preset: Callable[..., Any]) -> Any:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from support.paths import ROOT
 from support.scenes import noise_scene
 from support.true_scene import cameras as true_cameras
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.controls import clip_order
-from inspatio.cameras.expressions import PRESETS, signatures
+from inspatio.cameras.expressions import PRESETS, presets_markdown, signatures
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.named import load_named, split_trajectories
 from inspatio.cameras.poses import compose, invert
@@ -68,7 +69,7 @@ def test_a_zoom_multiplies_the_focal_length_and_nothing_else():
 def test_a_dolly_zoom_keeps_the_size_of_its_subject(distance: float, subject: float):
     """What stands at the subject's distance covers the same pixels in every frame, and what is behind it does not."""
     scene = noise_scene(12)
-    _, found = shown(scene, f"dolly_zoom(distance={distance:.6f}, subject={subject:.6f})")
+    _, found = shown(scene, f"dolly_zoom(distance={distance!r}, subject={subject!r})")
     depth = subject * scene.foreground_depth()
 
     def width(at: float) -> np.ndarray:
@@ -175,6 +176,13 @@ def test_turning_left_and_looking_up_mean_that():
     assert flown[-1, 1, 3] == pytest.approx(0), "it looks up and does not fly up"
 
 
+@pytest.mark.parametrize(("text", "axis"), [("pan(30)", 0), ("tilt(30)", 1)])
+def test_pan_turns_left_and_tilt_up_without_moving(text: str, axis: int):
+    poses = trajectory(text).camera_to_world(31, 2.0)
+    assert poses[-1, axis, 2] == pytest.approx(-0.5)
+    assert not poses[:, :3, 3].any()
+
+
 def test_an_orbit_preset_is_a_closed_loop_around_the_foreground():
     poses = trajectory("orbit(yaw=20, pitch=5, cycles=2)").camera_to_world(321, 3.0)
     centre = np.array([0, 0, 3.0])
@@ -228,3 +236,5 @@ def test_every_preset_documents_itself():
     for name, (spelling, about) in zip(PRESETS, signatures(), strict=True):
         assert spelling.startswith(f"{name}(")
         assert about.endswith(".")
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    assert presets_markdown() in page, "run scripts/make_docs.py"
