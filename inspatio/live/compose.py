@@ -131,6 +131,8 @@ class Composer:
         return filled
 
     def _splat(self, source_frame: int, camera: Cameras) -> Render:
+        if self._scene.points is not None:
+            return self._scene.points.render(camera, self._scene.size)
         source = Cameras(self._scene.intrinsics, self._scene.world_to_camera)[[source_frame]]
         frame, depth = self._frames.one(source_frame), self._depth.one(source_frame)
         return self._renderer.render(frame[None], depth[None], source, camera, with_depth=True)

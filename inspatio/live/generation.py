@@ -231,10 +231,14 @@ class GenerationLoop(threading.Thread):
         self.poke()
 
     def _next_event(self, now: float, session: Session) -> tuple[Event | None, int]:
-        """The next block for the predicted path; None where the newest frame shows it already."""
+        """The next block for the predicted path; None where the newest frame shows it already.
+
+        Frames that are made one by one have no past that a jump could break: they are for the camera of now.
+        """
         count = session.block_frames
         step = self.block_seconds / count
-        answers, cameras, sources = self._wanted.predict(now, [self.block_seconds + i * step for i in range(count)])
+        delays = [0.0] if count == 1 else [self.block_seconds + i * step for i in range(count)]
+        answers, cameras, sources = self._wanted.predict(now, delays)
         before = self._frames[-1] if self._frames else None
         last = None if before is None else invert(before.camera.world_to_camera)[0]
         if self._max_turn is not None and last is not None:

@@ -91,7 +91,8 @@ class World:
         self.source_centres = self._source_poses[:, :3, 3]
         self._clips = clips
         self._lock = threading.RLock()
-        self._clock = SourceClock(len(scene.frames), self.frame_rate)
+        self._moments = 1 if scene.still else len(scene.frames)
+        self._clock = SourceClock(self._moments, self.frame_rate)
         self._pose: protocol.Pose | None = None
         self._pose_time = 0.0
         self._seq = 0
@@ -336,11 +337,11 @@ class World:
 
     def facts(self) -> protocol.SceneFacts:
         """What pages need to know of the scene."""
-        places = [position_and_quaternion(pose) for pose in self._source_poses]
+        places = [position_and_quaternion(pose) for pose in self._source_poses[: self._moments]]
         return protocol.SceneFacts(
             clip=self.scene.clip_id,
             size=self.scene.size,
-            frames=len(self.scene.frames),
+            frames=self._moments,
             fps=self.frame_rate,
             foreground=self.foreground,
             focal=float(self.intrinsics[1, 1]),

@@ -12,7 +12,7 @@ from inspatio import factory
 from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME
 from inspatio.errors import UsageError, UserError
 from inspatio.live.jobs import RenderPlan
-from inspatio.media.listing import is_video_name
+from inspatio.media.listing import identify
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.job import Job, resolve
 from inspatio.pipeline.options import GROUPS, Group, LiveOptions, dest, given
@@ -49,8 +49,10 @@ def live(arguments: argparse.Namespace) -> int:
         ) from error
     address = Address(options.host, options.port, options.allow_host or (), not options.no_browser, options.max_session)
     job = resolve(arguments)
-    if not (job.input.is_file() and is_video_name(job.input)):
-        raise UsageError(f"{job.input}: got no video file, expected one. Try examples/living_room.mp4.")
+    if not (job.input.is_file() and identify(job.input)):
+        raise UsageError(
+            f"{job.input}: got no video, image or panorama file, expected one. Try examples/living_room.mp4."
+        )
     require(job.profile, {"generate"})
     listening = bind(address)  # before the long part, so that a port that is taken is told at once
     if run(job, ("caption", "geometry"), []) != 0:
@@ -70,7 +72,7 @@ def live(arguments: argparse.Namespace) -> int:
         generator = factory.make_generator(
             profile.generator, profile.size, device, prompts, renderer=renderer, live=True
         )
-        is_preview = profile.generator.backend == "preview"
+        is_preview, reads_prompt = (profile.generator.backend == name for name in ("preview", "causal"))
         folder = job.work_folder / FLIGHTS_FOLDER / state.id
         clips = Path(stack.enter_context(TemporaryDirectory(prefix="inspatio-live-")))
         world = World(
@@ -80,8 +82,8 @@ def live(arguments: argparse.Namespace) -> int:
             WorldOptions(
                 name=profile.name,
                 source_first=is_preview or profile.generator.faithful,
-                max_turn=None if is_preview else MAX_DEGREES_PER_FRAME,
-                reads_prompt=not is_preview,
+                max_turn=MAX_DEGREES_PER_FRAME if reads_prompt else None,
+                reads_prompt=reads_prompt,
             ),
             FlightFolder(folder),
             clips,

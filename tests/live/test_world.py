@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from support.live import FakeGenerator, nan_depth, served, soft_scene
+from support.networks import make_worldfm
+from support.panoramas import box_panorama
 from support.scenes import noise_scene, scene_of, wall
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import invert
+from inspatio.generation.worldfm.still_scene import panorama_scene
 from inspatio.live.compose import Composer, GeneratedFrame, fill_depth
 from inspatio.live.motion import Motion, clamped, slewed
 from inspatio.live.points import MOST_POINTS
@@ -37,6 +41,27 @@ def test_a_picture_shows_the_newest_pose_and_time(tmp_path: Path):
         page.pose((0.1, 0.0, 0.0))
         time.sleep(0.2)
         assert live.world.status().source_frame == stands, "time stands while the camera moves"
+
+
+def test_flying_through_a_panorama_frame_by_frame(tmp_path: Path):
+    """The frame model makes one picture a step, for the camera of now; time stands, and the whole room is seen."""
+    size = (48, 64)
+    scene = panorama_scene(*box_panorama(64), size).scene
+    with served(scene, make_worldfm(size), tmp_path) as live, live.page() as page:
+        assert live.world.facts().frames == 1
+        page.picture(page.pose((0.0, 0.0, 0.1)))
+        assert page.picture(page.pose((0.1, 0.0, 0.3))).position == pytest.approx((0.1, 0.0, 0.3))
+        log = live.world.generation.log
+
+        def arrived() -> bool:
+            return bool(log) and np.allclose(invert(log[-1].world_to_camera)[0, :3, 3], (0.1, 0.0, 0.3), atol=1e-9)
+
+        ends = time.monotonic() + 20
+        while not arrived() and time.monotonic() < ends:
+            page.receive(0.1)
+        assert arrived()
+        assert {event.source_frames for event in log} == {(0,)}
+        assert live.world.status().coverage > 0.95
 
 
 def test_nothing_is_drawn_while_nothing_changes(tmp_path: Path):
