@@ -8,8 +8,8 @@
     video.py        InSpatio-World's two passes: a clip at once (teacher), a block behind its context (student)
     rollout.py      the student's own clip, and its gradient block by block
     frames.py       WorldFM's passes
-    roles.py        networks in training: how they are loaded, shared out, adapted and written
-    stages/         what one optimiser step computes, for each stage
+    roles.py        networks in training: loaded, adapted (lora.py), averaged, and shared out (parallel.py)
+    stages/         what one optimiser step computes, for each stage; setup.py makes the one of a config
     loop.py         steps, gradients, averages, held-out loss; checkpoint.py and log.py write what it does
     data/           clips, synthetic rooms and triples to shards (`inspatio train prepare`)
 

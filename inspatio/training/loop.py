@@ -66,7 +66,8 @@ class Trainer:
         if path is None:
             return
         self.step = checkpoint.restore(path, self.stage)
-        _log.info("going on from %s", path)
+        if self._log is not None:
+            _log.info("going on from %s", path)
 
     def train(self, progress: Progress = lambda done, total: None) -> None:
         """Train up to the config's number of steps.

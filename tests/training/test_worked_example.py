@@ -13,6 +13,7 @@ from inspatio.training.log import read_log
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_run_of_two_minutes_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The held-out error falls by more than a third, and the pipeline makes a video with the result."""
     monkeypatch.chdir(tmp_path)
