@@ -2,7 +2,7 @@
 
     python scripts/live_pictures.py --out docs [--clip examples/living_room.mp4]
 
-Writes ``live.gif`` (a flight, from the page's own clip of the last seconds), ``live_page.jpg`` (the whole page with
+Writes ``live.gif`` (a flight), ``live_page.jpg`` (the whole page with
 points in space), ``live_bullet_time.jpg`` (one moment from three places) and ``live_phone.jpg``. Needs the extra
 `live`, playwright, and Chromium on the path.
 """
@@ -26,7 +26,6 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 from inspatio.export.contact_sheet import write_gif
-from inspatio.media import VideoReader, probe
 from inspatio.types import Image
 
 if TYPE_CHECKING:
@@ -34,13 +33,15 @@ if TYPE_CHECKING:
 
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 GIF_RATE, GIF_WIDTH, GIF_COLOURS = 8, 480, 128
-FLIGHT: tuple[tuple[tuple[str, ...], float], ...] = (
-    (("KeyD", "ArrowLeft"), 0.45),
-    (("KeyA", "ArrowRight"), 0.8),
-    (("KeyW",), 0.4),
-    (("KeyE", "ArrowDown"), 0.3),
+FLIGHT: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("KeyD", "ArrowLeft"), 7),
+    (("KeyA", "ArrowRight"), 12),
+    (("KeyW", "KeyD"), 7),
 )
-"""Keys that are held together until the camera has gone so far, in foreground depths."""
+"""Keys that are held together, and for how many stops. A picture is taken at each stop, when the generator has caught
+up, so the flight looks the same however fast the machine is."""
+STOP = 0.06
+"""How far it is from stop to stop, in foreground depths; the source goes on by two frames."""
 PATIENCE = 20.0
 """Seconds that a leg may take on a slow machine."""
 
@@ -88,13 +89,16 @@ class Driver:
         """The picture on the stage, ``h w 3``."""
         return _decoded(self.page.locator("#stage").screenshot(type="png"))
 
-    def last_seconds(self, folder: Path) -> Path:
-        """The clip of what was shown in the last seconds, as the page's own button downloads it."""
-        with self.page.expect_download() as coming:
-            self.page.keyboard.press("KeyG")
-        path = folder / "flight.mp4"
-        coming.value.save_as(path)
-        return path
+    def flight(self) -> Iterator[Image]:
+        """Pictures of the stage at the stops of FLIGHT."""
+        for keys, stops in FLIGHT:
+            for _ in range(stops):
+                self.fly(keys, STOP)
+                for _ in range(2):
+                    self.page.keyboard.press("Period")
+                self.rest()
+                size = (GIF_WIDTH, GIF_WIDTH * 480 // 832 // 2 * 2)
+                yield np.asarray(cv2.resize(self.stage(), size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def main() -> None:
@@ -103,16 +107,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for the pictures [docs]")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as work, serving(options.clip) as url, sync_playwright() as playwright:
+    with serving(options.clip) as url, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1280, "height": 720})
         driver = Driver(page, url)
         driver.rest()
-        page.keyboard.press("KeyL")
-        for keys, far in FLIGHT:
-            driver.fly(keys, far)
-        page.keyboard.press("KeyK")
-        _write_gif(options.out / "live.gif", driver.last_seconds(Path(work)))
+        write_gif(options.out / "live.gif", driver.flight(), GIF_RATE, GIF_COLOURS)
         page.keyboard.press("Home")
         driver.rest()
         stills = []
@@ -148,12 +148,6 @@ def serving(clip: Path) -> Iterator[str]:
 
 def _decoded(png: bytes) -> Image:
     return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
-
-
-def _write_gif(path: Path, clip: Path) -> None:
-    with VideoReader(probe(clip), (GIF_WIDTH * 480 // 832 // 2 * 2, GIF_WIDTH)) as reader:
-        step = max(round(float(reader.info.frame_rate) / GIF_RATE), 1)
-        write_gif(path, reader.read(range(0, len(reader), step)), GIF_RATE, GIF_COLOURS)
 
 
 def _write(path: Path, picture: Image) -> None:
