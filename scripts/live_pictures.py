@@ -36,7 +36,7 @@ GIF_RATE, GIF_WIDTH, GIF_COLOURS = 8, 480, 128
 FLIGHT: tuple[tuple[tuple[str, ...], int], ...] = (
     (("KeyD", "ArrowLeft"), 7),
     (("KeyA", "ArrowRight"), 12),
-    (("KeyW", "KeyD"), 7),
+    (("KeyW", "KeyD"), 4),
 )
 """Keys that are held together, and for how many stops. A picture is taken at each stop, when the generator has caught
 up, so the flight looks the same however fast the machine is."""
