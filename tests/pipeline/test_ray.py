@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 from support.clips import write_clip
-from support.runs import PROFILE, arguments, contents, run
+from support.runs import ORBIT, PROFILE, arguments, contents, run
 
+from inspatio.locations import HOME_VARIABLE
+from inspatio.pipeline.cli import main
 from inspatio.pipeline.engines.ray_cluster import MAX_DEATHS
 from inspatio.pipeline.manifest import Manifest
 from inspatio.storage import PART_SUFFIX
@@ -109,6 +111,24 @@ def test_results_are_those_of_one_process_though_workers_die(here: Path, cluster
     said = capfd.readouterr()
     assert "Traceback" not in said.err
     assert "raylet" not in said.out + said.err
+
+
+@pytest.mark.slow
+def test_networks_make_the_same_results(
+    tmp_path: Path, checkpoints: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All four networks at a tiny size, with captions in batches and prompts that the first worker encodes for all."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/tiny").symlink_to(checkpoints)
+    for seed in range(3):
+        write_clip(tmp_path / f"clips/{seed}.mp4", count=10, seed=seed)
+    command = ["run", "--profile", "tiny", "--input_dir", "clips", "--traj_txt_path", str(ORBIT)]
+    command += ["--disable_adaptive_frame", "--work_folder"]
+    assert main([*command, "alone"]) == 0
+    assert main([*command, "shared", "--engine", "ray", "--ray_address", cluster]) == 0
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
 
 
 @pytest.fixture
