@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -28,7 +29,9 @@ from support.paths import ROOT
 from tiny import florence, wan
 
 from inspatio.cameras.camera_file import CameraFile
+from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats import load_trajectory
+from inspatio.cameras.formats.paths import write_path
 from inspatio.captioning.captions import read_sidecar
 from inspatio.config import load_profile
 from inspatio.errors import ClipError, MissingWeightsError, UsageError, UserError
@@ -45,6 +48,7 @@ from inspatio.pipeline.journal import FORMAT as JOURNAL_FORMAT
 from inspatio.pipeline.journal import content_hash
 from inspatio.pipeline.manifest import FORMAT, VERSION, Manifest
 from inspatio.pipeline.public_manifest import read_public
+from inspatio.types import PathFormat
 
 Case: TypeAlias = dict[str, bytes]
 LONGEST = 10.0
@@ -230,6 +234,32 @@ _INDEX = {"metadata": {"total_size": 5}, "weight_map": {"a": "tensors.safetensor
 # Cases and readers
 
 
+def camera_paths() -> st.SearchStrategy[Case]:
+    """Camera paths of other programs: JSON and glTF with values replaced, arrays and text damaged."""
+    made = _made(_write_paths)
+    texts = [one_file(name, altered_json(json.loads(made[name]))) for name in made if name.endswith(("json", "gltf"))]
+    return st.one_of([*texts, *(one_file(name, damaged(content)) for name, content in made.items())])
+
+
+def _write_paths(folder: Path) -> None:
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = np.arange(3)
+    cameras = Cameras.from_poses(poses, np.array([[50, 0, 34.5], [0, 50, 20.5], [0, 0, 1.0]]))
+    for name, kind in _PATHS.items():
+        write_path(folder / name, cameras, (42, 70), kind)
+
+
+_PATHS: dict[str, PathFormat] = {
+    "camera_path.json": "nerfstudio",
+    "transforms.json": "transforms",
+    "camera_extrinsics.json": "recammaster",
+    "path.gltf": "gltf",
+    "path.npz": "lyra",
+    "path.chan": "chan",
+    "path.txt": "re10k",
+}
+
+
 def trajectories() -> st.SearchStrategy[Case]:
     """Lines of numbers and near-numbers in the counts that the formats have, or none of them."""
     odd = st.sampled_from(("nan", "inf", "-inf", "1e308", "1e9", "-0", "²", "٣", "1_0", "0x1", "", "#", ",", "\0", "²"))
@@ -331,6 +361,7 @@ def _read_video(folder: Path) -> None:
 
 READERS: dict[str, Reader] = {
     "trajectory": Reader(trajectories, lambda folder: load_trajectory(folder / "path.txt"), UsageError),
+    "camera path": Reader(camera_paths, lambda folder: load_trajectory(next(folder.iterdir())), UsageError),
     "cameras": Reader(
         camera_files, lambda folder: CameraFile.load(folder / "cameras.json", "Make it again."), ClipError
     ),

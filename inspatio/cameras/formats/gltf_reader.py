@@ -6,7 +6,6 @@ Of several cameras, one named ``source`` is taken as the source clip's own, and 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import struct
 from pathlib import Path
@@ -41,7 +40,7 @@ def read_gltf(path: Path, size: tuple[int, int]) -> CameraPath:
     try:
         document, binary = _load(path)
         return _read(path, _Gltf(path, document, binary), size)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, struct.error, binascii.Error) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError, struct.error) as error:
         raise ClipError(f"{path}: not a whole glTF 2.0 file ({type(error).__name__}: {error})") from None
 
 
