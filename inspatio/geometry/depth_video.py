@@ -64,7 +64,7 @@ def read_depth_video(path: Path, scale: float) -> Iterator[NDArray[np.float32]]:
         ClipError: the file is missing, damaged, or another kind of video.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             for frame in container.decode(video=0):
                 if frame.format.name != _PIXELS:
                     raise ClipError(
