@@ -16,7 +16,7 @@ from support.true_scene import scene as true_scene
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.paths import write_path
 from inspatio.cameras.poses import invert
-from inspatio.config import Controls
+from inspatio.clip_options import Controls
 from inspatio.errors import UsageError
 from inspatio.factory import make_trajectory
 from inspatio.geometry.followed import DEFAULT_REACH
