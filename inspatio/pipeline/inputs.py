@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from inspatio.errors import UsageError
+from inspatio.export.result_file import check_target
 from inspatio.media.listing import FoundSource, LeftOut, identify, list_sources
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.public_manifest import PublicClip, read_public
@@ -40,7 +41,7 @@ def read_inputs(job: Job) -> Inputs:
     """Find the sources of a job's input.
 
     Raises:
-        UsageError: no such folder, no source in it, two of one name, or no clip of a name in --clips.
+        UsageError: no such folder, no source in it, two of one name, no clip of a name in --clips, or several for -o.
     """
     listed = read_public(job.public_list) if job.public_list else []
     by_path = {Path(entry.video_path).resolve(): entry for entry in listed}
@@ -60,7 +61,12 @@ def read_inputs(job: Job) -> Inputs:
     known = [
         Input(clip_id, found, by_path.get(found.path.resolve())) for clip_id, found in zip(ids, sources, strict=True)
     ]
-    return Inputs(tuple(known), tuple(_chosen(job, known)), left_out)
+    chosen = _chosen(job, known)
+    if job.result is not None:
+        check_target(job.result)
+        if len(chosen) != 1:
+            raise UsageError(f"-o {job.result}: got {len(chosen)} clips, expected one. Choose it with --clips.")
+    return Inputs(tuple(known), tuple(chosen), left_out)
 
 
 def clip_ids(paths: Sequence[Path]) -> list[str]:

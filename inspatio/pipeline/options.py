@@ -148,6 +148,13 @@ class GenerateOptions(Settings):
     processes: int = setting(
         1, "processes of the generate stage, at least one for each GPU", option="--step3_nproc", metavar="N", least=1
     )
+    result: Path | None = setting(
+        None,
+        "also write the result of the only clip here: a file .mp4 or .gif, or a folder for PNG pictures",
+        option="-o",
+        metavar="PATH",
+        unset="none",
+    )
     comparison: bool = setting(
         False, "also write <clip>.comparison.mp4: source, render and result", option="--comparison"
     )

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from inspatio.config import DEFAULT_PROFILE, PREVIEW_PROFILE
 from inspatio.errors import UserError
+from inspatio.export.result_file import write_result
 from inspatio.locations import download_command
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.disk import log_disk_use
@@ -262,6 +263,8 @@ def _conclude(workspace: Workspace, stages: Sequence[StageName]) -> int:
         if "generate" in stages and state.output and workspace.run:
             result = workspace.run.folder / state.output.video
             _log.info("%8s: %s", "result", result, extra=facts("result", stage="generate", clip=state.id))
+            if workspace.job.result is not None:
+                write_result(result, workspace.job.result)
     for note, clip_ids in notes.items():
         _log.info("%8s: %s: %s", "note", shortened(clip_ids), note)
     for state in workspace.failed:

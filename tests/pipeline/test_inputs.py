@@ -83,6 +83,17 @@ def test_patterns_and_a_limit_choose_clips(here: Path, capsys: pytest.CaptureFix
     assert "--clips: got 'z*', expected names of clips: a, b1, b2, c" in capsys.readouterr().err
 
 
+def test_one_result_where_it_is_wanted(here: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("a", "b"):
+        write_clip(here / "clips" / f"{name}.mp4", 2)
+    wanted = ("--traj_txt_path", ROOT / "traj/still.txt", "-o", "new/film.mp4")
+    assert run("run", *wanted) == 2
+    assert "-o new/film.mp4: got 2 clips, expected one" in capsys.readouterr().err
+    assert run("run", *wanted, "--clips", "b") == 0
+    assert (here / "new/film.mp4").read_bytes() == (here / "output/clips/still/b.mp4").read_bytes()
+    assert run("run", *wanted[:2], "-o", "film.avi", "--clips", "b") == 2
+
+
 def test_a_note_on_many_clips_comes_once(here: Path, capsys: pytest.CaptureFixture[str]):
     """The note that depth is a prior came once for every clip."""
     for name in ("a", "b"):
