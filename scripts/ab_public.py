@@ -373,7 +373,8 @@ def wan_pair(setting: Setting) -> tuple[Any, Any, Any, list[torch.Tensor]]:
     public.load_state_dict(state, assign=True)
     scale = [torch.tensor(LATENT_MEAN), 1 / torch.tensor(LATENT_STD)]
     if setting.device.type == "cuda":
-        channels_last(encoder), channels_last(decoder)
+        for half in (encoder, decoder):
+            channels_last(half)
     scale = [each.to(setting.device, setting.dtype) for each in scale]
     return public.requires_grad_(False).eval(), encoder.eval(), decoder.eval(), scale
 
@@ -411,7 +412,8 @@ def tae_pair(setting: Setting) -> tuple[Any, Any, Any]:
         public = importlib.import_module("utils.taehv").TAEHV(checkpoint_path=None)
     public.load_state_dict(state, assign=True)
     if setting.device.type == "cuda":
-        channels_last(encoder), channels_last(decoder)
+        for half in (encoder, decoder):
+            channels_last(half)
     return public.requires_grad_(False).eval(), encoder.eval(), decoder.eval()
 
 

@@ -95,7 +95,7 @@ def link_dependencies(wheel: Path, site: Path) -> None:
         waiting += map(Requirement, package.requires or [])
         for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             if not (site / top).exists():
-                (site / top).symlink_to(package.locate_file(top))
+                (site / top).symlink_to(str(package.locate_file(top)))
     assert "pytest" not in linked
 
 

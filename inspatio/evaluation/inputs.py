@@ -134,7 +134,7 @@ def _mode(files: ResultFiles, rendered: tuple[int, int], result: tuple[int, int]
         return "crop"
     source = probe(files.source).size
     modes: tuple[FitMode, ...] = ("crop", "pad", "stretch")
-    fitting = [mode for mode in modes if Fit.make(source, rendered, mode).natural_size == result]
+    fitting: list[FitMode] = [mode for mode in modes if Fit.make(source, rendered, mode).natural_size == result]
     return fitting[0] if fitting else "crop"
 
 

@@ -62,6 +62,7 @@ def test_a_flight_plays_the_clip_as_it_was_flown():
     """Whatever adaptive frames would do; cameras are the flown ones at each place."""
     flight = flown(25)
     scene, cameras = adapt(noise_scene(10), flight, Controls())
+    assert flight.source_frames is not None
     assert scene.source_frames(range(len(scene))) == list(flight.source_frames)
     assert np.abs(invert(cameras.world_to_camera) - flight.key_poses).max() < 1e-12
 
@@ -149,6 +150,7 @@ def test_a_recorded_flight_is_what_was_shown(tmp_path: Path):
     assert path.read_bytes() == text
     flight = load_trajectory(path)
     assert isinstance(flight, FlightTrajectory)
+    assert flight.source_frames is not None
     steps = np.diff(flight.source_frames)
     assert len(flight.source_frames) >= 20
     assert set(steps.tolist()) <= {0, 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def error(image: np.ndarray, expected: np.ndarray) -> float:
         ("a.jpeg", {"quality": 97}, 2),
     ],
 )
-def test_formats(tmp_path: Path, name: str, options: dict[str, object], tolerance: float):
+def test_formats(tmp_path: Path, name: str, options: dict[str, Any], tolerance: float):
     path = write_picture(tmp_path / name, **options)
     image, notes = load_picture(path)
     assert error(image, gradient()) <= tolerance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -23,7 +24,7 @@ def gradient(height: int = 48, width: int = 80) -> np.ndarray:
     )
 
 
-def write_picture(path: Path, image: np.ndarray | None = None, **options: object) -> Path:
+def write_picture(path: Path, image: np.ndarray | None = None, **options: Any) -> Path:
     """A picture in the format that the name asks for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(gradient() if image is None else image).save(path, **options)
