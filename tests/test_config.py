@@ -48,7 +48,7 @@ def test_what_a_file_leaves_out_has_the_default(tmp_path):
         ("height: tall", ["height: got 'tall'", "whole number"]),
         ("height: 100", ["multiples of 16"]),
         ("generator: {precision: fp4}", ["generator.precision: got 'fp4'", "bf16, fp32 or fp8"]),
-        ("generator: {encoder: vae}", ["generator.encoder: got 'vae'", "wan or taehv"]),
+        ("generator: {encoder: vae}", ["generator.encoder: got 'vae'", "wan, taehv or linear"]),
         ("generator: {backend: wan}", ["generator.backend", "causal, worldfm or preview"]),
         ("generator: {steps: [250, 500]}", ["generator.steps", "falling"]),
         ("generator: {steps: []}", ["generator.steps"]),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from inspatio.errors import ClipError, UsageError
-from inspatio.media.scene_folder import PROMPT_NAME
+from inspatio.media.listing import PROMPT_NAME
 from inspatio.storage import is_there
 from inspatio.types import Image
 

@@ -18,8 +18,8 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.errors import UsageError
 from inspatio.geometry.formats.v15 import DEPTH_VIDEO, INTRINSICS_FILE, LEVELS, POSES_FILE, RANGE_FILE, depth_names
 from inspatio.media import VideoWriter
-from inspatio.media.listing import SCENE_FILE
-from inspatio.media.scene_folder import MOST_VIEWS, PROMPT_NAME, VIDEO_NAME, VIEW_NAME
+from inspatio.media.listing import PROMPT_NAME, SCENE_FILE
+from inspatio.media.scene_folder import MOST_VIEWS, VIDEO_NAME, VIEW_NAME
 from inspatio.render.views import block_ends
 from inspatio.scene import Scene
 

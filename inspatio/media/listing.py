@@ -31,6 +31,8 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif"))
 SCENE_FILE = "scene.json"
 """What makes a folder a scene folder of InSpatio-World 1.5, together with ``input/``."""
+PROMPT_NAME = "input/prompt.txt"
+"""Its prompt."""
 GEOMETRY_SUFFIX = ".geometry"
 PANORAMA_SUFFIX = ".panorama"
 """What a panorama's name ends in before the picture's own suffix, unless its depth lies beside it."""

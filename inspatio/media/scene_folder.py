@@ -25,7 +25,6 @@ from inspatio.media.pictures import PictureInfo, probe_pictures
 from inspatio.media.video_info import VideoInfo, probe
 
 VIDEO_NAME = "input/video.mp4"
-PROMPT_NAME = "input/prompt.txt"
 VIEW_NAME = "input/view_{:02d}.png"
 MOST_VIEWS = 100
 """Two digits are in a view's name."""

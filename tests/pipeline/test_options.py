@@ -69,7 +69,7 @@ def test_a_command_has_the_options_of_its_settings_and_no_others(command, capsys
         main([command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    shown = set(re.findall(r"(?<![\w-])--\w+", text.split("\nexamples:")[0])) - {"--help"}
+    shown = set(re.findall(r"(?<![\w-])(?:--\w+|-[a-z]\b)", text.split("\nexamples:")[0])) - {"--help", "-h"}
     assert shown == {spelling for each in settings_of(command) if each.help for spelling in each.options}
     assert shown >= PUBLIC[command]
     if command in CLIPS:

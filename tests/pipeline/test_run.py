@@ -116,7 +116,7 @@ class TestWhole:
     def test_a_known_video_is_not_probed_again(self, here, monkeypatch):
         write_clip(here / "clips/one.mp4", sound=True)
         assert run() == 0
-        monkeypatch.setattr("inspatio.pipeline.workspace.probe", pytest.fail)
+        monkeypatch.setattr("inspatio.pipeline.workspace.probe_found", pytest.fail)
         assert run("--force") == 0
         assert probe(here / "output/clips/still/one.mp4").has_audio
 
@@ -363,7 +363,7 @@ class TestWrongUse:
             (here / "clips" / name).write_text("x")
         assert run() == 2
         message = capsys.readouterr().err
-        assert "clips: no video in it" in message
+        assert "clips: no video or image in it" in message
         assert message.count("\n") == 1
 
     def test_missing_weights_are_three_lines(self, here, capsys):
@@ -494,7 +494,7 @@ class TestInterruption:
             assert ended.returncode == 1
             assert "the disk is full" in ended.stderr
             assert "Traceback" not in ended.stderr
-            before = {k: v for k, v in times(disk).items() if not k.split("/")[-1].startswith(".")}
+            before = {k: v for k, v in times(disk).items() if not k.split("/")[-1].startswith((".", "manifest."))}
             assert not [name for name in before if "b.mp4" in name]
             subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
             assert run(*to_disk) == 0
