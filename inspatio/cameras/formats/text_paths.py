@@ -96,7 +96,8 @@ def read_tcw(path: Path, size: tuple[int, int]) -> CameraPath:
     """Read ``target_tcw.txt`` of InSpatio-World 1.5, with the source's cameras where they lie beside it."""
     source = source_beside(path)
     found = None if source is None else rigid(source, read_numbers(source, 16))
-    return _without_lens("tcw", rigid(path, read_numbers(path, 16)), size, source=found)
+    note = f"{path.name}: matrices are read as world to camera, which is what InSpatio-World 1.5 means by them"
+    return _without_lens("tcw", rigid(path, read_numbers(path, 16)), size, source=found, notes=(note,))
 
 
 def source_beside(path: Path) -> Path | None:
