@@ -32,6 +32,10 @@ class RunLog:
 
     def __init__(self, run: Path) -> None:
         self.run = run
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain(error, run) from error
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is None:
             _log.warning("no TensorBoard files are written: pip install 'inspatio[training]' for them")

@@ -143,9 +143,14 @@ def test_a_run_that_is_interrupted_ends_its_own_cluster(here: Path, temporary: P
     """Without an address: the cluster and its files are gone after Ctrl-C, and so are temporary files."""
     environment = os.environ | {"TMPDIR": str(temporary)}
     command = [sys.executable, "-m", "inspatio", *arguments(*PLANE, "--engine", "ray")]
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests in the background inherit that it is ignored
+    try:
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stderr is not None
         said = ""
         for line in process.stderr:
