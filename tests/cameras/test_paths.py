@@ -105,9 +105,11 @@ def by_hand(folder: Path) -> dict[PathFormat, Path]:
         paths[kind].write_text(text)
     for kind in ("lyra", "lingbot", "colmap", "gltf", "inspatio"):
         paths[kind] = folder / {"lyra": "lyra.npz", "gltf": "path.gltf", "inspatio": "cameras.json"}.get(kind, kind)
-    np.savez(paths["lyra"], w2c=[first, inverse], K=np.diag([50, 50, 1]), h=100, w=200)
+    lenses = [[[50, 0, 100], [0, 50, 50], [0, 0, 1]]] * 2
+    np.savez(paths["lyra"], w2c=[first, inverse], intrinsics=lenses, image_height=100, image_width=200)
     paths["lingbot"].mkdir()
     np.save(paths["lingbot"] / "poses.npy", [first, right])
+    np.save(paths["lingbot"] / "intrinsics.npy", [[208, 240, 416, 240]] * 2)
     paths["colmap"].mkdir()
     (paths["colmap"] / "cameras.txt").write_text("1 SIMPLE_PINHOLE 200 100 50 100 50\n")
     centre = inverse[:3, 3]
@@ -164,10 +166,11 @@ def test_each_format_means_what_its_authors_say(tmp_path: Path):
         )
 
 
-def test_the_middle_of_the_picture(tmp_path: Path):
-    # RealEstate10K's 0.5 is the middle of the picture, between pixels 99 and 100.
-    found = read_path(by_hand(tmp_path)["re10k"], (100, 200)).cameras
-    assert np.allclose(found.intrinsics[0], [[100, 0, 99.5], [0, 50, 49.5], [0, 0, 1]])
+@pytest.mark.parametrize(("kind", "focal"), [("re10k", (100, 50)), ("lyra", (50, 50)), ("lingbot", (50, 50))])
+def test_the_middle_of_the_picture(tmp_path: Path, kind: PathFormat, focal: tuple[int, int]):
+    # Half the width, which counts from the corner, lies between pixels 99 and 100.
+    found = read_path(by_hand(tmp_path)[kind], (100, 200)).cameras
+    assert np.allclose(found.intrinsics[0], [[focal[0], 0, 99.5], [0, focal[1], 49.5], [0, 0, 1]])
 
 
 def test_intrinsics_follow_the_size(tmp_path: Path):
@@ -197,6 +200,20 @@ def test_scalar_first_quaternions_are_found_and_said(tmp_path: Path, header: str
     found = read_path(path, SIZE)
     assert np.allclose(invert(found.cameras.world_to_camera), poses)
     assert any("qw qx qy qz" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("header", "said"), [("", True), ("# timestamp tx ty tz qx qy qz qw\n", False)])
+def test_an_order_of_quaternions_without_evidence_is_assumed_and_said(tmp_path: Path, header: str, said: bool):
+    """A path that begins turned reads as rotations in both orders: TUM's is taken."""
+    path = tmp_path / "poses.txt"
+    turned = np.tile(np.eye(4), (5, 1, 1))
+    turned[:, :3, :3] = Rotation.from_euler("xyz", [20, 30, 10], degrees=True).as_matrix()
+    poses = turned @ invert(cameras(5))
+    write_path(path, Cameras(intrinsics(5), invert(poses)), SIZE, "tum")
+    path.write_text(header + path.read_text())
+    found = read_path(path, SIZE)
+    assert np.allclose(invert(found.cameras.world_to_camera), poses)
+    assert any("order of its quaternions" in note for note in found.notes) == said
 
 
 def test_the_source_cameras_beside_a_path_are_found(tmp_path: Path):
@@ -261,7 +278,8 @@ def test_a_focal_length_of_zero_is_refused(tmp_path: Path, kind: PathFormat, old
 
 def test_too_many_cameras_are_refused(tmp_path: Path):
     path = tmp_path / "poses.npz"
-    np.savez(path, w2c=np.broadcast_to(np.eye(4, dtype=np.float32), (10**6, 4, 4)), K=np.eye(3), h=1, w=1)
+    poses, lenses = (np.broadcast_to(np.eye(n, dtype=np.float32), (10**6, n, n)) for n in (4, 3))
+    np.savez(path, w2c=poses, intrinsics=lenses, image_height=1, image_width=1)
     with pytest.raises(ClipError, match="1000000 cameras"):
         read_path(path, SIZE)
 

@@ -9,14 +9,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pycolmap
+import pygltflib
 import pytest
 import trimesh
+from scipy.spatial.transform import Rotation
 from support.clips import write_clip
 from support.true_scene import scene as true_scene
 from support.true_scene import write_geometry
 
 from inspatio.cameras.formats import load_trajectory
 from inspatio.cameras.formats.paths import read_path
+from inspatio.cameras.poses import invert
 from inspatio.pipeline.cli import main
 
 
@@ -116,20 +119,63 @@ def test_a_nerfstudio_folder_is_what_a_splat_trainer_reads(clip: Path, tmp_path:
     assert np.median(heights[points[:, 1] < 4]) < 0, "z is up: the ground before the camera is below it"
 
 
-def test_both_camera_paths_are_animated(clip: Path, tmp_path: Path) -> None:
-    """glTF with the source's camera and a result's; the reader of this project ties the one to the other."""
+def played(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Key times, camera_to_world (OpenCV axes) and vertical fields of view of a glTF camera, read by pygltflib."""
+    document: Any = pygltflib.GLTF2().load(str(path))
+    node = next(index for index, each in enumerate(document.nodes) if each.name == name)
+    assert node in document.scenes[document.scene].nodes
+    camera = document.nodes[node].camera
+
+    def numbers(index: int) -> np.ndarray:
+        accessor = document.accessors[index]
+        view = document.bufferViews[accessor.bufferView]
+        buffer = document.buffers[view.buffer]
+        data = document.binary_blob() if buffer.uri is None else document.get_data_from_buffer_uri(buffer.uri)
+        assert accessor.componentType == pygltflib.FLOAT
+        width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor.type]
+        part = data[view.byteOffset : view.byteOffset + view.byteLength]
+        return np.frombuffer(part, "<f4", accessor.count * width, accessor.byteOffset or 0).reshape(-1, width)
+
+    found = {}
+    for channel in document.animations[0].channels:
+        sampler = document.animations[0].samplers[channel.sampler]
+        assert sampler.interpolation == pygltflib.ANIM_LINEAR
+        pointer = channel.target.extensions.get("KHR_animation_pointer", {}).get("pointer")
+        if channel.target.node == node or pointer == f"/cameras/{camera}/perspective/yfov":
+            found[channel.target.path] = numbers(sampler.input)[:, 0], numbers(sampler.output)
+    times, centres = found["translation"]
+    poses = np.tile(np.eye(4), (len(times), 1, 1))
+    poses[:, :3, :3] = Rotation.from_quat(found["rotation"][1]).as_matrix() @ np.diag([1.0, -1, -1])
+    poses[:, :3, 3] = centres
+    still = np.full(len(times), document.cameras[camera].perspective.yfov)
+    return times, np.diag([1.0, -1, -1, 1]) @ poses, found["pointer"][1][:, 0] if "pointer" in found else still
+
+
+@pytest.mark.parametrize("form", ["gltf", "glb"])
+def test_both_camera_paths_are_animated(clip: Path, tmp_path: Path, form: str) -> None:
+    """The source's camera and a result's, which zooms, as another program plays them."""
+    cameras = tmp_path / "one.cameras.json"
+    given = ["path", "convert", "orbit_left+zoom(1,2)", str(cameras), "--to", "inspatio", "--scene", str(clip)]
+    assert main(given) == 0
+    expected = read_path(cameras, (42, 70)).cameras
+    path = exported(clip, tmp_path / f"both.{form}", form, "--cameras", str(cameras))
+    times, poses, fov = played(path, "target")
+    assert np.allclose(poses, invert(expected.world_to_camera), atol=1e-5)
+    assert np.allclose(times, np.arange(len(expected)) / 25, atol=1e-5)
+    assert np.allclose(np.tan(fov / 2), 42 / 2 / expected.intrinsics[:, 1, 1], rtol=1e-5)
+    assert np.allclose(played(path, "source")[1], invert(true_scene(10).world_to_camera), atol=1e-5)
+    if form == "glb":
+        glb: Any = trimesh.load(path)
+        assert {"source", "target"} <= set(glb.graph.nodes)
+
+
+def test_an_exported_animation_is_tied_to_the_scene_by_its_source_camera(clip: Path, tmp_path: Path) -> None:
     cameras = tmp_path / "one.cameras.json"
     assert main(["path", "convert", "orbit_left", str(cameras), "--to", "inspatio", "--scene", str(clip)]) == 0
-    path = exported(clip, tmp_path / "both.gltf", "gltf", "--cameras", str(cameras))
-    document = json.loads(path.read_text())
-    assert {node["name"] for node in document["nodes"] if "camera" in node} == {"source", "target"}
-    assert len({c["target"]["node"] for c in document["animations"][0]["channels"] if "node" in c["target"]}) == 2
-    found = read_path(path, (42, 70))
+    found = read_path(exported(clip, tmp_path / "both.gltf", "gltf", "--cameras", str(cameras)), (42, 70))
     assert found.source is not None
     assert np.allclose(found.source, true_scene(10).world_to_camera, atol=1e-5)
     assert np.allclose(found.cameras.world_to_camera, read_path(cameras, (42, 70)).cameras.world_to_camera, atol=1e-5)
-    glb: Any = trimesh.load(exported(clip, tmp_path / "both.glb", "glb", "--cameras", str(cameras)))
-    assert {"source", "target"} <= set(glb.graph.nodes)
 
 
 def test_colmap_opens_its_export(clip: Path, tmp_path: Path) -> None:

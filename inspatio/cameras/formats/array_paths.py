@@ -1,6 +1,7 @@
 """Camera paths as numpy arrays: LingBot-World's folder of .npy files and Lyra 2's .npz.
 
-What the numbers mean is said in ``conventions.py``.
+What the numbers mean is said in ``conventions.py``. Sources: LingBot-World ``wan/image2video.py`` and
+``wan/utils/cam_utils.py``; Lyra ``lyra_2/_src/inference/lyra2_custom_traj_inference.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from inspatio.cameras.camera_path import CameraPath
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.checks import positive_focal, rigid
 from inspatio.cameras.formats.conventions import from_camera_to_world, to_camera_to_world
-from inspatio.cameras.formats.lenses import default_intrinsics, resized
+from inspatio.cameras.formats.lenses import default_intrinsics, from_corner_origin, resized, to_corner_origin
 from inspatio.cameras.poses import invert
 from inspatio.errors import ClipError
 from inspatio.storage import DAMAGED_ARRAYS
@@ -22,65 +23,61 @@ from inspatio.storage import DAMAGED_ARRAYS
 POSES, INTRINSICS = "poses.npy", "intrinsics.npy"
 _LINGBOT_SIZE = (480, 832)
 """(height, width) of the pixels that LingBot-World's intrinsics are in."""
+_LYRA_FIELDS = ("w2c", "intrinsics", "image_height", "image_width")
 
 
 def read_lingbot(folder: Path, size: tuple[int, int]) -> CameraPath:
     """Read a folder with ``poses.npy`` (n 4 4) and, where it is there, ``intrinsics.npy`` (n 4: fx fy cx cy)."""
     poses = _matrices(folder / POSES, _array(folder / POSES))
     world_to_camera = invert(to_camera_to_world("lingbot", poses))
+    notes = (f"{folder.name}: LingBot-World takes lengths in any unit; path(.., scale=..) brings them to the scene's",)
     path = folder / INTRINSICS
     if not path.is_file():
-        return CameraPath(Cameras.from_poses(world_to_camera, default_intrinsics(size)))
+        return CameraPath(Cameras.from_poses(world_to_camera, default_intrinsics(size)), notes=notes)
     values = _array(path)
     if values.shape != (len(poses), 4):
         raise ClipError(f"{path}: got shape {values.shape}, expected ({len(poses)}, 4): fx fy cx cy")
     matrices = np.tile(np.eye(3), (len(values), 1, 1))
     matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2] = values.T
-    intrinsics = positive_focal(path, resized(matrices, _LINGBOT_SIZE, size))
-    return CameraPath(Cameras(intrinsics, world_to_camera), has_intrinsics=True)
+    intrinsics = positive_focal(path, resized(from_corner_origin(matrices), _LINGBOT_SIZE, size))
+    return CameraPath(Cameras(intrinsics, world_to_camera), has_intrinsics=True, notes=notes)
 
 
 def write_lingbot(folder: Path, cameras: Cameras, size: tuple[int, int]) -> None:
     """Write ``poses.npy`` and ``intrinsics.npy`` into a folder."""
     np.save(folder / POSES, from_camera_to_world("lingbot", invert(cameras.world_to_camera)))
-    matrices = resized(cameras.intrinsics, size, _LINGBOT_SIZE)
+    matrices = to_corner_origin(resized(cameras.intrinsics, size, _LINGBOT_SIZE))
     values = [matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]]
     np.save(folder / INTRINSICS, np.stack(values, axis=1))
 
 
 def read_lyra(path: Path, size: tuple[int, int]) -> CameraPath:
-    """Read an .npz with ``w2c`` (n 4 4), ``K`` (n 3 3 or 3 3), ``h`` and ``w``."""
+    """Read an .npz with ``w2c`` (n 4 4), ``intrinsics`` (n 3 3), ``image_height`` and ``image_width``."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: np.asarray(file[name]) for name in ("w2c", "K", "h", "w") if name in file.files}
+            found = {name: np.asarray(file[name]) for name in _LYRA_FIELDS if name in file.files}
     except DAMAGED_ARRAYS as error:
         raise ClipError(f"{path}: cannot be read as .npz ({error})") from None
-    missing = {"w2c", "K", "h", "w"} - set(found)
+    missing = [name for name in _LYRA_FIELDS if name not in found]
     if missing:
-        raise ClipError(f"{path}: has no {', '.join(sorted(missing))}, expected w2c, K, h and w")
-    poses = _matrices(path, found["w2c"])
-    height, width = int(found["h"].flat[0]), int(found["w"].flat[0])
-    if (
-        height < 1
-        or width < 1
-        or found["K"].shape[-2:] != (3, 3)
-        or len(found["K"].reshape(-1, 3, 3))
-        not in (
-            1,
-            len(poses),
+        raise ClipError(f"{path}: has no {', '.join(missing)}, expected {', '.join(_LYRA_FIELDS)}")
+    poses, matrices = _matrices(path, found["w2c"]), found["intrinsics"]
+    height, width = (int(found[name].flat[0]) if found[name].size == 1 else 0 for name in _LYRA_FIELDS[2:])
+    if min(height, width) < 1 or matrices.shape != (len(poses), 3, 3) or matrices.dtype.kind not in "fiu":
+        raise ClipError(
+            f"{path}: got intrinsics {matrices.shape} for {width}x{height}, expected ({len(poses)}, 3, 3) and a size"
         )
-    ):
-        raise ClipError(f"{path}: got K {found['K'].shape} for {width}x{height}, expected {len(poses)} or 1 of 3x3")
-    matrices = np.broadcast_to(found["K"].reshape(-1, 3, 3).astype(np.float64), (len(poses), 3, 3))
-    intrinsics = positive_focal(path, resized(matrices, (height, width), size))
+    lenses = from_corner_origin(matrices.astype(np.float64))
+    intrinsics = positive_focal(path, resized(lenses, (height, width), size))
     return CameraPath(Cameras(intrinsics, invert(to_camera_to_world("lyra", poses))), has_intrinsics=True)
 
 
 def write_lyra(path: Path, cameras: Cameras, size: tuple[int, int]) -> None:
-    """Write an .npz with ``w2c``, ``K``, ``h`` and ``w``."""
+    """Write an .npz with ``w2c``, ``intrinsics``, ``image_height`` and ``image_width``."""
     poses = from_camera_to_world("lyra", invert(cameras.world_to_camera))
+    values = (poses, to_corner_origin(cameras.intrinsics), np.int64(size[0]), np.int64(size[1]))
     with path.open("wb") as file:
-        np.savez(file, w2c=poses, K=cameras.intrinsics, h=np.int64(size[0]), w=np.int64(size[1]))
+        np.savez(file, **dict(zip(_LYRA_FIELDS, values, strict=True)))
 
 
 def _array(path: Path) -> NDArray[np.float64]:

@@ -96,9 +96,15 @@ CONVENTIONS: dict[PathFormat, Convention] = {
         about="ReCamMaster `camera_extrinsics.json`, centimetres",
     ),
     "lingbot": Convention(
-        "camera_to_world", intrinsics="fx fy cx cy in pixels of 832x480", about="a folder with `poses.npy`"
+        "camera_to_world",
+        intrinsics="fx fy cx cy in pixels of 832x480, corner origin",
+        about="LingBot-World: a folder with `poses.npy` and `intrinsics.npy`",
     ),
-    "lyra": Convention("world_to_camera", intrinsics="pixels", about="npz with `w2c`, `K`, `h`, `w`"),
+    "lyra": Convention(
+        "world_to_camera",
+        intrinsics="pixels, corner origin",
+        about="Lyra 2: npz with `w2c`, `intrinsics`, `image_height`, `image_width`",
+    ),
     "gltf": Convention(
         "camera_to_world",
         camera="opengl",

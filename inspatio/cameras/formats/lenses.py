@@ -34,6 +34,11 @@ def from_corner_origin(intrinsics: Intrinsics) -> Intrinsics:
     return intrinsics - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 
 
+def to_corner_origin(intrinsics: Intrinsics) -> Intrinsics:
+    """``... 3 3`` with the origin of pixels moved from the first pixel's centre to its corner."""
+    return intrinsics + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+
+
 def resized(intrinsics: Intrinsics, size: tuple[int, int], wanted: tuple[int, int]) -> Intrinsics:
     """``... 3 3`` intrinsics of frames of ``size`` for the same frames resized to ``wanted`` (height, width)."""
     y, x = wanted[0] / size[0], wanted[1] / size[1]

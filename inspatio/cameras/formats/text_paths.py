@@ -146,8 +146,9 @@ def spell(values: NDArray[np.float64]) -> str:
 def _is_scalar_first(path: Path, quaternions: NDArray[np.float64]) -> tuple[bool, tuple[str, ...]]:
     """Whether quaternions are w x y z, and what to say of it.
 
-    A comment that names the columns decides. Without one, a first rotation that is none when read as w x y z, and half
-    a turn when read as x y z w, does: trackers begin at the identity, and no camera begins upside down.
+    A comment that names the columns decides. Without one, a first rotation that is none in one of the two orders does:
+    trackers begin at the identity, and it is half a turn in the other order. Nothing else tells the two apart: the
+    angles between the cameras are the same in both. Then TUM's order is taken, which is said.
     """
     named = next((text for text in read_lines(path) if text.startswith("#") and "qw" in text), "")
     order = re.findall(r"q[wxyz]", named)[:4]
@@ -155,12 +156,18 @@ def _is_scalar_first(path: Path, quaternions: NDArray[np.float64]) -> tuple[bool
         if order[0] == "qw":
             return True, (f"{path.name}: quaternions are qw qx qy qz, as its comment says",)
         return False, ()
-    if len(quaternions) and abs(quaternions[0, 0]) > _SAME and np.abs(quaternions[0, 1:]).max() < 0.02:
+    first = quaternions[0] if len(quaternions) else np.array([0, 0, 0, 1.0])
+    if abs(first[0]) > _SAME and np.abs(first[1:]).max() < 0.02:
         return True, (
-            f"{path.name}: quaternions are read as qw qx qy qz: the first is {spell(np.round(quaternions[0], 3))}, "
+            f"{path.name}: quaternions are read as qw qx qy qz: the first is {spell(first.round(3))}, "
             "no rotation in that order and half a turn in TUM's",
         )
-    return False, ()
+    if abs(first[3]) > _SAME:
+        return False, ()
+    return False, (
+        f"{path.name}: nothing in it says the order of its quaternions, so they are read as TUM's qx qy qz qw; "
+        "a comment with their names (# qw qx qy qz) says another",
+    )
 
 
 def _without_lens(kind: PathFormat, poses: NDArray[np.float64], size: tuple[int, int], **more) -> CameraPath:
