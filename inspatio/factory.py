@@ -184,10 +184,13 @@ def prepare_prompts(config: GeneratorConfig, texts: Sequence[str], folder: Path,
 
 def processes_per_clip(config: GeneratorConfig, processes: int, clips: int) -> int:
     """How many of the processes work on the same clip."""
-    if config.backend != "causal" or processes == 1:
+    if config.backend == "preview" or processes == 1:
         return 1
-    from inspatio.models.wan.checkpoint import read_config
     from inspatio.models.wan.parallel import processes_per_clip
+
+    if config.backend == "worldfm":
+        return processes_per_clip(processes, clips, processes)  # its frames can be shared by any number
+    from inspatio.models.wan.checkpoint import read_config
 
     heads = read_config(Path(config.checkpoint_path), Path(config.wan_path)).num_heads
     return processes_per_clip(processes, clips, heads)
@@ -264,7 +267,7 @@ def _make_repainting(
 
             from inspatio.generation.worldfm.loading import load_worldfm
 
-            return load_worldfm(config, size, torch.device(device), renderer=renderer)
+            return load_worldfm(config, size, torch.device(device), renderer=renderer, group=group, frames=frames)
         case _:
             assert_never(config.backend)
 

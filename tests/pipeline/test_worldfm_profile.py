@@ -11,6 +11,8 @@ from support.panoramas import box_panorama
 from support.paths import ROOT
 from support.runs import times
 
+from inspatio.config import load_profile
+from inspatio.factory import processes_per_clip
 from inspatio.media import VideoReader
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.manifest import Manifest
@@ -108,3 +110,16 @@ def test_a_panorama_that_is_none_and_a_generator_that_takes_none(
     said = capsys.readouterr().err
     assert "not a panorama: got 90x40" in said
     assert "Use --profile worldfm" in said
+
+
+def test_frames_of_one_clip_are_shared_out_and_the_result_is_the_same_to_the_byte(here: Path) -> None:
+    """Two processes for one clip; and one process takes their result as its own."""
+    config = load_profile(ROOT / "configs/worldfm_tiny.yaml").generator
+    assert [processes_per_clip(config, 6, clips) for clips in (1, 2, 3, 4)] == [6, 3, 2, 1]
+    assert run() == 0
+    other = ["--output_folder", "shared"]
+    assert run("--step3_nproc", "2", "--master_port", "29661", *other) == 0
+    assert (here / "shared/one.mp4").read_bytes() == (here / "output/clips/orbit_left/one.mp4").read_bytes()
+    written = times(here / "shared")
+    assert run(*other) == 0
+    assert times(here / "shared") == written

@@ -8,6 +8,7 @@ import torch
 from support.scenes import NOISE_SIZE
 from tiny.weights import random_state
 from torch import nn
+from torch.distributed import ProcessGroup
 
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions
 from inspatio.generation.worldfm.session import WorldFMGenerator, WorldFMOptions
@@ -58,10 +59,12 @@ def make_worldfm(
     renderer: Renderer | None = None,
     *,
     encoding: CameraEncoding = "none",
+    group: ProcessGroup | None = None,
     **options: Any,
 ) -> WorldFMGenerator:
     """The frame model with tiny networks; ``options`` are those of ``WorldFMOptions`` besides the size."""
     network = seeded(WorldFM(WorldFMConfig(hidden_size=32, depth=2, num_heads=2, camera_encoding=encoding)))
     layout = AutoencoderConfig((8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
     encoder, decoder = seeded(ImageEncoder(layout)), seeded(ImageDecoder(layout))
-    return WorldFMGenerator(network, encoder, decoder, renderer or WarpRenderer(), WorldFMOptions(size=size, **options))
+    settings = WorldFMOptions(size=size, **options)
+    return WorldFMGenerator(network, encoder, decoder, renderer or WarpRenderer(), settings, group=group)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import ProcessGroup
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import UsageError
@@ -47,7 +48,13 @@ def describe_worldfm(config: GeneratorConfig) -> dict[str, Any]:
 
 
 def load_worldfm(
-    config: GeneratorConfig, size: tuple[int, int], device: torch.device, *, renderer: Renderer
+    config: GeneratorConfig,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    renderer: Renderer,
+    group: ProcessGroup | None = None,
+    frames: int = 0,
 ) -> WorldFMGenerator:
     """Load a profile's networks.
 
@@ -56,6 +63,8 @@ def load_worldfm(
         size: the working frame (height, width).
         device: where it runs.
         renderer: draws clips as the target cameras see them.
+        group: the processes that share each clip's frames.
+        frames: how many frames it will be asked for, as far as that is known.
 
     Raises:
         MissingWeightsError: a file is missing, damaged, another model's, or of another size than its config.
@@ -69,7 +78,7 @@ def load_worldfm(
     decoder = load_decoder(Path(config.image_vae_path), device=home, dtype=working_dtype(dtype))
     if config.precision == "fp8":
         quantize_fp8(network, device)
-    if compiles(config, device, frames=0):
+    if compiles(config, device, frames):
         compile_blocks(network)
     options = WorldFMOptions(
         size=size,
@@ -78,7 +87,7 @@ def load_worldfm(
         frames_at_once=config.frames_at_once,
         offload=config.offload,
     )
-    return WorldFMGenerator(network, encoder, decoder, renderer, options, device)
+    return WorldFMGenerator(network, encoder, decoder, renderer, options, device, group)
 
 
 def check_step_count(checkpoint: Path, steps: tuple[int, ...]) -> None:

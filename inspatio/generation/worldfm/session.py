@@ -12,11 +12,11 @@
     decode    latents to the frame
 
 Frames have no past: the result for a camera at a place of the clip depends on nothing that was stepped before, so
-places may be shared out and made in any order. What the render is and which picture is the reference depend on the
-scene. A clip's frame is drawn from its own source frame, which is also the reference, so that what moves in the clip
-moves in the result. A still scene (an image, several views, a panorama, a scanned place) is drawn from all of its
-views or of its points, and of its views :mod:`references` chooses. Renders are always made here, because noise that is
-attached to surfaces needs the target view's depth; render files are not read.
+places are shared out where several processes work on a clip (:mod:`sharing`). What the render is and which picture is
+the reference depend on the scene. A clip's frame is drawn from its own source frame, which is also the reference, so
+that what moves in the clip moves in the result. A still scene (an image, several views, a panorama, a scanned place) is
+drawn from all of its views or of its points, and of its views :mod:`references` chooses. Renders are always made here,
+because noise that is attached to surfaces needs the target view's depth; render files are not read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed import ProcessGroup
 from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
@@ -39,6 +41,7 @@ from inspatio.generation.worldfm.noise import NoiseSource
 from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews, plan
 from inspatio.generation.worldfm.sampler import sample_frames
+from inspatio.generation.worldfm.sharing import share_frames
 from inspatio.models.memory import out_of_memory_said
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
@@ -62,8 +65,8 @@ class WorldFMOptions:
     """How the generator runs.
 
     ``size`` is the frame (height, width), multiples of 16; ``steps`` are training steps from the noisiest down;
-    ``frames_at_once`` cameras make a step; ``offload`` has each network on the device only while it works. With
-    ``noise`` "fresh" conditions are encoded by sampling too, as published; else by the mean.
+    ``frames_at_once`` cameras make a step of one process; ``offload`` has each network on the device only while it
+    works. With ``noise`` "fresh" conditions are encoded by sampling too, as published; else by the mean.
     """
 
     size: tuple[int, int] = (512, 512)
@@ -84,14 +87,18 @@ class WorldFMGenerator:
         renderer: Renderer,
         options: WorldFMOptions,
         device: torch.device | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
-        """``device``: None is the network's; another one only together with ``offload``."""
+        """``device``: None is the network's; another one only together with ``offload``. ``group``: the processes that
+        share each clip's frames."""
         self.network = network
         self.encoder = encoder
         self.decoder = decoder
         self.renderer = renderer
         self.options = options
         self.device = device or network.device
+        self.group = group
+        self.processes = 1 if group is None else dist.get_world_size(group)
         with torch.inference_mode(), self.resident(network):
             self.schedule = [network.time_modulation(torch.tensor([step])) for step in options.steps]
 
@@ -131,7 +138,7 @@ class WorldFMSession(Session):
 
     @property
     def block_frames(self) -> int:
-        return self._generator.options.frames_at_once
+        return self._generator.options.frames_at_once * self._generator.processes
 
     def set_prompt(self, text: str) -> None:
         """Accepted without effect: the model reads no text."""
@@ -172,18 +179,24 @@ class WorldFMSession(Session):
             for index, place in enumerate(places)
         ]
 
-    @torch.inference_mode()
     def _generate(self, cameras: Cameras) -> FrameBlock:
-        """The next frames.
+        group = self._generator.group
+        if group is None:
+            return self._make(self._start, cameras)
+        return share_frames(self._make, self._start, cameras, self._generator.options.frames_at_once, group)
+
+    @torch.inference_mode()
+    def _make(self, start: int, cameras: Cameras) -> FrameBlock:
+        """The frames from place ``start`` on, whatever was made before.
 
         Raises:
             ClipError: the network gave values that are not finite.
             UserError: the device has too little memory.
         """
-        places = range(self._start, self._start + len(cameras))
-        with self._errors():
+        places = range(start, start + len(cameras))
+        with self._errors(start):
             with record_function("render"):
-                render = self._render(cameras)
+                render = render_scene(self._generator.renderer, self._scene, start, cameras, with_depth=True)
             views = self._choose_views(places, cameras, render)
             with record_function("encode"), self._generator.resident(self._generator.encoder):
                 conditions = self._encode(render.frames, [(_RENDER_SALT, place) for place in places])
@@ -194,14 +207,11 @@ class WorldFMSession(Session):
                 images = self._generator.decoder(latents)
         if not bool(images.isfinite().all()):
             raise ClipError(
-                f"{self._scene.clip_id}: frame {self._start} has NaN or infinite values, so it is not kept. Check the "
+                f"{self._scene.clip_id}: frame {start} has NaN or infinite values, so it is not kept. Check the "
                 "checkpoint (inspatio doctor --weights) or run with --precision fp32"
             )
         frames = to_frames(images)
-        return FrameBlock(self._start, frames, render.depth, render.masks)
-
-    def _render(self, cameras: Cameras) -> Render:
-        return render_scene(self._generator.renderer, self._scene, self._start, cameras, with_depth=True)
+        return FrameBlock(start, frames, render.depth, render.masks)
 
     def _encode(self, frames: Frames, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Latents ``b 4 h w`` of pictures: their mean, or with fresh noise a sample; a key names each one's noise."""
@@ -262,11 +272,11 @@ class WorldFMSession(Session):
             torch.from_numpy(poses).to(device), torch.from_numpy(intrinsics).to(device), self._scene.size
         )
 
-    def _errors(self) -> AbstractContextManager[None]:
+    def _errors(self, start: int) -> AbstractContextManager[None]:
         """Turn running out of memory into an error that says what to change."""
         height, width = self._generator.options.size
         return out_of_memory_said(
-            f"{self._scene.clip_id}: frame {self._start} at {width}x{height}",
+            f"{self._scene.clip_id}: frame {start} at {width}x{height}",
             self._generator.device,
             "Use --offload (on a GPU), a smaller height and width, or a device with more memory",
         )
