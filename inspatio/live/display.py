@@ -127,7 +127,7 @@ class DisplayLoop(threading.Thread):
                 continue
             self._looks = looks
             try:
-                self._draw(moment, generated, resting=self.generation.state == "resting")
+                self._draw(moment, generated, resting=self.generation.state in ("resting", "freed"))
             except Exception as error:  # noqa: BLE001
                 # A frame of the source that cannot be read must not end the display of the others.
                 _log.exception("a picture could not be drawn")

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
+import torch
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
@@ -30,7 +31,11 @@ from inspatio.live.motion import slewed
 from inspatio.scene import Scene
 from inspatio.types import CameraToWorld, Intrinsics
 
-RestState: TypeAlias = Literal["starting", "running", "resting", "failed", "replaying"]
+IDLE_SECONDS = 60.0
+"""Without input for so long the generator rests; the display goes on."""
+FREE_SECONDS = 15 * 60.0
+"""Without input for so long the session is freed; its event log is replayed when somebody comes back."""
+RestState: TypeAlias = Literal["starting", "running", "resting", "failed", "replaying", "freed"]
 LONGEST_LOG = 100_000
 """Blocks in an event log; beyond it a session is too long to be replayed, and its bookmarks are dropped."""
 
@@ -57,11 +62,19 @@ def _feed(session: Session, timeline: Timeline, event: Event, intrinsics: Intrin
     return session.step(Cameras.from_poses(event.world_to_camera, intrinsics))
 
 
+def _reason(error: Exception) -> str:
+    """What stopped the generator, in one line."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return f"{reason} Start the live world with a smaller profile."
+    return reason
+
+
 class Wanted(Protocol):
     """What the loop asks of the world before each block."""
 
-    def is_active(self, now: float) -> bool:
-        """Whether somebody is there to generate for."""
+    def idle_seconds(self, now: float) -> float:
+        """For how long nobody has steered."""
         ...
 
     def next_change(self) -> float | None:
@@ -181,12 +194,12 @@ class GenerationLoop(threading.Thread):
                 _log.exception("the generator failed")
                 self._session = None
                 self._set_state("failed")
-                self._failed(f"{type(error).__name__}: {error}".splitlines()[0][:300])
+                self._failed(_reason(error))
                 worked = False
             if not worked:
                 with self._wake:
                     if not self._work and not self._stopping:
-                        self._wake.wait(self._wanted.next_change() if self.state == "resting" else None)
+                        self._wake.wait(self._rest_seconds())
                     self._work = False
 
     def _once(self) -> bool:
@@ -195,10 +208,18 @@ class GenerationLoop(threading.Thread):
             log, self._restart = self._restart, None
             self._start(log)
             return True
-        if self._session is None or self._timeline is None:
-            return False
         now = time.monotonic()
-        if not self._wanted.is_active(now):
+        idle = self._wanted.idle_seconds(now)
+        if self._session is None or self._timeline is None:
+            if self.state == "freed" and idle < IDLE_SECONDS:
+                self._restart = tuple(self.log)
+                return True
+            return False
+        if idle > FREE_SECONDS:
+            self._session = None
+            self._set_state("freed")
+            return False
+        if idle > IDLE_SECONDS:
             self._set_state("resting")
             return False
         event, answers = self._next_event(now, self._session)
@@ -211,6 +232,15 @@ class GenerationLoop(threading.Thread):
         self._keep(event)
         self._show(block, event, answers, now)
         return True
+
+    def _rest_seconds(self) -> float | None:
+        """How long to wait where nothing else happens: until time changes something, or the session is freed."""
+        if self.state != "resting":
+            return None
+        idle = self._wanted.idle_seconds(time.monotonic())
+        free = max(0.0, FREE_SECONDS - idle) + 0.01
+        change = self._wanted.next_change() if idle < IDLE_SECONDS else None
+        return free if change is None else min(free, change)
 
     def _start(self, log: Sequence[Event]) -> None:
         self.log, self._samples = [], Samples()

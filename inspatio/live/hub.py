@@ -66,8 +66,8 @@ class Hub:
             task.cancel()
         if self.jobs is not None:
             self.jobs.stop()
+        self._work.shutdown(wait=False, cancel_futures=True)  # a clip that is being written is not waited for
         self.world.stop()
-        self._work.shutdown(wait=True)
 
     @property
     def full(self) -> bool:

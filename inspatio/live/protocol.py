@@ -273,7 +273,7 @@ class Status(_ToPage):
     source_frame: float
     rate: float
     centre_depth: float
-    generator: Literal["starting", "running", "resting", "failed", "replaying"]
+    generator: Literal["starting", "running", "resting", "failed", "replaying", "freed"]
     replayed: float
     recording: int
     driver: bool

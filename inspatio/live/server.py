@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import secrets
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -22,6 +24,8 @@ from inspatio.live.realtime_protocol import MAX_REALTIME_MESSAGE
 
 _log = logging.getLogger(__name__)
 
+THREADS = "inspatio-"
+"""How the names of the live world's threads begin."""
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -106,6 +110,22 @@ class LiveServer:
             time.sleep(0.05)
         if not webbrowser.open(self.url):
             _log.warning("no browser could be opened; open the address above")
+
+
+def leave_if_busy(within: float) -> None:
+    """Wait for the live world's threads to end, and end the process where one does not; call it after everything else.
+
+    A thread cannot be stopped inside a block or a compilation. Python would wait for it at its own end, or abort where
+    it comes back from native code then.
+    """
+    end = time.monotonic() + within
+    threads = [each for each in threading.enumerate() if each.name.startswith(THREADS)]
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def is_loopback(host: str) -> bool:

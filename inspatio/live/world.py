@@ -41,8 +41,6 @@ from inspatio.render import Renderer
 from inspatio.scene import Scene
 from inspatio.types import CameraToWorld
 
-IDLE_SECONDS = 60.0
-"""Without input for so long the generator rests; the display goes on."""
 MAX_BOOKMARKS = 9
 
 
@@ -120,11 +118,12 @@ class World:
         self.generation.start()
 
     def stop(self) -> None:
-        """End both loops and save a flight that is being recorded."""
+        """Ask both loops to end and save a flight that is being recorded."""
         self.display.stop()
         self.generation.stop()
-        if self._recorder is not None:
-            self.stop_recording(None)
+        with self._lock:
+            if self._recorder is not None:
+                self.stop_recording(None)
 
     # What the driver does
 
@@ -281,9 +280,9 @@ class World:
         """Seconds until time alone changes what is to be shown; None where it stands."""
         return self._clock.next_change()
 
-    def is_active(self, now: float) -> bool:
-        """Whether somebody has steered lately (``generation.Wanted``)."""
-        return now - self._input_time < IDLE_SECONDS
+    def idle_seconds(self, now: float) -> float:
+        """For how long nobody has steered (``generation.Wanted``)."""
+        return now - self._input_time
 
     def predict(self, now: float, delays: Sequence[float]) -> tuple[int, list[CameraToWorld], list[int]]:
         """The newest pose's number, cameras and source frames some seconds from now (``generation.Wanted``)."""

@@ -25,6 +25,9 @@ from inspatio.storage import folder_lock
 FLIGHTS_FOLDER = "flights"
 """Where in the work folder recorded flights and their renders are kept, one folder to a clip."""
 
+END_SECONDS = 1.0
+"""How long the end waits for a block that is being made."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +42,7 @@ def live(arguments: argparse.Namespace) -> int:
     try:
         from inspatio.live.flights import FlightFolder
         from inspatio.live.hub import Hub
-        from inspatio.live.server import Address, LiveServer, bind
+        from inspatio.live.server import Address, LiveServer, bind, leave_if_busy
         from inspatio.live.world import LiveOptions as WorldOptions
         from inspatio.live.world import World
     except ModuleNotFoundError as error:
@@ -93,6 +96,7 @@ def live(arguments: argparse.Namespace) -> int:
         print(server.url, flush=True)
         with suppress(KeyboardInterrupt):  # how a person ends it
             server.run()
+    leave_if_busy(END_SECONDS)
     return 0
 
 

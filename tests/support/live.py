@@ -197,7 +197,12 @@ class Page:
 
 @contextmanager
 def served(
-    scene: Scene, generator: Any, folder: Path, plan: RenderPlan | None = None, **options: Any
+    scene: Scene,
+    generator: Any,
+    folder: Path,
+    plan: RenderPlan | None = None,
+    max_session: float | None = None,
+    **options: Any,
 ) -> Iterator[Live]:
     """A live world in this process, on a free port of loopback."""
     clips = folder / "clips"
@@ -206,7 +211,7 @@ def served(
     world = World(
         scene, generator, WarpRenderer(threads=1), LiveOptions(**given), FlightFolder(folder / "flights"), clips
     )
-    address = Address(port=0, browser=False)
+    address = Address(port=0, browser=False, max_session=max_session)
     server = LiveServer(Hub(world, plan), address, bind(address), clips)
     thread = threading.Thread(target=server.run)
     thread.start()
