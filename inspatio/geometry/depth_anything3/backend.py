@@ -6,7 +6,8 @@
     DepthAnything3("DA3METRIC-LARGE", field_of_view=65, device=device)     single frames, a camera that stands still
 
 The models' ``config.json`` says which of these it is. Weights are loaded for the first clip. :func:`estimate_clip`
-takes a clip through three steps, in memory that does not grow with its length:
+takes a clip through three steps, in memory that does not grow with its length. Of a clip whose camera is locked only
+the frames whose picture changed are estimated (``changes.py``).
 
 1  run the networks over all windows of frames, raw maps go to temporary files (``windows.py``, ``stitching.py``)
 2  from the whole clip, one scale to metres and one depth for the sky (``metric.py``)
@@ -15,7 +16,7 @@ takes a clip through three steps, in memory that does not grow with its length:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -31,6 +32,7 @@ from inspatio.errors import ClipError, UsageError
 from inspatio.geometry.backend import GeometrySummary, field_of_view_range, field_of_view_warning
 from inspatio.geometry.depth_anything3 import metric
 from inspatio.geometry.depth_anything3.buffers import DiskBuffer, FrameBuffer, chunks
+from inspatio.geometry.depth_anything3.changes import FrameSubset, changed_frames
 from inspatio.geometry.depth_anything3.windows import (
     SMALLEST_WINDOW,
     ClipTask,
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from inspatio.media import SourceInfo
 
 BACKEND = "da3"
-VERSION = 1
+VERSION = 2
 """Raised whenever the same clip and weights would give another result."""
 
 
@@ -140,7 +142,9 @@ class DepthAnything3:
         from inspatio.media import is_still, open_source
 
         with open_source(video) as frames:
-            return self.estimate_frames(frames, video.size, folder, progress, still=is_still(video))
+            still = is_still(video)
+            chosen = None if still else changed_frames(frames, self._options.longest)
+            return self.estimate_frames(frames, video.size, folder, progress, still=still, chosen=chosen)
 
     def estimate_frames(
         self,
@@ -150,10 +154,12 @@ class DepthAnything3:
         progress: Progress,
         *,
         still: bool = False,
+        chosen: Sequence[int] | None = None,
     ) -> GeometrySummary:
         """Like :meth:`estimate`, for frames of ``size`` (height, width) from any source.
 
-        ``still``: they are views of one place, whose cameras are no path to be smoothed.
+        ``still``: they are views of one place, whose cameras are no path to be smoothed. ``chosen``: as of
+        :func:`estimate_clip`.
         """
         if len(frames) == 0:
             raise ClipError("the clip has no frames; expected at least one")
@@ -165,7 +171,7 @@ class DepthAnything3:
         options = replace(self._options, pose_smoothing=0.0) if still else self._options
         notes = Notes(settings=self._settings() | {"pose_smoothing": options.pose_smoothing})
         task = ClipTask(self._networks, len(frames), size, options, self._device)
-        estimate_clip(task, frames, folder, notes, progress)
+        estimate_clip(task, frames, folder, notes, progress, chosen)
         weights = tuple(folder.path for folder in self.folders)
         return GeometrySummary(BACKEND, notes.scale, len(frames), tuple(notes.messages), weights)
 
@@ -206,17 +212,36 @@ def _check_pair(folder: ModelFolder, metric: ModelFolder | None) -> None:
         )
 
 
-def estimate_clip(task: ClipTask, source: FrameSource, folder: Path, notes: Notes, progress: Progress) -> None:
+def estimate_clip(
+    task: ClipTask,
+    source: FrameSource,
+    folder: Path,
+    notes: Notes,
+    progress: Progress,
+    chosen: Sequence[int] | None = None,
+) -> None:
     """Estimate a clip and write its geometry into the empty ``folder``; see the module docstring for the steps.
 
     Args:
         source: frames of ``task.size``.
         notes: filled with the scale, settings to record and messages for the user.
+        chosen: the frames to estimate, ascending from 0; each of the others takes the geometry of the chosen one before
+            it. None: all.
 
     Raises:
         ClipError: too little memory for the smallest window, or the networks' results are not numbers.
     """
-    frames = FrameBuffer(source, task.options.longest)
+    chosen = range(task.count) if chosen is None else chosen
+    if len(chosen) < task.count:
+        notes.messages.append(
+            f"the camera stands still: depth was estimated for {len(chosen)} of {task.count} frames "
+            f"({len(chosen) / task.count:.0%}), those whose picture changed; the others repeat the one before"
+        )
+        notes.settings["estimated_frames"] = list(chosen)
+    # Frame i of the clip takes the geometry of estimated frame repeated[i].
+    repeated = np.searchsorted(chosen, np.arange(task.count), side="right") - 1
+    task = replace(task, count=len(chosen))
+    frames = FrameBuffer(FrameSubset(source, chosen), task.options.longest)
     any_view, single = task.networks.any_view is not None, task.networks.single is not None
     with ExitStack() as stack:
 
@@ -235,7 +260,7 @@ def estimate_clip(task: ClipTask, source: FrameSource, folder: Path, notes: Note
         scale = _scale(task, cameras, pending, notes)
         sky = _sky_depth(pending, scale, notes)
         # 3. folder
-        _write(task, cameras, pending, scale, sky, folder, notes)
+        _write(task, repeated, cameras, pending, scale, sky, folder, notes)
     if frames.uniform == task.count:
         notes.messages.append("every frame is of one colour, so the geometry is a guess")
     elif frames.uniform:
@@ -244,6 +269,7 @@ def estimate_clip(task: ClipTask, source: FrameSource, folder: Path, notes: Note
 
 def _write(
     task: ClipTask,
+    repeated: NDArray[np.intp],
     cameras: RawCameras,
     pending: PendingMaps,
     scale: NDArray[np.float64],
@@ -251,25 +277,32 @@ def _write(
     folder: Path,
     notes: Notes,
 ) -> None:
-    """Write the pending maps, scaled and with the sky filled in, and the cameras."""
-    writer = GeometryWriter(folder, task.size, task.map_size, task.count)
+    """Write the pending maps, scaled and with the sky filled in, and the cameras.
+
+    ``repeated`` names, for each frame of the clip, the estimated frame whose geometry it takes.
+    """
+    writer = GeometryWriter(folder, task.size, task.map_size, len(repeated))
     known = 0
-    for start, stop in chunks(task.count):
-        depth = pending.depth.read(start, stop) * scale[start:stop, None, None].astype(np.float32)
-        known += np.count_nonzero(depth)
-        confidence = None if pending.confidence is None else pending.confidence.read(start, stop)
-        is_sky = None if pending.sky is None else pending.sky.read(start, stop)
+    for start, stop in chunks(len(repeated)):
+        places = repeated[start:stop]
+        first, end = places[0], places[-1] + 1
+        depth = pending.depth.read(first, end) * scale[first:end, None, None].astype(np.float32)
+        confidence = None if pending.confidence is None else pending.confidence.read(first, end)
+        is_sky = None if pending.sky is None else pending.sky.read(first, end)
         if is_sky is not None and sky is not None:
             depth[is_sky] = sky
             if confidence is not None:
                 confidence[is_sky] = 1
+        again = places - first
+        depth, confidence, is_sky = depth[again], *(None if e is None else e[again] for e in (confidence, is_sky))
+        known += np.count_nonzero(depth)
         writer.write(depth, confidence, is_sky)
-    _note_unknown(1 - known / (task.count * task.map_size[0] * task.map_size[1]), notes)
+    _note_unknown(1 - known / (len(repeated) * task.map_size[0] * task.map_size[1]), notes)
 
     poses = cameras.world_to_camera.copy()
     poses[:, :3, 3] *= scale[0]
-    poses = smooth(relative_to_first(poses), task.options.pose_smoothing)
-    intrinsics = to_source_frame(cameras.intrinsics, task.map_size, task.size)
+    poses = smooth(relative_to_first(poses)[repeated], task.options.pose_smoothing)
+    intrinsics = to_source_frame(cameras.intrinsics, task.map_size, task.size)[repeated]
     warning = field_of_view_warning(*field_of_view_range(intrinsics, task.size[1]))
     if warning:
         notes.messages.append(warning)

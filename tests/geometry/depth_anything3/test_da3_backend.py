@@ -353,3 +353,57 @@ def test_window_follows_free_memory(models: Path, nested: Callable[..., DepthAny
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (4, 256)
     assert free_memory(CPU) > 0
+
+
+def guest_before_a_locked_camera() -> np.ndarray:
+    """``n h w 3``: a still picture with a little noise; something comes at frame 6, moves at 7 and 8, and stays."""
+    frames = moving_picture(1, (96, 160)).repeat(14, axis=0)
+    for index in range(6, 14):
+        left = 10 * min(index, 8)
+        frames[index, 30:60, left : left + 24] = (240, 60, 20)
+    noise = np.random.default_rng(2).normal(0, 2, frames.shape)
+    return np.clip(frames + noise, 0, 255).astype(np.uint8)
+
+
+def test_a_locked_camera_is_estimated_only_where_its_picture_changes(models: Path, tmp_path: Path) -> None:
+    """Four of 14 frames go through the networks, and have the depth that a clip of these four alone has."""
+    frames, chosen = guest_before_a_locked_camera(), [0, 6, 7, 8]
+    seen: list[int] = []
+
+    def counting(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        seen.append(q.shape[0] * q.shape[1])
+        return attention(q, k, v)
+
+    def estimated(name: str, pictures: np.ndarray, model: str) -> tuple[GeometrySummary, Geometry, int]:
+        seen.clear()
+        backend = DepthAnything3(models / model, device=CPU, longest=112, pose_smoothing=0, attend=counting)
+        path = encode(  # lossless, so that fewer frames are the same pixels
+            tmp_path / f"{name}.mkv",
+            len(pictures),
+            pictures.shape[1:3],
+            codec="ffv1",
+            pixel_format="bgr0",
+            picture=lambda index, size: pictures[index],
+        )
+        summary, geometry, _ = run(backend, probe(path), tmp_path / name)
+        return summary, geometry, sum(seen)
+
+    for model in ("DA3-any-view", "DA3-metric"):
+        (tmp_path / model).mkdir()
+        summary, geometry, tokens = estimated(f"{model}/all", frames, model)
+        assert geometry.settings["estimated_frames"] == chosen
+        assert any("4 of 14 frames (29%)" in note for note in summary.notes)
+        places = np.searchsorted(chosen, np.arange(14), side="right") - 1
+        np.testing.assert_array_equal(geometry.depth, np.asarray(geometry.depth)[np.array(chosen)[places]])
+        _, few, tokens_of_few = estimated(f"{model}/few", frames[chosen], model)
+        assert tokens == tokens_of_few
+        np.testing.assert_array_equal(np.asarray(geometry.depth)[chosen], few.depth)
+        np.testing.assert_array_equal(geometry.world_to_camera[chosen], few.world_to_camera)
+
+
+def test_a_camera_that_moves_is_estimated_in_every_frame(
+    nested: Callable[..., DepthAnything3], clip: VideoInfo, tmp_path: Path
+) -> None:
+    _, geometry, _ = run(nested(), clip, tmp_path)
+    assert "estimated_frames" not in geometry.settings
+    assert sum(geometry.settings["windows"]) == 13
