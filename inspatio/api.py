@@ -19,47 +19,57 @@ from inspatio import factory
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.captioning.captions import read_sidecar
 from inspatio.config import GeometryConfig, find_profile, load_profile
+from inspatio.errors import ClipError
 from inspatio.generation.base import Generator
 from inspatio.geometry.scene import read_scene
 from inspatio.geometry.store import DEPTH_FILE
-from inspatio.media import probe
+from inspatio.media import probe_source
+from inspatio.media.fit import working_frame
+from inspatio.media.listing import identify
 from inspatio.scene import Scene
 from inspatio.types import FitMode
 
 
 def open_scene(
-    video: str | Path,
+    source: str | Path,
     geometry: str | Path | None = None,
     *,
     size: tuple[int, int] = (480, 832),
     fit: FitMode = "crop",
+    turn: bool = True,
     prompt: str | None = None,
 ) -> Scene:
     """Open a clip as a scene: its frames, depth and cameras, streamed from files.
 
     Args:
-        video: the clip.
+        source: a video, an image, a folder of views of one place, or a scene folder of InSpatio-World 1.5.
         geometry: a folder with its geometry in any known format. None takes the one beside the clip
             (``<clip>.geometry/``) or, where there is none, finds it from the camera's motion; a camera that stands
             still gets a plane prior, whose scale means nothing.
         size: (height, width) of the working frame in pixels; the generator's must be the same.
         fit: how the source's frame becomes the working one.
+        turn: turn a wide working frame for a portrait source (:func:`media.fit.working_frame`).
         prompt: what generators that read one are told. None takes ``<clip>.txt`` beside the clip, or nothing.
 
     Raises:
-        ClipError: the video or the geometry cannot be read, or they do not belong together.
+        ClipError: the source or the geometry cannot be read, or they do not belong together.
+        UsageError: the source is a folder of something else.
     """
-    path = Path(video)
-    info = probe(path)
+    path = Path(source)
+    if path.is_file() and (found := identify(path)) and found.kind == "panorama":
+        raise ClipError(f"{path}: got a panorama, expected a plain picture or a video. Use inspatio frames for it")
+    info, clip_id = probe_source(path), path.name if path.is_dir() else path.stem
+    if turn:
+        size = working_frame(size, info.size, fit)
     if prompt is None:
         caption = read_sidecar(path)
         prompt = caption.text if caption else ""
     if geometry is not None and (Path(geometry) / DEPTH_FILE).exists():
-        return read_scene(info, Path(geometry), size, fit, prompt=prompt)
+        return read_scene(info, Path(geometry), size, fit, clip_id=clip_id, prompt=prompt)
     backend = factory.make_geometry(GeometryConfig(backend="auto"), "cpu", None if geometry is None else str(geometry))
     converted = TemporaryDirectory(prefix="inspatio-geometry-")
     backend.estimate(info, Path(converted.name), lambda done, total: None)
-    scene = read_scene(info, Path(converted.name), size, fit, prompt=prompt)
+    scene = read_scene(info, Path(converted.name), size, fit, clip_id=clip_id, prompt=prompt)
     # The folder goes when nothing reads its depth any more: not this scene, and none that was made from it.
     weakref.finalize(scene.depth, converted.cleanup)
     return scene

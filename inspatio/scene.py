@@ -135,6 +135,12 @@ class Scene:
         scene with points, which are drawn instead, the one that is shown beside."""
         return len(self.frames) if self.still and self.points is None else 1
 
+    @property
+    def lens(self) -> Intrinsics:
+        """``3 3`` intrinsics of target cameras: the first source camera's, its principal point at the centre of the
+        frame (:func:`target_intrinsics`) unless it is calibrated."""
+        return self.intrinsics[0] if self.calibrated else target_intrinsics(self.intrinsics[0], self.size)
+
     def select(self, order: Sequence[int]) -> Scene:
         """The same scene with its clip played in another order of its present places."""
         return replace(self, timeline=Timeline(self.source_frames(order)))
@@ -182,8 +188,7 @@ class Scene:
 def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> Cameras:
     """The new cameras, one for each place of a scene whose clip is adapted to the trajectory.
 
-    All have the intrinsics of the first source camera, centred (:func:`target_intrinsics`) unless they are calibrated,
-    with the focal length multiplied by the trajectory's zoom.
+    All have the scene's lens, its focal length multiplied by the trajectory's zoom.
 
     Raises:
         ClipError: the scene has no depth to scale displacements by, or the trajectory does not fit it.
@@ -197,8 +202,7 @@ def target_cameras(scene: Scene, trajectory: Trajectory, controls: Controls) -> 
     )
     if controls.relative_to_source:
         poses = invert(sources.world_to_camera) @ poses
-    lens = scene.intrinsics[0] if scene.calibrated else target_intrinsics(scene.intrinsics[0], scene.size)
-    intrinsics = np.tile(lens, (len(scene), 1, 1))
+    intrinsics = np.tile(scene.lens, (len(scene), 1, 1))
     intrinsics[:, :2, :2] *= trajectory.zooms(len(scene), source)[:, None, None]
     return Cameras(intrinsics, invert(poses))
 

@@ -21,6 +21,7 @@ import torch
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.trajectory import Trajectory
 from inspatio.clip_options import Controls
+from inspatio.errors import ClipError
 from inspatio.scene import Scene, adapt
 from inspatio.types import DepthMaps, Masks
 
@@ -39,6 +40,20 @@ class FrameBlock:
     frames: torch.Tensor
     depth: DepthMaps | None
     coverage: Masks | None
+
+
+def check_size(scene: Scene, size: tuple[int, int]) -> None:
+    """Check that a scene's frames have the generator's ``size`` (height, width), upright or turned.
+
+    Raises:
+        ClipError: they have another one.
+    """
+    if scene.size not in (size, size[::-1]):
+        got, expected = (f"{width}x{height}" for height, width in (scene.size, size))
+        raise ClipError(
+            f"{scene.clip_id}: got frames of {got}, expected the generator's {expected} or that turned. "
+            "Open the scene at the profile's height and width"
+        )
 
 
 class Session(ABC):

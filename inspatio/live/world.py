@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from inspatio.cameras.cameras import target_intrinsics
 from inspatio.cameras.poses import invert, unproject
 from inspatio.errors import UserError
 from inspatio.generation.base import Generator
@@ -83,7 +82,7 @@ class World:
         self.options = options
         self.flights = flights
         self.foreground = self.scene.foreground_depth()
-        self.intrinsics = target_intrinsics(scene.intrinsics[0], scene.size)
+        self.intrinsics = scene.lens
         self.frame_rate = float(scene.frame_rate)
         self._source_poses = invert(scene.world_to_camera)
         self.source_centres = self._source_poses[:, :3, 3]

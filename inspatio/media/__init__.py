@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inspatio.media.packet_index import FrameIndex
     from inspatio.media.reader import VideoReader
-    from inspatio.media.sources import SourceInfo, SourceReader, is_still, open_source, probe_source
+    from inspatio.media.sources import SourceInfo, SourceReader, is_still, open_source, probe_found, probe_source
     from inspatio.media.video_info import VideoInfo, probe
     from inspatio.media.writer import Quality, VideoWriter
 
@@ -26,6 +26,7 @@ _HOMES = {
     "is_still": "sources",
     "open_source": "sources",
     "probe": "video_info",
+    "probe_found": "sources",
     "probe_source": "sources",
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "is_still",
     "open_source",
     "probe",
+    "probe_found",
     "probe_source",
 ]
 

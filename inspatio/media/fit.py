@@ -20,6 +20,15 @@ import numpy as np
 from inspatio.types import FitMode, Frames, Image, Intrinsics
 
 
+def working_frame(size: tuple[int, int], source: tuple[int, int], mode: FitMode = "crop") -> tuple[int, int]:
+    """The frame that a source is worked on in: a wide ``size`` turned for a portrait ``source``, all (height, width).
+
+    With ``stretch``, which is what the public code does, it stays wide.
+    """
+    height, width = size
+    return (width, height) if height < width and source[0] > source[1] and mode != "stretch" else size
+
+
 @dataclass(frozen=True)
 class Fit:
     """The map from a source frame to a target frame.

@@ -44,7 +44,7 @@ def bytes_needed(stage: Stage, state: ClipState) -> float:
         return _geometry_bytes(stage, state)
     if stage.name not in BYTES_PER_PIXEL:
         return 0
-    pixels = math.prod(job.profile.size)
+    pixels = math.prod(job.profile.size)  # turned for a portrait clip it has as many
     large, small = BYTES_PER_PIXEL[stage.name]
     share = min(max(math.log(_LARGE / pixels) / math.log(_LARGE / _SMALL), 0), 1)
     panels = 4 if stage.name == "generate" and job.comparison else 1  # three are in the comparison

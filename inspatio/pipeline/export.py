@@ -14,11 +14,9 @@ from inspatio.export.formats import export, export_name
 from inspatio.export.v15 import SIZE, write_v15
 from inspatio.geometry.scene import open_scene
 from inspatio.geometry.store import load_geometry
-from inspatio.media import open_source
-from inspatio.media.listing import FoundSource, identify
+from inspatio.media import open_source, probe_source
 from inspatio.pipeline.job import OUTPUT_ROOT
 from inspatio.pipeline.path_options import ExportOptions
-from inspatio.pipeline.source_files import probe_found
 from inspatio.storage import atomic_folder
 from inspatio.types import ExportFormat
 
@@ -47,7 +45,7 @@ def export_clip(options: ExportOptions) -> int:
         paths["target"] = Cameras(found.intrinsics, found.world_to_camera)
     target = options.target or work / "exports" / export_name(clip.stem, form)
     target.parent.mkdir(parents=True, exist_ok=True)
-    info = probe_found(identify(clip) or FoundSource(clip, "views"))
+    info = probe_source(clip)
     if form == "v15":
         caption = read_sidecar(clip)
         prompt = caption.text if caption else ""

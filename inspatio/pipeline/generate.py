@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.inputs import RESULT_ENDINGS
 from inspatio.pipeline.records import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
-from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count
+from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, working_size
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
@@ -53,6 +52,7 @@ class GenerateStage(Stage):
         self._group = self.job.worker.group()
         self._torch_group: distributed.ProcessGroup | None = None
         self._generator: Generator | None = None
+        self._descriptions: dict[tuple[int, int], dict[str, Any]] = {}
         self._frames = 0
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class GenerateStage(Stage):
             "version": VERSION,
             "render": state.render.fingerprint if state.render else None,
             "prompt": state.caption.text if state.caption else "",
-            "generator": self._description,
+            "generator": self._describe(working_size(state, self.job)),
             "seed": self.job.seed,
         }
 
@@ -160,7 +160,18 @@ class GenerateStage(Stage):
                     progress(block.start + len(frames), len(renders.targets))
                 writing.finish()
                 self.workspace.check_source(state)
-        return [] if keeps_timing or not info.has_audio else ["without sound, since the clip's timing was changed"]
+        silent = not keeps_timing and info.has_audio
+        return [*(["without sound, since the clip's timing was changed"] if silent else []), *self._turn_note(fit)]
+
+    def _turn_note(self, fit: Fit) -> list[str]:
+        """What to tell the user where a network works on another frame than its weights are known for."""
+        if fit.target == self.job.profile.size or self._config.backend == "preview":
+            return []
+        (height, width), (known_height, known_width) = fit.target, self.job.profile.size
+        return [
+            f"made at {width}x{height} for a portrait source, which is outside of what the weights are known for "
+            f"({known_width}x{known_height}). --no_turn keeps that frame."
+        ]
 
     def _is_damaged(self, block: OutputResult) -> bool:
         """Whether the video itself is damaged; the files beside it are written again in any case."""
@@ -182,9 +193,11 @@ class GenerateStage(Stage):
             )
         return self._generator
 
-    @cached_property
-    def _description(self) -> dict[str, Any]:
-        return factory.describe_generator(self._config, self.job.profile.size)
+    def _describe(self, size: tuple[int, int]) -> dict[str, Any]:
+        """What results of a working frame (height, width) depend on; weights are looked at once for each."""
+        if size not in self._descriptions:
+            self._descriptions[size] = factory.describe_generator(self._config, size)
+        return self._descriptions[size]
 
     @property
     def _prompt_folder(self) -> Path:

@@ -242,6 +242,11 @@ class LiveOptions(Settings):
         "how a source of another shape becomes the working frame: cut it, add borders, or distort it",
         option="--fit",
     )
+    turn: bool = setting(
+        True,
+        "keep the profile's wide frame for portrait sources too, which else get one on its end (480x832)",
+        off="--no_turn",
+    )
     host: str = setting(
         "127.0.0.1",
         "address to listen on; another than this machine's own lets everybody in who has the token",

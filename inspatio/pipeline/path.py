@@ -142,7 +142,7 @@ def _fitted(named: NamedTrajectory, options: PathOptions) -> Shown:
         scene = api.open_scene(options.scene, geometry_folder(options.scene, work), size=SIZE)
         adapted, cameras = adapt(scene, trajectory, Controls())
         order = adapted.source_frames(range(len(adapted)))
-        return Shown(cameras, SIZE, scene.frame_rate, scene.foreground_depth(), order, adapted)
+        return Shown(cameras, scene.size, scene.frame_rate, scene.foreground_depth(), order, adapted)
     if isinstance(trajectory, TiedTrajectory | AnchoredTrajectory):
         raise UsageError(f"{named.text}: depends on the source's cameras. Give the clip with --scene VIDEO")
     flies = isinstance(trajectory, FlightTrajectory)

@@ -50,6 +50,12 @@ class TrajectoryOptions(Settings):
         option="--fit",
         changes="render",
     )
+    turn: bool = setting(
+        True,
+        "keep the profile's wide frame for portrait sources too, which else get one on its end (480x832)",
+        off="--no_turn",
+        changes="render",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

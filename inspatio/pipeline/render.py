@@ -11,7 +11,7 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
 from inspatio.pipeline.records import RenderResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
-from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, trajectory_inputs
+from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, trajectory_inputs, working_size
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
@@ -25,8 +25,8 @@ CHUNK = 16
 """Frames rendered at a time: enough for every core, few enough to hold. It changes no result."""
 LOW_COVERAGE = 0.2
 """Below this mean share of covered pixels the trajectory is more likely a mistake than a wish."""
-MAX_UNMENTIONED_CUT = 0.03
-"""The share of the picture that ``--fit crop`` cuts away without a note; 16:9 to 832x480 is 2.5 %."""
+ROUNDING_CUT = 0.005
+"""The share of the picture below which a cut is no more than the rounding to whole pixels, and not mentioned."""
 
 
 class RenderStage(Stage):
@@ -46,6 +46,7 @@ class RenderStage(Stage):
             "radius_ratio": state.public.radius_ratio if state.public else 1.0,
             "backend": self.job.profile.render.backend,
             **trajectory_inputs(self.job),
+            "size": list(working_size(state, self.job)),
         }
 
     def units(self, state: ClipState) -> int:
@@ -115,12 +116,12 @@ class RenderStage(Stage):
 
     def _crop_note(self, state: ClipState) -> list[str]:
         """What to tell the user where some of the source's picture is cut to make the working frame."""
-        source, target = self.workspace.info(state).size, self.job.profile.size
-        share = fit_of(state, self.job).cut_share
-        if share <= MAX_UNMENTIONED_CUT:
+        fit = fit_of(state, self.job)
+        if fit.cut_share <= ROUNDING_CUT:
             return []
+        (height, width), (from_height, from_width) = fit.target, fit.source
         return [
-            f"{share:.0%} of the picture is cut away to make {target[1]}x{target[0]} of {source[1]}x{source[0]}. "
+            f"{fit.cut_share:.1%} of the picture is cut away to make {width}x{height} of {from_width}x{from_height}. "
             "--fit pad keeps all of it."
         ]
 

@@ -80,7 +80,7 @@ def run_options(job: Job) -> dict[StageName, dict[str, Any]]:
     """The options that results in the run folder depend on, by stage and name, as JSON values."""
     view = {name: value for name, value in trajectory_inputs(job).items() if name != "trajectory"}
     return {
-        "render": {**view, "backend": job.profile.render.backend},
+        "render": {**view, "turn": job.turn, "backend": job.profile.render.backend},
         "generate": {**factory.generator_settings(job.profile.generator), "seed": job.seed},
     }
 

@@ -15,7 +15,7 @@ from inspatio.generation.worldfm.still_scene import panorama_scene
 from inspatio.geometry.panorama import load_distance, load_panorama
 from inspatio.geometry.panorama_backend import DISTANCE_NAME
 from inspatio.geometry.scene import open_scene
-from inspatio.media.fit import Fit
+from inspatio.media.fit import Fit, working_frame
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.records import PictureFacts
@@ -38,7 +38,7 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
     return open_scene(
         workspace.info(state),
         folder,
-        workspace.job.profile.size,
+        working_size(state, workspace.job),
         workspace.job.fit,
         clip_id=state.id,
         prompt=state.caption.text if state.caption else "",
@@ -61,9 +61,15 @@ def _panorama(state: ClipState, folder: Path, job: Job) -> Scene:
     return replace(scene, prompt=prompt, frame_rate=rate)
 
 
+def working_size(state: ClipState, job: Job) -> tuple[int, int]:
+    """(height, width) of the clip's working frame: the profile's, turned for a portrait source unless --no_turn."""
+    size = job.profile.size
+    return working_frame(size, (state.facts.height, state.facts.width), job.fit) if job.turn else size
+
+
 def fit_of(state: ClipState, job: Job) -> Fit:
     """How the source's frames are brought to the working size; views of a panorama are made in it."""
-    size = job.profile.size
+    size = working_size(state, job)
     own = size if state.source.kind == "panorama" else (state.facts.height, state.facts.width)
     return Fit.make(own, size, job.fit)
 

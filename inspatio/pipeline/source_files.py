@@ -9,10 +9,10 @@ from pathlib import Path
 
 from inspatio.errors import ClipError
 from inspatio.geometry.panorama import check_panorama_shape
-from inspatio.media import FrameIndex, SourceInfo, VideoInfo, probe
+from inspatio.media import FrameIndex, SourceInfo, VideoInfo, probe, probe_found
 from inspatio.media.listing import SCENE_FILE, FoundSource, list_images, panorama_depth
-from inspatio.media.pictures import PictureInfo, probe_pictures
-from inspatio.media.scene_folder import VIDEO_NAME, probe_scene_folder, read_scene_file
+from inspatio.media.pictures import PictureInfo
+from inspatio.media.scene_folder import VIDEO_NAME, read_scene_file
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.records import PictureFacts, Source, VideoFacts
 
@@ -61,25 +61,16 @@ def content_fingerprint(found: FoundSource) -> str:
     return fingerprint({path.relative_to(folder).as_posix(): file_fingerprint(path) for path in there})
 
 
-def probe_found(found: FoundSource) -> SourceInfo:
-    """Read the source once and return its record.
+def probe_input(found: FoundSource) -> SourceInfo:
+    """Read a source of a job once and return its record.
 
     Raises:
-        ClipError: it cannot be read, or not whole.
+        ClipError: it cannot be read, or not whole, or is a panorama of another shape.
     """
-    match found.kind:
-        case "video":
-            return probe(found.path)
-        case "image":
-            return probe_pictures(found.path)
-        case "views":
-            return probe_pictures(found.path, [path.name for path in list_images(found.path)])
-        case "panorama":
-            info = probe_pictures(found.path)
-            check_panorama_shape(found.path, info.size)
-            return info
-        case "v15":
-            return probe_scene_folder(found.path)
+    info = probe_found(found)
+    if found.kind == "panorama":
+        check_panorama_shape(found.path, info.size)
+    return info
 
 
 def with_facts(source: Source, info: SourceInfo) -> Source:

@@ -24,7 +24,7 @@ from inspatio.pipeline.records import (
     StageResult,
     VideoFacts,
 )
-from inspatio.pipeline.source_files import content_fingerprint, from_facts, probe_found, size_and_time, with_facts
+from inspatio.pipeline.source_files import content_fingerprint, from_facts, probe_input, size_and_time, with_facts
 from inspatio.settings import StageName
 from inspatio.storage import file_name
 
@@ -235,7 +235,7 @@ class Workspace:
         is_known = before is not None and before.fingerprint == content and before.facts is not None
         if before is None or not is_known or not self._has_index(each.clip_id, before):
             try:
-                info = probe_found(found)
+                info = probe_input(found)
             except ClipError as error:
                 fault = str(error)
         now = size_and_time(found)

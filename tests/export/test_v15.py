@@ -22,8 +22,8 @@ from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.export.v15 import SIZE, write_v15
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.scene import read_scene
+from inspatio.media import probe_found
 from inspatio.media.listing import FoundSource, identify
-from inspatio.pipeline.source_files import probe_found
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.scene import Scene, adapt
 

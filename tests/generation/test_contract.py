@@ -165,6 +165,14 @@ def test_a_scene_of_another_size(generator: Generator) -> None:
         generator.start(noise_scene(9, size=(16, 16)), seed=0)
 
 
+def test_a_scene_of_the_turned_size(maker: Callable[[Renderer], Generator]) -> None:
+    """A portrait clip goes through the generator of wide ones."""
+    scene = noise_scene(21, size=SIZE[::-1])
+    frames = frames_of(maker(WarpRenderer()).start(scene, seed=3), targets(scene, sideways(21)))
+    assert frames.shape == (21, *SIZE[::-1], 3)
+    assert frames.std() > 1
+
+
 def test_generate_is_adapting_starting_and_driving(generator: Generator) -> None:
     scene, trajectory = noise_scene(10), OrbitTrajectory((0.0, 0.0), (0.0, 3.0), (1.0, 1.0))
     adapted, cameras = adapt(scene, trajectory, AS_FILMED)

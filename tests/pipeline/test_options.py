@@ -279,7 +279,8 @@ def test_a_setting_changes_the_fingerprint_of_the_stage_it_names_and_of_no_other
     cases += [(f"{name}.", each) for name, kind in blocks(Profile).items() for each in declared(kind)]
     cases += [(None, each) for each in settings_of("run") if each.options and (each.is_switch or each.changes)]
     for block, each in cases:
-        if each.by_content or each.name in ("dry_run", "views"):  # views are another source
+        # Views are another source, and only portrait clips are turned.
+        if each.by_content or each.name in ("dry_run", "views", "turn"):
             continue
         extra = NEEDS.get(each.name, [])
         argv, keys = (extra, {}) if isinstance(extra, list) else ([], extra)

@@ -45,7 +45,7 @@ def errors(here: Path, trajectory: str = "still") -> dict[str, str]:
 class TestWhole:
     def test_a_folder_of_clips_becomes_a_folder_of_results(self, here):
         write_clip(here / "clips/one.mp4")
-        write_clip(here / "clips/two.mov", count=30, size=(90, 60), rate=30)
+        write_clip(here / "clips/two.mov", count=30, size=(60, 90), rate=30)
         before = contents(here / "clips")
         assert run() == 0
         run_folder = here / "output/clips/still"
@@ -116,7 +116,7 @@ class TestWhole:
     def test_a_known_video_is_not_probed_again(self, here, monkeypatch):
         write_clip(here / "clips/one.mp4", sound=True)
         assert run() == 0
-        monkeypatch.setattr("inspatio.pipeline.workspace.probe_found", pytest.fail)
+        monkeypatch.setattr("inspatio.pipeline.workspace.probe_input", pytest.fail)
         assert run("--force") == 0
         assert probe(here / "output/clips/still/one.mp4").has_audio
 
@@ -199,13 +199,30 @@ class TestSoundAndShape:
         assert not bounced.has_audio
         assert bounced.frame_count >= 121
 
-    @pytest.mark.parametrize(("fit", "size"), [("crop", (48, 80)), ("pad", (48, 32)), ("stretch", (76, 50))])
+    @pytest.mark.parametrize(
+        ("fit", "size"),
+        [
+            (["--fit", "crop"], (80, 48)),
+            (["--fit", "pad"], (72, 48)),
+            (["--fit", "pad", "--no_turn"], (48, 32)),
+            (["--fit", "stretch"], (76, 50)),
+        ],
+    )
     def test_the_result_has_the_sources_shape(self, here, fit, size):
         write_clip(here / "clips/tall.mp4", size=(96, 64))
-        assert run("--fit", fit, "--comparison") == 0
+        assert run(*fit, "--comparison") == 0
         folder = here / "output/clips/still"
         assert probe(folder / "tall.mp4").size == size
         assert probe(folder / "tall.comparison.mp4").size == (size[0], 3 * size[1])
+
+    def test_what_is_cut_away_is_said_with_its_share(self, here, capsys):
+        write_clip(here / "clips/tall.mp4", size=(96, 64))
+        assert run("--no_turn") == 0
+        assert "60.0% of the picture is cut away to make 80x48 of 64x96" in capsys.readouterr().err
+        assert run() == 1, "a run folder holds results of one set of options"
+        assert "--no_turn: on there, off here" in capsys.readouterr().err
+        assert run("--force") == 0
+        assert "10.0% of the picture is cut away to make 48x80 of 64x96" in capsys.readouterr().err
 
     def test_a_comparison_asked_for_later_does_not_generate_again(self, here):
         write_clip(here / "clips/one.mp4")

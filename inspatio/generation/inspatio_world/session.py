@@ -41,7 +41,7 @@ from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
-from inspatio.generation.base import FrameBlock, Session
+from inspatio.generation.base import FrameBlock, Session, check_size
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
@@ -66,9 +66,10 @@ Prompts: TypeAlias = Callable[[str], torch.Tensor]
 class CausalOptions:
     """How a generator runs.
 
-    ``size`` is the working frame (height, width), multiples of 16; ``offload`` saves memory at the cost of time: what a
-    part of a block does not need is not on the device meanwhile, and the parts have no CUDA streams of their own, each
-    of which keeps memory of its own. ``cuda_graphs`` replays steady blocks (``cuda_graphs.py``); not with ``offload``.
+    ``size`` is the working frame (height, width), multiples of 16, which portrait scenes may have turned. ``offload``
+    saves memory at the cost of time: what a part of a block does not need is not on the device meanwhile, and the parts
+    have no CUDA streams of their own, each of which keeps memory of its own. ``cuda_graphs`` replays steady blocks
+    (``cuda_graphs.py``); not with ``offload``.
     """
 
     size: tuple[int, int] = (480, 832)
@@ -102,11 +103,7 @@ class CausalGenerator:
 
     def start(self, scene: Scene, *, seed: int) -> CausalSession:
         """Start a session; see :class:`base.Generator`."""
-        if scene.size != self.options.size:
-            raise ClipError(
-                f"{scene.clip_id}: frames of {_by(scene.size)}, the generator works at {_by(self.options.size)}; "
-                "open the scene at the profile's height and width"
-            )
+        check_size(scene, self.options.size)
         return CausalSession(self, scene, seed)
 
 
@@ -126,7 +123,7 @@ class CausalSession(Session):
         self._loop = make_loop(generator.dit, generator.schedule, self._text(scene.prompt))
         self._source, self._target = (VideoEncoding(generator.encoder, self._device, self._dtype) for _ in range(2))
         self._decoder_state = generator.decoder.start()
-        self._read_ahead: Frames = np.zeros((0, *generator.options.size, 3), np.uint8)
+        self._read_ahead: Frames = np.zeros((0, *scene.size, 3), np.uint8)
         self._next_source: LatentTensor | None = None
         self._unchecked: deque[_FiniteCheck] = deque()
 
@@ -216,7 +213,7 @@ class CausalSession(Session):
                 render = scene.renders.read(start, cameras)
             else:
                 render = render_scene(self._generator.renderer, scene, start, cameras, with_depth=True)
-        expected = (len(cameras), *self._generator.options.size)
+        expected = (len(cameras), *scene.size)
         if render.frames.shape[:3] != expected or render.masks.shape != expected:
             raise ClipError(
                 f"{scene.clip_id}: got render {_by(render.frames.shape[:3])} and mask {_by(render.masks.shape)} from "
@@ -278,7 +275,7 @@ class CausalSession(Session):
 
     def _errors(self) -> AbstractContextManager[None]:
         """Turn running out of memory into an error that says what to change."""
-        height, width = self._generator.options.size
+        height, width = self._scene.size
         return out_of_memory_said(
             f"{self._scene.clip_id}: block {self._block} at {width}x{height}",
             self._device,

@@ -27,8 +27,7 @@ import numpy as np
 import torch
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.errors import ClipError
-from inspatio.generation.base import FrameBlock, Session
+from inspatio.generation.base import FrameBlock, Session, check_size
 from inspatio.generation.preview.fill import TargetView, complete_view
 from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, Keyframe, SceneMemory, View, init_memory
 from inspatio.jit import on_pool
@@ -72,7 +71,7 @@ def describe_preview(size: tuple[int, int], options: PreviewOptions | None = Non
 
 
 class PreviewGenerator:
-    """See the module. ``size`` is (height, width) of the frames, and must be the scene's."""
+    """See the module. ``size`` is (height, width) of the frames, and must be the scene's, or that turned."""
 
     def __init__(
         self,
@@ -92,11 +91,7 @@ class PreviewGenerator:
 
     def start(self, scene: Scene, *, seed: int) -> PreviewSession:
         """Start a session (``base.Generator``); reads a few frames from all over the clip."""
-        if scene.size != self.size:
-            raise ClipError(
-                f"{scene.clip_id}: frames of {scene.size} (height, width), the generator works at {self.size}; "
-                "open the scene at the profile's height and width"
-            )
+        check_size(scene, self.size)
         return PreviewSession(self, scene)
 
 

@@ -36,7 +36,7 @@ from torch.profiler import record_function
 from inspatio.cameras.cameras import Cameras
 from inspatio.config import FrameNoise
 from inspatio.errors import ClipError
-from inspatio.generation.base import FrameBlock, Session
+from inspatio.generation.base import FrameBlock, Session, check_size
 from inspatio.generation.worldfm.noise import NoiseSource
 from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews, plan
@@ -104,11 +104,7 @@ class WorldFMGenerator:
 
     def start(self, scene: Scene, *, seed: int) -> WorldFMSession:
         """Start a session; see :class:`base.Generator`."""
-        if scene.size != self.options.size:
-            raise ClipError(
-                f"{scene.clip_id}: frames of {scene.size} (height, width), the generator works at {self.options.size}; "
-                "open the scene at the profile's height and width"
-            )
+        check_size(scene, self.options.size)
         return WorldFMSession(self, scene, seed)
 
     @contextmanager
@@ -274,7 +270,7 @@ class WorldFMSession(Session):
 
     def _errors(self, start: int) -> AbstractContextManager[None]:
         """Turn running out of memory into an error that says what to change."""
-        height, width = self._generator.options.size
+        height, width = self._scene.size
         return out_of_memory_said(
             f"{self._scene.clip_id}: frame {start} at {width}x{height}",
             self._generator.device,

@@ -93,7 +93,7 @@ def reprojected(
     """Each part of a video with a render of itself, by a new view and back."""
     try:
         caption = read_sidecar(video)
-        scene = open_scene(video, size=size, prompt=caption.text if caption else "")
+        scene = open_scene(video, size=size, turn=False, prompt=caption.text if caption else "")
         if len(scene) < frames:
             raise too_short(video, len(scene), frames, "Prepare with fewer --frames")
     except UserError as error:
