@@ -222,7 +222,7 @@ class TestSoundAndShape:
         assert run() == 1, "a run folder holds results of one set of options"
         assert "--no_turn: on there, off here" in capsys.readouterr().err
         assert run("--force") == 0
-        assert "10.0% of the picture is cut away to make 48x80 of 64x96" in capsys.readouterr().err
+        assert "11.1% of the picture is cut away to make 48x80 of 64x96" in capsys.readouterr().err
 
     def test_a_comparison_asked_for_later_does_not_generate_again(self, here):
         write_clip(here / "clips/one.mp4")
