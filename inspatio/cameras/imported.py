@@ -42,7 +42,7 @@ class TiedTrajectory(FlightTrajectory):
     ) -> CameraToWorld:
         assert source is not None, "a path that is tied by the source's cameras needs them"
         assert self.source_path is not None, "a path that is tied by the source's cameras has some"
-        own, scene = self.source_path, source.camera_to_world
+        own, scene = _without_held_end(self.source_path, len(source.camera_to_world)), source.camera_to_world
         if len(own) != len(scene):
             raise ClipError(
                 f"{self.name}: has {len(own)} source cameras, but the clip has {len(scene)} frames; expected one for "
@@ -105,6 +105,17 @@ def imported_trajectory(path: Path, found: CameraPath, scale: float = 1.0) -> tu
         f"and a length of 1 in it is the scene's{said}"
     )
     return FlightTrajectory(relative, **kept), tuple(notes)
+
+
+def _without_held_end(path: CameraToWorld, count: int) -> CameraToWorld:
+    """The first ``count`` poses, where those after them stand still: programs that sample all cameras of a file over
+    the longest of them (Blender's glTF) hold the last pose of the others."""
+    if len(path) <= count:
+        return path
+    size = max(float(np.ptp(path[:, :3, 3], axis=0).max()), 1e-9)
+    steps = np.abs(path[count:] - path[count - 1])
+    held = steps[:, :3, :3].max() < STILL_REACH and steps[:, :3, 3].max() < STILL_REACH * size
+    return path[:count] if held else path
 
 
 def has_motion(camera_to_world: CameraToWorld, unit: float = 1.0) -> bool:

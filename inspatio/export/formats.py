@@ -12,6 +12,7 @@ A scene folder of InSpatio-World 1.5 (``v15``) is made of a whole scene with its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
@@ -35,8 +36,6 @@ FOLDERS: tuple[ExportFormat, ...] = ("colmap", "nerfstudio", "v15")
 POINT_FRAMES = 8
 """Number of evenly spaced frames that points are taken from, unless frames are named."""
 MOST_POINTS = 1_000_000
-FRAME_RATE = 25.0
-"""Of animated cameras, where nobody says another."""
 
 
 def export(
@@ -45,6 +44,7 @@ def export(
     target: Path,
     form: ExportFormat,
     *,
+    frame_rate: Fraction,
     indices: Sequence[int] | None = None,
     most_points: int = MOST_POINTS,
     paths: Mapping[str, Cameras] | None = None,
@@ -56,6 +56,7 @@ def export(
         frames: its source frames at the geometry's ``image_size``.
         target: path of the result.
         form: the format.
+        frame_rate: of animated cameras.
         indices: frames to take points from; None: ``POINT_FRAMES`` evenly spaced ones.
         most_points: upper bound of the number of points.
         paths: more camera paths of frames of the geometry's ``image_size``, by name, for glb and gltf.
@@ -81,9 +82,8 @@ def export(
         if form == "ply" and cloud is not None:
             path.write_bytes(ply_bytes(cloud.points, cloud.colours))
         else:
-            rate = float(geometry.frame_rate or FRAME_RATE)
             source = {SOURCE: Cameras(geometry.intrinsics, geometry.world_to_camera)}
-            document = gltf_document(cloud, {**source, **(paths or {})}, rate, geometry.image_size)
+            document = gltf_document(cloud, {**source, **(paths or {})}, float(frame_rate), geometry.image_size)
             path.write_bytes(document.binary() if form == "glb" else document.text().encode())
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.formats.gltf import BYTE, LINES, POINTS, VERTEX_BUFFER, GltfDocument
+from inspatio.cameras.formats.gltf import LINES, POINTS, SHORT, VERTEX_BUFFER, GltfDocument
 from inspatio.cameras.poses import invert
 from inspatio.export.points import PointCloud
 
@@ -21,11 +22,9 @@ def gltf_document(
     """
     document = GltfDocument()
     if cloud is not None and len(cloud.points):
-        # Four bytes per colour, because glTF requires vertex attributes to be aligned to four bytes.
-        colours = np.concatenate([cloud.colours, np.full((len(cloud.colours), 1), 255, np.uint8)], axis=-1)
         attributes = {
             "POSITION": document.store_positions(cloud.points),
-            "COLOR_0": document.store(colours, "VEC4", BYTE, VERTEX_BUFFER, normalized=True),
+            "COLOR_0": document.store(_linear(cloud.colours), "VEC4", SHORT, VERTEX_BUFFER, normalized=True),
         }
         document.add_mesh([{"attributes": attributes, "mode": POINTS}], "points")
     for name, cameras in paths.items():
@@ -37,3 +36,14 @@ def gltf_document(
         document.add_mesh([{"attributes": {"POSITION": document.store_positions(line)}, "mode": mode}], f"{name} path")
         document.add_camera_path(name, cameras, frame_rate, size)
     return document
+
+
+def _linear(colours: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """``v 3`` sRGB colours as glTF has those of vertices: linear, ``v 4``.
+
+    16 bits, since 8 are too few for dark colours; with opacity, because glTF aligns vertex attributes to four bytes.
+    """
+    levels = np.arange(256) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    table = np.rint(65535 * linear).astype("<u2")
+    return np.concatenate([table[colours], np.full((len(colours), 1), 65535, "<u2")], axis=-1)

@@ -53,7 +53,7 @@ def export_clip(options: ExportOptions) -> int:
             write_v15(scene, made, paths.get("target"))
     else:
         with open_source(info, geometry.image_size) as frames:
-            export(geometry, frames, target, form, indices=options.frames, paths=paths)
+            export(geometry, frames, target, form, frame_rate=info.frame_rate, indices=options.frames, paths=paths)
     _log.info("export: %s", target)
     return 0
 

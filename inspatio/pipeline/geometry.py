@@ -21,7 +21,7 @@ from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.storage import atomic_folder, is_there
-from inspatio.types import ExportFormat, Progress
+from inspatio.types import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -81,11 +81,15 @@ class GeometryStage(Stage):
             if state.geometry is None or state.source.kind == "panorama":  # which has no depth maps of frames
                 continue
             geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
-            with open_source(self.workspace.info(state), geometry.image_size) as frames:
+            info = self.workspace.info(state)
+            with open_source(info, geometry.image_size) as frames:
                 if self.job.report:
                     self._report(state.id, geometry, frames)
                 if self.job.export:
-                    self._export(state.id, geometry, frames, self.job.export)
+                    target = self.workspace.work.folder / "exports" / export_name(state.id, self.job.export)
+                    rate, indices = info.frame_rate, self.job.export_frames
+                    export(geometry, frames, target, self.job.export, frame_rate=rate, indices=indices)
+                    _log.info("geometry: %s", target)
 
     def _report(self, clip_id: str, geometry: Geometry, frames: SourceReader) -> None:
         folder = self.workspace.work.folder / "reports" / clip_id
@@ -95,11 +99,6 @@ class GeometryStage(Stage):
         for warning in report.warnings:
             _log.warning("geometry: %s: %s", clip_id, warning)
         _log.info("geometry: %s", folder / "report.png")
-
-    def _export(self, clip_id: str, geometry: Geometry, frames: SourceReader, form: ExportFormat) -> None:
-        target = self.workspace.work.folder / "exports" / export_name(clip_id, form)
-        export(geometry, frames, target, form, indices=self.job.export_frames)
-        _log.info("geometry: %s", target)
 
     def _backend(self, state: ClipState) -> GeometryBackend:
         """The job's backend, or that of the folder which a public clip list names for this clip; panoramas' own."""

@@ -72,6 +72,18 @@ def test_source_cameras_of_another_clip_are_refused(tmp_path: Path):
         adapt(scene(), load_trajectory(path), Controls())
 
 
+def test_source_cameras_that_are_held_after_the_clip_still_tie_it(tmp_path: Path):
+    """Blender samples all cameras of a file over the longest of them."""
+    path = write(tmp_path / "camera_path.json", target(), "nerfstudio")
+    own = true_cameras(COUNT)
+    write(tmp_path / "transforms.json", np.concatenate([own, np.repeat(own[-1:], 4, axis=0)]), "transforms")
+    _, found = adapt(scene(), load_trajectory(path), Controls())
+    assert np.allclose(found.world_to_camera, target(), atol=1e-6)
+    write(tmp_path / "transforms.json", np.concatenate([own, own[:4]]), "transforms")
+    with pytest.raises(ClipError, match=f"has {COUNT + 4} source cameras"):
+        adapt(scene(), load_trajectory(path), Controls())
+
+
 def test_a_colmap_model_of_another_clip_is_refused(tmp_path: Path):
     path = write(tmp_path / "path.txt", target(), "tum")
     other = invert(true_cameras(COUNT))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pycolmap
+import pygltflib
 import pytest
 import trimesh
 from support.true_scene import SIZE, ShadedFrames, scene, write_geometry
@@ -19,6 +21,7 @@ from inspatio.geometry.store import Geometry
 from inspatio.types import ExportFormat
 
 COUNT = 10
+RATE = Fraction(24)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_sky_and_unknown_depth_are_left_out(tmp_path: Path) -> None:
 
 
 def test_ply(geometry: Geometry, tmp_path: Path) -> None:
-    export(geometry, frames(), tmp_path / "cloud.ply", "ply")
+    export(geometry, frames(), tmp_path / "cloud.ply", "ply", frame_rate=RATE)
     read: Any = trimesh.load(tmp_path / "cloud.ply")
     assert len(read.vertices) > 1000
     assert on_surfaces(np.asarray(read.vertices)).max() < 1e-4
@@ -70,7 +73,7 @@ def test_ply(geometry: Geometry, tmp_path: Path) -> None:
 
 
 def test_glb(geometry: Geometry, tmp_path: Path) -> None:
-    export(geometry, frames(), tmp_path / "cloud.glb", "glb", indices=[0, 9])
+    export(geometry, frames(), tmp_path / "cloud.glb", "glb", frame_rate=RATE, indices=[0, 9])
     scene: Any = trimesh.load(tmp_path / "cloud.glb")
     parts = scene.geometry.values()
     points = next(part for part in parts if isinstance(part, trimesh.PointCloud))
@@ -81,8 +84,23 @@ def test_glb(geometry: Geometry, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.unique(path.vertices, axis=0), np.unique(centres, axis=0), atol=1e-6)
 
 
+def test_colours_of_a_glb_are_linear(geometry: Geometry, tmp_path: Path) -> None:
+    """As glTF 2.0 has vertex colours, and as Blender reads them; PLY has sRGB, which nobody converts."""
+    export(geometry, frames(), tmp_path / "cloud.glb", "glb", frame_rate=RATE, indices=[0])
+    document: Any = pygltflib.GLTF2().load(str(tmp_path / "cloud.glb"))
+    accessor = document.accessors[document.meshes[0].primitives[0].attributes.COLOR_0]
+    assert (accessor.componentType, accessor.type, accessor.normalized) == (pygltflib.UNSIGNED_SHORT, "VEC4", True)
+    view = document.bufferViews[accessor.bufferView]
+    part = document.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+    linear = np.frombuffer(part, "<u2").reshape(-1, 4) / 65535
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    expected = point_cloud(geometry, frames(), [0], most=10**6).colours
+    assert np.abs(255 * srgb[:, :3] - expected).max() < 0.1
+    assert (linear[:, 3] == 1).all()
+
+
 def test_colmap_opens_it(geometry: Geometry, tmp_path: Path) -> None:
-    export(geometry, frames(), tmp_path / "model", "colmap", indices=[4], most_points=200)
+    export(geometry, frames(), tmp_path / "model", "colmap", frame_rate=RATE, indices=[4], most_points=200)
     model = pycolmap.Reconstruction(str(tmp_path / "model"))
     assert model.num_images() == model.num_cameras() == COUNT
     assert 0 < model.num_points3D() <= 200
@@ -104,15 +122,15 @@ def test_nothing_to_see_is_an_empty_cloud(form: ExportFormat, tmp_path: Path) ->
     view = scene(1)
     view.depth[:] = 0
     geometry = write_geometry(tmp_path / "geometry", view)
-    export(geometry, ShadedFrames(view), tmp_path / f"empty.{form}", form)
+    export(geometry, ShadedFrames(view), tmp_path / f"empty.{form}", form, frame_rate=RATE)
     assert (tmp_path / f"empty.{form}").exists()
 
 
 def test_wrong_usage(geometry: Geometry, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ply, glb"):
-        export(geometry, frames(), tmp_path / "x", "obj")  # pyright: ignore[reportArgumentType]
+        export(geometry, frames(), tmp_path / "x", "obj", frame_rate=RATE)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UsageError, match="0 to 9"):
-        export(geometry, frames(), tmp_path / "x", "ply", indices=[10])
+        export(geometry, frames(), tmp_path / "x", "ply", frame_rate=RATE, indices=[10])
     assert not any(tmp_path.iterdir())
 
 

@@ -24,8 +24,8 @@ from inspatio.cameras.formats.conventions import from_camera_to_world
 from inspatio.cameras.formats.lenses import vertical_fov
 from inspatio.cameras.poses import compose, invert
 
-FLOAT, BYTE = 5126, 5121
-"""glTF's component types float32 and uint8."""
+FLOAT, SHORT = 5126, 5123
+"""glTF's component types float32 and uint16."""
 POINTS, LINES = 0, 1
 """glTF's primitive modes."""
 VERTEX_BUFFER = 34962
@@ -43,7 +43,7 @@ class GltfDocument:
         self._channels: list[dict[str, Any]] = []
 
     def store(self, array: NDArray, kind: str, component: int = FLOAT, target: int | None = None, **more: Any) -> int:
-        """Append numbers to the buffer (four bytes each, or four to an element); returns their accessor."""
+        """Append numbers to the buffer (of four bytes, or an even count of two bytes); returns their accessor."""
         content = (array.astype("<f4") if component == FLOAT else array).tobytes()
         view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self._data), "byteLength": len(content)}
         view |= {} if target is None else {"target": target}
