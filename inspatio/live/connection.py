@@ -11,12 +11,15 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from inspatio.errors import UserError
 from inspatio.live import protocol
 from inspatio.live.display import MAX_FPS, Picture
+from inspatio.live.encode import H264Encoder, codecs
+from inspatio.live.picture_header import CODEC_H264_DELTA, CODEC_H264_KEY, Codec
 from inspatio.live.protocol import ToPage
 
 LEAST_CREDIT, MOST_CREDIT = 2, 8
@@ -98,6 +101,8 @@ class Connection:
         self.credit = Credit()
         self._texts: deque[str] = deque(maxlen=WAITING_TEXTS)
         self._picture: Picture | None = None
+        self._encoder: H264Encoder | None = None
+        self._cut = False
         self._wake = asyncio.Event()
         self._close: tuple[int, str] | None = None
 
@@ -115,7 +120,18 @@ class Connection:
     def show(self, picture: Picture) -> None:
         """Send a picture as soon as there is credit; it replaces one that waits."""
         self._picture = picture
+        self._cut |= picture.cut
         self._wake.set()
+
+    def use(self, codec: Codec, size: tuple[int, int]) -> None:
+        """Send pictures of this (height, width) as JPEG, or as H.264 from a key picture on.
+
+        Raises:
+            UserError: pictures of this size cannot be sent so.
+        """
+        if codec not in codecs(size):
+            raise UserError(f"got the codec {codec}, expected {' or '.join(codecs(size))}. Stay with JPEG.")
+        self._encoder = H264Encoder(size) if codec == "h264" else None
 
     def close(self, code: int, reason: str, retry: bool = False) -> None:
         """Say goodbye and close."""
@@ -150,7 +166,15 @@ class Connection:
             if self._picture is not None and self.credit.available:
                 picture, self._picture = self._picture, None
                 self.credit.sent(picture.header.frame, time.monotonic())
-                await self.socket.send_bytes(picture.header.pack() + picture.jpeg)
+                await self.socket.send_bytes(await self._packed(picture))
+
+    async def _packed(self, picture: Picture) -> bytes:
+        """The picture as it goes out. What is encoded is sent, in this order, so that every delta can be decoded."""
+        encoder, cut, self._cut = self._encoder, self._cut, False
+        if encoder is None:
+            return picture.header.pack() + picture.jpeg
+        data, key = await asyncio.to_thread(encoder.encode, picture.image, key=cut)
+        return replace(picture.header, codec=CODEC_H264_KEY if key else CODEC_H264_DELTA).pack() + data
 
     async def _receive(self) -> None:
         while True:

@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 from inspatio.errors import UserError
 from inspatio.live import picture_header, protocol
 from inspatio.live.compose import Composer, GeneratedFrame
+from inspatio.live.encode import encode_jpeg
 from inspatio.live.generation import GenerationLoop
 from inspatio.live.motion import position_and_quaternion
 from inspatio.live.picture_header import PictureHeader
 from inspatio.live.sources import CachedSource
 from inspatio.media import VideoWriter
-from inspatio.types import CameraToWorld
+from inspatio.types import CameraToWorld, Image
 
 MAX_FPS = 30.0
-QUALITY = 85
+CUT_FRAMES = 8
+"""A jump in source time that is longer changes the whole picture; time that runs fast is shorter."""
 CLIP_SECONDS, CLIP_BYTES = 10.0, 64 * 2**20
 """What is kept of what was shown: so many seconds, at most so many bytes."""
 
@@ -35,10 +37,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A drawn picture: its header and the JPEG."""
+    """A drawn picture: its header, as ``h w 3`` and as JPEG. ``cut``: it does not go on from the one before."""
 
     header: PictureHeader
+    image: Image
     jpeg: bytes
+    cut: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,7 @@ class DisplayLoop(threading.Thread):
         self._size, self._composer, self._frames = size, composer, frames
         self._moment, self._next_change = moment, next_change
         self._looks: tuple | None = None
+        self._last: tuple[protocol.Layer, int] = ("result", 0)
         self._drawn: deque[float] = deque(maxlen=60)
         self._kept: deque[tuple[float, bytes]] = deque()
         self._kept_bytes = 0
@@ -140,10 +145,7 @@ class DisplayLoop(threading.Thread):
         branch = self.generation.other if self.generation is not None and moment.layer == "branches" else None
         other = None if branch is None else branch.frame_near(moment.camera, moment.source_frame)
         composed = self._composer.compose(moment.source_frame, moment.camera, generated, moment.layer, other)
-        bgr = cv2.cvtColor(composed.image, cv2.COLOR_RGB2BGR)
-        encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        assert encoded, "JPEG takes any picture of 8 bits"
-        jpeg = data.tobytes()
+        jpeg = encode_jpeg(composed.image)
         # A generator that rests has nothing newer to show, so the content is as new as the picture.
         lag = 0.0 if generated is None or resting else (moment.time - generated.commanded) * 1000
         self._number += 1
@@ -166,7 +168,10 @@ class DisplayLoop(threading.Thread):
             position=position,
             quaternion=quaternion,
         )
-        self.on_picture(Picture(header, jpeg))
+        layer, frame = self._last
+        cut = layer != moment.layer or abs(frame - moment.source_frame) > CUT_FRAMES
+        self._last = moment.layer, moment.source_frame
+        self.on_picture(Picture(header, composed.image, jpeg, cut))
 
     def _keep(self, now: float, jpeg: bytes) -> None:
         self._kept.append((now, jpeg))

@@ -15,6 +15,7 @@ from inspatio.live import protocol
 from inspatio.live.connection import GOING_AWAY, POLICY, SILENT_SECONDS, Connection
 from inspatio.live.controls import CONTROLS
 from inspatio.live.display import Picture
+from inspatio.live.encode import codecs
 from inspatio.live.jobs import Jobs, RenderPlan
 from inspatio.live.protocol import FromPage
 from inspatio.live.world import World
@@ -104,6 +105,9 @@ class Hub:
                 self.world.fly(message)
             case protocol.Ack():
                 self.world.display.changed.set()
+            case protocol.UseCodec():
+                page.use(message.codec, self.world.scene.size)
+                self.world.display.redraw()
             case protocol.Time():
                 self.world.set_time(message)
             case protocol.LookAt():
@@ -176,6 +180,7 @@ class Hub:
                 reads_prompt=options.reads_prompt,
                 max_turn=None if options.max_turn is None else options.max_turn * world.frame_rate,
                 can_render=self.jobs is not None,
+                codecs=list(codecs(world.scene.size)),
                 scene=world.facts(),
                 state=world.state(),
                 controls=list(CONTROLS),

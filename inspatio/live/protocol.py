@@ -15,6 +15,8 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from inspatio.live.picture_header import Codec
+
 VERSION = 1
 MAX_MESSAGE = 65536
 """Bytes of the longest message that a page may send."""
@@ -88,6 +90,13 @@ class Ack(_Message):
     type: Literal["ack"]
     frame: Count
     seen: Annotated[float, Field(ge=0, le=1e6)]
+
+
+class UseCodec(_Message):
+    """Send pictures to this page as JPEG, each by itself, or as H.264, from a key picture on; ask again for a key."""
+
+    type: Literal["codec"]
+    codec: Codec
 
 
 class Record(_Message):
@@ -169,6 +178,7 @@ FromPage: TypeAlias = Annotated[
     | Time
     | LookAt
     | Ack
+    | UseCodec
     | Record
     | Bookmark
     | SwapBranches
@@ -255,6 +265,8 @@ class Welcome(_ToPage):
     max_turn: float | None
     """Degrees a second beyond which the generated picture falls behind; None: no such limit."""
     can_render: bool
+    codecs: list[Codec]
+    """What pictures can be sent as; the first is what is sent until the page asks for another."""
     scene: SceneFacts
     state: State
     controls: list[Control]

@@ -127,6 +127,26 @@ def test_d_moves_the_camera_right_and_the_picture_left(seen: Seen):
     assert shift(before, seen.picture()) == pytest.approx(expected, abs=1.5)
 
 
+def test_pictures_as_h264_show_the_same_and_move_as_jpeg_does(seen: Seen):
+    """Localhost is a secure context; the choice is kept, and JPEG comes back at a click."""
+    seen.rests()
+    as_jpeg = seen.picture()
+    seen.page.click("#codec")
+    seen.until(lambda stats: stats["codec"] == "H.264")
+    before = seen.picture()
+    assert np.abs(before - as_jpeg).mean() < 3
+    drawn = seen.stats()["drawn"]
+    seen.hold("KeyD", 0.4)
+    after = seen.rests()
+    assert after["codec"] == "H.264"
+    assert after["drawn"] >= drawn + 3
+    moving = seen.picture()
+    assert shift(before, moving) == pytest.approx(-120.0 * after["position"][0] / 4.0, abs=1.5)
+    seen.page.click("#codec")
+    seen.until(lambda stats: stats["codec"] == "JPEG")
+    assert np.abs(seen.picture() - moving).mean() < 3
+
+
 @pytest.mark.parametrize(
     ("key", "axis", "sign"), [("KeyW", 2, 1), ("KeyS", 2, -1), ("KeyA", 0, -1), ("KeyE", 1, -1), ("KeyQ", 1, 1)]
 )

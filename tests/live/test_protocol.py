@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from support.browser import node
 from support.paths import ROOT
 
-from inspatio.live import protocol
+from inspatio.live import picture_header, protocol
 from inspatio.live.controls import CONTROLS, controls_markdown
 from inspatio.live.picture_header import HEADER_SIZE, PictureHeader
 from inspatio.live.protocol import ToPage, parse
@@ -75,6 +75,8 @@ def test_the_header_of_a_picture() -> None:
     header = PictureHeader.unpack(data)
     assert len(data) == HEADER_SIZE
     assert header.pack() == data
+    for name, number in EXAMPLES["codecs"].items():
+        assert getattr(picture_header, f"CODEC_{name}") == number
     for name in HEADER.keys() - {"hex"}:
         value = getattr(header, name)
         assert HEADER[name] == (list(value) if isinstance(value, tuple) else value)
@@ -82,13 +84,13 @@ def test_the_header_of_a_picture() -> None:
 
 CHECK = """
 import { readFileSync } from "node:fs";
-import { FROM_PAGE, TO_PAGE, VERSION, HEADER_SIZE, check, unpack } from "./inspatio/live/static/protocol.js";
+import { CODECS, FROM_PAGE, TO_PAGE, VERSION, HEADER_SIZE, check, unpack } from "./inspatio/live/static/protocol.js";
 const examples = JSON.parse(readFileSync("tests/live/protocol.json", "utf8"));
 for (const each of examples.from_page) check(each, FROM_PAGE);
 for (const each of examples.to_page) check(each, TO_PAGE);
 const names = (list) => [...new Set(list.map((each) => each.type))].sort().join();
 const header = unpack(Uint8Array.from(Buffer.from(examples.header.hex, "hex")).buffer);
-console.log(JSON.stringify({ version: VERSION, size: HEADER_SIZE, header,
+console.log(JSON.stringify({ version: VERSION, size: HEADER_SIZE, header, codecs: CODECS,
   from: Object.keys(FROM_PAGE).sort().join() === names(examples.from_page),
   to: Object.keys(TO_PAGE).sort().join() === names(examples.to_page) }));
 """
@@ -102,6 +104,7 @@ def test_the_page_holds_to_the_same_examples() -> None:
     told = json.loads(done.stdout)
     assert told["version"] == protocol.VERSION
     assert told["size"] == HEADER_SIZE
+    assert told["codecs"] == EXAMPLES["codecs"]
     assert told["from"]
     assert told["to"]
     spelled = {"source_frame": "sourceFrame", "age_ms": "ageMs", "server_time": "serverTime"}

@@ -135,7 +135,7 @@ def test_layers(tmp_path: Path):
             page.send("view", layer=layer)
             while page.receive(0.3) is not None:
                 pass
-            image = cv2.imdecode(np.frombuffer(page.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+            image = cv2.imdecode(np.frombuffer(page.data, np.uint8), cv2.IMREAD_COLOR_RGB)
             shown[layer] = np.asarray(image).astype(int)
     black = {layer: float((image.max(-1) < 8).mean()) for layer, image in shown.items()}
     assert black["render"] > black["result"] + 0.02, "the render has holes, the result none"

@@ -24,7 +24,7 @@ from inspatio.generation.base import FrameBlock, Session
 from inspatio.live.flights import FlightFolder
 from inspatio.live.hub import Hub
 from inspatio.live.jobs import RenderPlan
-from inspatio.live.picture_header import HEADER_SIZE, PictureHeader
+from inspatio.live.picture_header import CODEC_JPEG, HEADER_SIZE, PictureHeader
 from inspatio.live.protocol import VERSION
 from inspatio.live.server import Address, LiveServer, bind
 from inspatio.live.world import LiveOptions, World
@@ -167,9 +167,10 @@ class Page:
             self.told.append(json.loads(data))
             return self.told[-1]
         header = PictureHeader.unpack(data)
-        assert data[HEADER_SIZE : HEADER_SIZE + 2] == b"\xff\xd8", "a JPEG follows the header"
         self.pictures.append(header)
-        self.jpeg = data[HEADER_SIZE:]
+        self.data = data[HEADER_SIZE:]
+        begins = b"\xff\xd8" if header.codec == CODEC_JPEG else b"\0\0"
+        assert self.data.startswith(begins), "what the header says follows it"
         if self.acknowledges:
             self.send("ack", frame=header.frame, seen=1.0)
         return header

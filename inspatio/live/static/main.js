@@ -5,6 +5,8 @@ import { Controls } from "./controls.js";
 import { FlightMap } from "./map.js";
 import { Net } from "./net.js";
 import * as panel from "./panel.js";
+import { Pictures, decodesH264 } from "./pictures.js";
+import { CODECS } from "./protocol.js";
 import { SpaceView } from "./space.js";
 
 const LAYERS = ["result", "render", "holes", "depth", "source", "wipe", "branches"];
@@ -18,6 +20,11 @@ const map = new FlightMap(get("map"));
 const space = new SpaceView(get("space"), map);
 const camera = new Camera();
 const controls = new Controls(stage, get("stick"), camera, act, wake);
+const pictures = new Pictures((reason, again) => {
+  if (again) return net.send({ type: "codec", codec: "h264" });
+  panel.notify(`H.264 could not be decoded (${reason}); pictures are JPEG now`, "error");
+  wantCodec("jpeg");
+});
 const net = new Net(receive, picture, connected);
 
 let scene = /** @type {any} */ (null);
@@ -29,6 +36,7 @@ let rate = 1; // to go back to after a pause
 let seq = 0;
 let shown = /** @type {any} */ (null);
 let canRender = false;
+let pictureBytes = 0;
 let orbitSeq = -1;
 let replay = /** @type {{lines: number[][], began: number} | null} */ (null);
 const counts = { pictures: 0, drawn: 0, errors: 0 };
@@ -88,14 +96,17 @@ setInterval(() => driver && net.connected && performance.now() - sent > HEARTBEA
 
 // Pictures
 
-/** @param {any} header @param {Blob} jpeg */
-async function picture(header, jpeg) {
+/** @param {any} header @param {Uint8Array<ArrayBuffer>} data */
+async function picture(header, data) {
   counts.pictures++;
-  const image = await decode(jpeg);
+  const image = await pictures.decode(header, data);
+  if (!image) return;
   if (!shown || header.frame > shown.frame) {
     if (stage.width !== image.displayWidth) [stage.width, stage.height] = [image.displayWidth, image.displayHeight];
-    pen.drawImage(image.source, 0, 0);
+    pen.drawImage(image, 0, 0);
     counts.drawn++;
+    const same = shown && codecName(shown) === codecName(header);
+    pictureBytes = same ? 0.9 * pictureBytes + 0.1 * data.length : data.length;
     shown = header;
     if (scene) {
       const frame = Math.round(header.sourceFrame);
@@ -108,20 +119,28 @@ async function picture(header, jpeg) {
     }
     requestAnimationFrame(() => requestAnimationFrame(() => presented(header)));
   }
-  image.source.close();
+  image.close();
 }
 
-/** The fast way where there is one; `ImageDecoder` needs a secure context. @param {Blob} jpeg */
-async function decode(jpeg) {
-  const Decoder = /** @type {any} */ (window).ImageDecoder;
-  if (Decoder) {
-    const decoder = new Decoder({ data: await jpeg.arrayBuffer(), type: "image/jpeg" });
-    const { image } = await decoder.decode();
-    decoder.close();
-    return { source: image, displayWidth: image.displayWidth, displayHeight: image.displayHeight };
+/** @param {any} header */
+const codecName = (header) => (header.codec === CODECS.JPEG ? "JPEG" : "H.264");
+
+/** Ask for pictures as this page wants them, where that can be. */
+async function chooseCodec() {
+  const wanted = localStorage.getItem("codec") ?? "jpeg";
+  get("codec").classList.toggle("on", wanted === "h264");
+  if (wanted === "h264" && !(await decodesH264())) {
+    panel.notify("H.264 cannot be decoded here (that needs https or localhost); pictures stay JPEG", "error");
+    return;
   }
-  const bitmap = await createImageBitmap(jpeg);
-  return { source: bitmap, displayWidth: bitmap.width, displayHeight: bitmap.height };
+  net.send({ type: "codec", codec: wanted });
+}
+
+/** @param {string} codec */
+function wantCodec(codec) {
+  localStorage.setItem("codec", codec);
+  pictures.failures = 0;
+  chooseCodec();
 }
 
 /** @param {any} header */
@@ -162,6 +181,8 @@ function receive(message) {
       map.setScene(scene);
       controls.setTable(message.controls);
       panel.makeHelp(message.controls);
+      get("codec").hidden = !message.codecs.includes("h264");
+      if (message.codecs.includes("h264")) chooseCodec();
       moved(message.state);
       layer = message.state.layer;
       panel.showLayer(layer);
@@ -379,6 +400,10 @@ get("in3d").onclick = () => {
   get("in3d").classList.toggle("on", space.open);
   stage.focus();
 };
+get("codec").onclick = () => {
+  wantCodec(localStorage.getItem("codec") === "h264" ? "jpeg" : "h264");
+  stage.focus();
+};
 get("wheel").onclick = () => net.send({ type: "wheel", action: driver ? "give" : "take" });
 get("scrub").oninput = () => net.send({ type: "time", rate: 0, seek: Number(get("scrub").value) });
 get("scrub").onchange = () => stage.focus();
@@ -398,14 +423,15 @@ function quantile(list, share) {
 }
 
 function told() {
-  return { driver, speed: camera.pace / camera.foreground, latency: quantile(latency, 0.5) };
+  const sent = shown && `${codecName(shown)} ${(pictureBytes / 1000).toFixed(0)} kB`;
+  return { driver, speed: camera.pace / camera.foreground, latency: quantile(latency, 0.5), sent };
 }
 
 /** The numbers of the page, for tests and for whoever wants to know. */
 function stats() {
   return {
     connected: net.connected, driver, layer, follow: camera.follow, orbit: Boolean(camera.pivot), seq, moving: running,
-    ...(status ?? {}), ...counts, bytes: net.bytes,
+    ...(status ?? {}), ...counts, bytes: net.bytes, codec: shown && codecName(shown),
     shown: shown && { ...shown }, points: space.count, foreground: camera.foreground, position: [...camera.position], quaternion: [...camera.quaternion],
     latency: { p50: quantile(latency, 0.5), p95: quantile(latency, 0.95), count: latency.length },
     generated_latency: { p50: quantile(generatedLatency, 0.5), p95: quantile(generatedLatency, 0.95), count: generatedLatency.length },

@@ -5,7 +5,7 @@ import { FROM_PAGE, HEADER_SIZE, TO_PAGE, VERSION, check, unpack } from "./proto
 const LONGEST_WAIT = 5000;
 
 export class Net {
-  /** @param {(message: any) => void} onMessage @param {(header: any, jpeg: Blob) => Promise<void>} onPicture
+  /** @param {(message: any) => void} onMessage @param {(header: any, data: Uint8Array<ArrayBuffer>) => Promise<void>} onPicture
    * @param {(connected: boolean) => void} onState */
   constructor(onMessage, onPicture, onState) {
     this.onMessage = onMessage;
@@ -62,7 +62,7 @@ export class Net {
     const header = unpack(data);
     this.bytes += data.byteLength;
     try {
-      await this.onPicture(header, new Blob([new Uint8Array(data, HEADER_SIZE)], { type: "image/jpeg" }));
+      await this.onPicture(header, new Uint8Array(data, HEADER_SIZE));
     } finally {
       this.send({ type: "ack", frame: header.frame, seen: performance.now() - began });
     }

@@ -11,6 +11,7 @@ const NUMBERS = /** @type {[string, (s: any, t: any) => string, ((s: any, t: any
   ["lag of content", (s) => `${s.lag_ms} ms`, (s) => s.lag_ms > 1000],
   ["source shows", (s) => `${(100 * s.coverage).toFixed(0)} %`, (s) => s.coverage < 0.25],
   ["key to picture", (s, t) => (t.latency ? `${t.latency.toFixed(0)} ms` : "–")],
+  ["pictures", (s, t) => t.sent ?? "–"],
   ["speed", (s, t) => `${t.speed.toFixed(2)} /s`],
   ["time", (s) => (s.rate === 0 ? "stands" : `${s.rate.toFixed(2)} ×`)],
   ["pages", (s) => `${s.pages}`],

@@ -10,6 +10,7 @@ export const FROM_PAGE = {
   time: ["rate?", "seek?", "step?"],
   view: ["layer"],
   ack: ["frame", "seen"],
+  codec: ["codec"],
   record: ["action", "name?", "to?"],
   bookmark: ["action", "name"],
   swap: [],
@@ -24,7 +25,7 @@ export const FROM_PAGE = {
 
 /** What the server sends, apart from pictures. */
 export const TO_PAGE = {
-  welcome: ["version", "resume", "driver", "generator", "reads_prompt", "max_turn", "can_render", "scene", "state", "controls"],
+  welcome: ["version", "resume", "driver", "generator", "reads_prompt", "max_turn", "can_render", "codecs", "scene", "state", "controls"],
   status: ["display_fps", "generated_fps", "block_ms", "block_frames", "lag_ms", "coverage", "source_frame", "rate",
     "centre_depth", "generator", "replayed", "recording", "driver", "pages", "bookmarks", "branches"],
   notice: ["level", "text"],
@@ -49,9 +50,12 @@ export function check(message, table) {
   return message;
 }
 
+/** How a picture is coded: `codec` of its header. */
+export const CODECS = { JPEG: 0, H264_KEY: 1, H264_DELTA: 2 };
+
 export const HEADER_SIZE = 68;
 
-/** The header of a picture, whose JPEG begins at HEADER_SIZE. @param {ArrayBuffer} buffer */
+/** The header of a picture, whose bytes begin at HEADER_SIZE. @param {ArrayBuffer} buffer */
 export function unpack(buffer) {
   const data = new DataView(buffer);
   const floats = (/** @type {number} */ at, /** @type {number} */ count) =>
