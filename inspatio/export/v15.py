@@ -31,7 +31,7 @@ PATH_NAME = "input/target_tcw.txt"
 
 
 def write_v15(scene: Scene, folder: Path, path: Cameras | None = None) -> None:
-    """Write a scene of ``SIZE`` into an empty folder.
+    """Write a scene into an empty folder; the published code takes scenes of ``SIZE`` only.
 
     Args:
         scene: frames, depth, cameras and prompt.
@@ -40,11 +40,11 @@ def write_v15(scene: Scene, folder: Path, path: Cameras | None = None) -> None:
             the source's own path.
 
     Raises:
-        UsageError: a scene of another size, or of more pictures than can be named.
+        UsageError: a scene of more pictures than can be named.
     """
     count = len(scene.frames)
-    if scene.size != SIZE or (scene.still and count > MOST_VIEWS):
-        raise UsageError(f"{scene.clip_id}: {count} frames of {scene.size}, expected {SIZE}, up to {MOST_VIEWS} views")
+    if scene.still and count > MOST_VIEWS:
+        raise UsageError(f"{scene.clip_id}: {count} views, expected at most {MOST_VIEWS}")
     (folder / "input").mkdir()
     (folder / "depth").mkdir()
     poses, valid = _path(scene, path)
@@ -63,7 +63,7 @@ def write_v15(scene: Scene, folder: Path, path: Cameras | None = None) -> None:
             _write_png(folder / VIEW_NAME.format(index), scene.frames.read([index])[0][..., ::-1])
             _write_png(folder / name, _levels(scene, index, farthest))
     else:
-        with VideoWriter(folder / VIDEO_NAME, SIZE, scene.frame_rate, quality="render") as video:
+        with VideoWriter(folder / VIDEO_NAME, scene.size, scene.frame_rate, quality="render") as video:
             for index in range(count):
                 video.write(scene.frames.read([index]))
         _write_depth_video(folder / DEPTH_VIDEO, scene, farthest)
@@ -75,7 +75,7 @@ def write_v15(scene: Scene, folder: Path, path: Cameras | None = None) -> None:
         "frames": len(poses),
         "valid_frames": valid,
         "fps": float(scene.frame_rate),
-        "resolution": list(SIZE),
+        "resolution": list(scene.size),
         "target_intrinsics": f"estimated_source_{frame}_fixed",
         "depth_encoding": "uint16_minmax_v1",
     }
@@ -112,7 +112,7 @@ def _write_depth_video(path: Path, scene: Scene, farthest: float) -> None:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264rgb", rate=Fraction(scene.frame_rate), options={"crf": "0"})
         assert isinstance(stream, VideoStream), "libx264rgb encodes video"
-        (stream.height, stream.width), stream.pix_fmt = SIZE, "rgb24"
+        (stream.height, stream.width), stream.pix_fmt = scene.size, "rgb24"
         for index in range(len(scene.frames)):
             levels = _levels(scene, index, farthest)
             pixels = np.dstack([levels >> 8, levels & 255, np.zeros_like(levels)]).astype(np.uint8)

@@ -21,13 +21,13 @@ from typing import Any
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.formats import colmap, inspatio_world, megasam, native, tum, v15, vggt, vipe
-from inspatio.geometry.store import GeometryWriter
+from inspatio.geometry.store import CALIBRATED, GeometryWriter
 from inspatio.media import SourceInfo
 from inspatio.media.listing import GEOMETRY_SUFFIX
 from inspatio.storage import is_there
 from inspatio.types import Progress
 
-VERSION = 1
+VERSION = 2
 IMPORTERS: tuple[ModuleType, ...] = (native, v15, inspatio_world, tum, colmap, vipe, vggt, megasam)
 FORMATS = (
     "a geometry folder, a folder of the public InSpatio-World code, a COLMAP dense workspace, a TUM RGB-D sequence, or "
@@ -109,7 +109,8 @@ class FilesGeometry:
             progress(done, count)
         if done != expected:
             raise ClipError(f"{source}: {'more' if done > expected else done} depth maps, expected {expected}")
-        writer.finish(imported.intrinsics, imported.world_to_camera, imported.scale, "files", imported.settings)
+        settings = imported.settings | ({CALIBRATED: True} if imported.calibrated else {})
+        writer.finish(imported.intrinsics, imported.world_to_camera, imported.scale, "files", settings)
         return GeometrySummary("files", imported.scale, count, imported.notes)
 
     def _find(self, video: SourceInfo) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError
-from inspatio.geometry.store import GeometryDepth, load_geometry
+from inspatio.geometry.store import CALIBRATED, VALID_FRAMES, GeometryDepth, load_geometry
 from inspatio.media import SourceInfo, SourceReader, is_still, open_source, probe_source
 from inspatio.media.fit import Fit
 from inspatio.scene import Scene
@@ -49,7 +49,10 @@ def read_scene(
             "run the geometry stage again with --force"
         )
     fitted = Fit.make(info.size, size, fit)
-    still = is_still(info)
+    still, valid = is_still(info), geometry.settings.get(VALID_FRAMES)
+    timeline = Timeline([0], "hold") if still else None
+    if timeline is None and isinstance(valid, int) and 0 < valid < info.frame_count:
+        timeline = Timeline(range(valid))
     return Scene(
         clip_id=clip_id or info.path.stem,
         frames=open_source(info, size, fit),
@@ -62,8 +65,8 @@ def read_scene(
         prompt=prompt,
         foreground_ratio=foreground_ratio,
         still=still,
-        calibrated=bool(geometry.settings.get("calibrated")),
-        timeline=Timeline([0], "hold") if still else None,
+        calibrated=bool(geometry.settings.get(CALIBRATED)),
+        timeline=timeline,
     )
 
 

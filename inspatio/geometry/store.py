@@ -32,6 +32,10 @@ CAMERAS_FILE = "cameras.json"
 DEPTH_FILE = "depth.npy"
 CONFIDENCE_FILE = "confidence.npy"
 SKY_FILE = "sky.npy"
+CALIBRATED = "calibrated"
+"""Among the settings: principal points are a calibration's, and target cameras keep them (``scene.Scene``)."""
+VALID_FRAMES = "valid_frames"
+"""Among the settings: how many of the frames are meant; those after them only fill a block."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,6 +19,9 @@ import numpy as np
 
 from inspatio.types import FitMode, Frames, Image, Intrinsics
 
+ROUNDING_CUT = 0.005
+"""The share of a picture below which a cut is no more than the rounding to whole pixels, and not mentioned."""
+
 
 def working_frame(size: tuple[int, int], source: tuple[int, int], mode: FitMode = "crop") -> tuple[int, int]:
     """The frame that a source is worked on in: a wide ``size`` turned for a portrait ``source``, all (height, width).

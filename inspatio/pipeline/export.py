@@ -15,6 +15,7 @@ from inspatio.export.v15 import SIZE, write_v15
 from inspatio.geometry.scene import open_scene
 from inspatio.geometry.store import load_geometry
 from inspatio.media import open_source, probe_source
+from inspatio.media.fit import ROUNDING_CUT, Fit
 from inspatio.pipeline.job import OUTPUT_ROOT
 from inspatio.pipeline.path_options import ExportOptions
 from inspatio.storage import atomic_folder
@@ -49,6 +50,11 @@ def export_clip(options: ExportOptions) -> int:
     if form == "v15":
         caption = read_sidecar(clip)
         prompt = caption.text if caption else ""
+        cut = Fit.make(info.size, SIZE).cut_share
+        if cut > ROUNDING_CUT:
+            _log.info(
+                "export: %.1f%% of the picture is cut away to make the %dx%d of version 1.5", 100 * cut, *SIZE[::-1]
+            )
         with open_scene(info, folder, SIZE, clip_id=clip.stem, prompt=prompt) as scene, atomic_folder(target) as made:
             write_v15(scene, made, paths.get("target"))
     else:

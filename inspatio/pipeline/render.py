@@ -9,6 +9,7 @@ from typing import Any
 from inspatio import factory
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
+from inspatio.media.fit import ROUNDING_CUT
 from inspatio.pipeline.records import RenderResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
 from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, trajectory_inputs, working_size
@@ -25,8 +26,6 @@ CHUNK = 16
 """Frames rendered at a time: enough for every core, few enough to hold. It changes no result."""
 LOW_COVERAGE = 0.2
 """Below this mean share of covered pixels the trajectory is more likely a mistake than a wish."""
-ROUNDING_CUT = 0.005
-"""The share of the picture below which a cut is no more than the rounding to whole pixels, and not mentioned."""
 
 
 class RenderStage(Stage):

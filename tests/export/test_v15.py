@@ -13,13 +13,14 @@ from support.scenes import ArraySource
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.tables import read_numbers
+from inspatio.cameras.named import load_named
 from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import MatrixTrajectory
 from inspatio.captioning.captions import read_sidecar
 from inspatio.clip_options import Controls
-from inspatio.errors import ClipError
+from inspatio.errors import ClipError, UsageError
 from inspatio.evaluation.synthetic_room import scene as truth
-from inspatio.export.v15 import SIZE, write_v15
+from inspatio.export.v15 import write_v15
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.scene import read_scene
 from inspatio.media import probe_found
@@ -27,11 +28,14 @@ from inspatio.media.listing import FoundSource, identify
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.scene import Scene, adapt
 
+SIZE = (120, 208)
+"""A quarter of the published one."""
+
 
 def off_centre() -> np.ndarray:
-    """The room's camera with its principal point 60 pixels right of and 40 above the centre."""
-    lens = truth.intrinsics().copy()
-    lens[:2, 2] += (60, -40)
+    """The room's camera with its principal point 15 pixels right of and 10 above the centre."""
+    lens = np.diag([0.25, 0.25, 1]) @ truth.intrinsics()
+    lens[:2, 2] = (SIZE[1] - 1) / 2 + 15, (SIZE[0] - 1) / 2 - 10
     return lens
 
 
@@ -110,6 +114,27 @@ def test_targets_keep_a_calibrated_principal_point(tmp_path: Path, filmed: tuple
     error = (render.frames[0].astype(float) - true)[covered]
     assert covered.mean() > 0.9
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 26, "dB"
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_what_only_fills_a_block_is_left_out(tmp_path: Path, filmed: tuple[np.ndarray, np.ndarray], still: bool):
+    """The last pose was held for the ten frames, and a video's last frame shown, that make whole blocks."""
+    folder = tmp_path / "room"
+    folder.mkdir()
+    write_v15(scene_of(filmed, still), folder, Cameras.from_poses(poses(11), off_centre()))
+    facts = json.loads((folder / "scene.json").read_text())
+    if not still:
+        (folder / "scene.json").write_text(json.dumps({**facts, "valid_frames": 1}))
+    scene = opened(folder, tmp_path / "geometry")
+    assert len(scene) == 1
+    found = load_named(str(folder / "input/target_tcw.txt"), None, pytest.fail)
+    adapted, cameras = adapt(scene, found.trajectory, Controls())
+    assert len(adapted) == len(cameras) == (11 if still else 1)
+    if still:
+        np.testing.assert_allclose(cameras.world_to_camera, poses(11), atol=1e-6)
+        (folder / "scene.json").write_text(json.dumps({**facts, "valid_frames": None}))
+        with pytest.raises(UsageError, match=r"scene\.json: valid_frames: got 'None'"):
+            load_named(str(folder / "input/target_tcw.txt"), None, pytest.fail)
 
 
 @pytest.mark.parametrize(

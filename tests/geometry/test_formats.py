@@ -7,11 +7,13 @@ import os
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from support import geometry_folders
 from support.clips import write_clip
 from support.geometry_folders import (
     FRAMES,
@@ -36,6 +38,8 @@ from support.geometry_folders import (
 )
 
 from inspatio.cameras.poses import relative_to_first
+from inspatio.cameras.trajectory import MatrixTrajectory
+from inspatio.clip_options import Controls
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.depth_video import depth_video_scale, write_depth_video
@@ -44,9 +48,12 @@ from inspatio.geometry.formats.exr import read_exr
 from inspatio.geometry.formats.npz import stream_member
 from inspatio.geometry.formats.png import read_png
 from inspatio.geometry.imported import FilesGeometry, find_geometry
-from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry
+from inspatio.geometry.scene import read_scene
+from inspatio.geometry.store import Geometry, GeometryDepth, GeometryWriter, load_geometry, read_cameras
 from inspatio.media import VideoInfo, probe
 from inspatio.media.fit import Fit
+from inspatio.render import WarpRenderer, render_scene
+from inspatio.scene import adapt
 
 HALF_FLOAT = 4 / 2**10
 """The largest rounding of a depth below 16 in half floats."""
@@ -101,6 +108,28 @@ def test_round_trip(clip, name):
     digits = 1e-7 if name == "da3_16bit" else 1e-9  # array2string prints eight digits
     np.testing.assert_array_equal(geometry.world_to_camera[0], np.eye(4))
     np.testing.assert_allclose(geometry.world_to_camera, relative_to_first(poses()), atol=digits)
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "native calibrated"])
+def test_a_view_from_where_the_source_stood_is_the_source(clip, monkeypatch, name):
+    """A principal point off the centre: kept where a calibration says so, and centred where the format's own renderer
+    centres it; there the picture moves."""
+    monkeypatch.setattr(geometry_folders, "CX", 19.5)
+    monkeypatch.setattr(geometry_folders, "CY", 8.5)
+    calibrated = not name.startswith("da3") and name not in ("native", "native_video")
+    WRITERS[name.split()[0]](beside(clip))
+    if name == "native calibrated":
+        cameras = read_cameras(beside(clip))
+        replace(cameras, settings={"calibrated": True}).save(beside(clip) / "cameras.json")
+    run(clip)
+    scene = read_scene(clip, clip.path.parents[1] / "out", SIZE)
+    still = MatrixTrajectory(np.eye(4)[None])
+    adapted, targets = adapt(scene, still, Controls(frames=1))
+    moved = targets.intrinsics[0, :2, 2] - scene.intrinsics[0, :2, 2]
+    np.testing.assert_allclose(moved, (0, 0) if calibrated else (-4, 3), atol=1e-9)
+    render = render_scene(WarpRenderer(), adapted, 0, targets)
+    there = scene.read_depth([0])[0] > 0
+    assert np.array_equal(render.masks[0] > 0, there) == calibrated
 
 
 def test_native_keeps_confidence_and_sky(clip):

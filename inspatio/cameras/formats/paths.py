@@ -193,7 +193,7 @@ def path_files(path: Path, kind: PathFormat) -> tuple[Path, ...]:
         case "nerfstudio":
             beside = path.with_name(json_paths.TRANSFORMS)
         case "tcw":
-            beside = text_paths.source_beside(path)
+            return (path, *text_paths.files_beside(path))
         case "recammaster":
             path, beside = Path(str(path).partition("#")[0]), None
         case "gltf":

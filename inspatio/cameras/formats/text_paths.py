@@ -5,6 +5,7 @@ What the numbers mean is said in ``conventions.py``.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -93,17 +94,47 @@ def write_kitti(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float
 
 
 def read_tcw(path: Path, size: tuple[int, int]) -> CameraPath:
-    """Read ``target_tcw.txt`` of InSpatio-World 1.5, with the source's cameras where they lie beside it."""
-    source = source_beside(path)
+    """Read ``target_tcw.txt`` of InSpatio-World 1.5, with the source's cameras where they lie beside it.
+
+    Of poses that only fill a block (after the ``valid_frames`` of its scene folder) none is kept.
+    """
+    source = _source_beside(path)
     found = None if source is None else rigid(source, read_numbers(source, 16))
-    note = f"{path.name}: matrices are read as world to camera, which is what InSpatio-World 1.5 means by them"
-    return _without_lens("tcw", rigid(path, read_numbers(path, 16)), size, source=found, notes=(note,))
+    notes = [f"{path.name}: matrices are read as world to camera, which is what InSpatio-World 1.5 means by them"]
+    poses = rigid(path, read_numbers(path, 16))
+    facts = _facts_beside(path)
+    valid = None if facts is None else _valid_frames(facts)
+    if valid is not None and valid < len(poses):
+        notes.append(f"{path.name}: the first {valid} of its {len(poses)} poses are meant, by scene.json")
+        poses = poses[:valid]
+    return _without_lens("tcw", poses, size, source=found, notes=tuple(notes))
 
 
-def source_beside(path: Path) -> Path | None:
-    """The source's cameras in the scene folder that a ``target_tcw.txt`` lies in."""
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """What else is read of the scene folder that a ``target_tcw.txt`` lies in: the source's cameras, and its facts."""
+    return tuple(filter(None, (_source_beside(path), _facts_beside(path))))
+
+
+def _source_beside(path: Path) -> Path | None:
     source = path.parent.parent / "depth" / "source_tcw.txt"
     return source if path.parent.name == "input" and source.is_file() else None
+
+
+def _facts_beside(path: Path) -> Path | None:
+    facts = path.parent.parent / "scene.json"
+    return facts if path.parent.name == "input" and facts.is_file() else None
+
+
+def _valid_frames(facts: Path) -> int:
+    """How many poses of the path are meant, by a ``scene.json``."""
+    try:
+        values = json.loads(facts.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ClipError(f"{facts}: cannot be read ({str(error).splitlines()[0]}), expected a scene's facts") from None
+    valid = values.get("valid_frames") if isinstance(values, dict) else None
+    if not isinstance(valid, int) or isinstance(valid, bool) or valid < 1:
+        raise ClipError(f"{facts}: valid_frames: got {str(valid)[:40]!r}, expected a number from 1 on")
+    return valid
 
 
 def write_tcw(cameras: Cameras, size: tuple[int, int], times: NDArray[np.float64]) -> str:

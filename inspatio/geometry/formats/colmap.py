@@ -66,6 +66,7 @@ def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
         "relative",
         _read_maps(paths, depth_size),
         {"format": "colmap", "depth_maps": paths[0].suffixes[-2].lstrip(".")},
+        calibrated=True,
     )
 
 

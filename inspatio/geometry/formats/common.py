@@ -45,6 +45,8 @@ class ImportedGeometry:
     maps: Iterator[Maps]
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+    calibrated: bool = False
+    """Principal points off the centre are meant (``scene.Scene.calibrated``), not a convention's or an estimate's."""
     depth_dtype: DTypeLike = np.float32
     same_depth: bool = False
 

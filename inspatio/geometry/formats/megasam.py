@@ -54,6 +54,7 @@ def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
         "relative",
         _maps(path),
         {"format": "megasam"},
+        calibrated=True,
     )
 
 

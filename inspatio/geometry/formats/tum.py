@@ -75,6 +75,7 @@ def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
         _read_maps(paths, size),
         {"format": "tum"},
         notes,
+        calibrated=True,
     )
 
 

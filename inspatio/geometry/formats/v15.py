@@ -22,6 +22,7 @@ from inspatio.cameras.poses import check_rigid, orthonormalised
 from inspatio.errors import ClipError
 from inspatio.geometry.formats.common import ImportedGeometry, Maps
 from inspatio.geometry.formats.png import read_png
+from inspatio.geometry.store import VALID_FRAMES
 from inspatio.media import SourceInfo, VideoReader
 from inspatio.media.listing import SCENE_FILE
 from inspatio.media.scene_folder import SceneFile, read_scene_file
@@ -76,8 +77,9 @@ def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
         orthonormalised(poses),
         "metres",
         _maps(scene, names),
-        {"format": "v15", "calibrated": True},
+        {"format": "v15"} | ({VALID_FRAMES: scene.valid_frames} if scene.kind == "video" else {}),
         notes,
+        calibrated=True,
     )
 
 

@@ -59,6 +59,7 @@ def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
         "relative",
         _maps(path),
         {"format": "vggt"},
+        calibrated=True,
     )
 
 

@@ -70,6 +70,7 @@ def open_folder(folder: Path, video: SourceInfo) -> ImportedGeometry:
         "metres",
         (Maps(_depth(depths, file)) for file in files),
         {"format": "vipe"},
+        calibrated=True,
     )
 
 
