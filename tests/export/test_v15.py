@@ -13,7 +13,6 @@ from support.scenes import ArraySource
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.tables import read_numbers
-from inspatio.cameras.named import load_named
 from inspatio.cameras.poses import invert
 from inspatio.cameras.trajectory import MatrixTrajectory
 from inspatio.captioning.captions import read_sidecar
@@ -21,6 +20,7 @@ from inspatio.clip_options import Controls
 from inspatio.errors import ClipError, UsageError
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.export.v15 import write_v15
+from inspatio.factory import make_trajectory
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.scene import read_scene
 from inspatio.media import probe_found
@@ -127,14 +127,14 @@ def test_what_only_fills_a_block_is_left_out(tmp_path: Path, filmed: tuple[np.nd
         (folder / "scene.json").write_text(json.dumps({**facts, "valid_frames": 1}))
     scene = opened(folder, tmp_path / "geometry")
     assert len(scene) == 1
-    found = load_named(str(folder / "input/target_tcw.txt"), None, pytest.fail)
+    found = make_trajectory(str(folder / "input/target_tcw.txt"))
     adapted, cameras = adapt(scene, found.trajectory, Controls())
     assert len(adapted) == len(cameras) == (11 if still else 1)
     if still:
         np.testing.assert_allclose(cameras.world_to_camera, poses(11), atol=1e-6)
         (folder / "scene.json").write_text(json.dumps({**facts, "valid_frames": None}))
         with pytest.raises(UsageError, match=r"scene\.json: valid_frames: got 'None'"):
-            load_named(str(folder / "input/target_tcw.txt"), None, pytest.fail)
+            make_trajectory(str(folder / "input/target_tcw.txt"))
 
 
 @pytest.mark.parametrize(
