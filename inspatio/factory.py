@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inspatio.generation.base import Generator
     from inspatio.generation.inspatio_world.prompts import PromptCache
     from inspatio.geometry.backend import GeometryBackend
+    from inspatio.media.listing import SourceKind
     from inspatio.render.renderer import Renderer
     from inspatio.types import Direction
 
@@ -108,8 +109,12 @@ def make_geometry(config: GeometryConfig, device: str, folder: str | None = None
             assert_never(config.backend)
 
 
-def make_panorama_geometry(config: GeometryConfig, device: str) -> GeometryBackend:
-    """The geometry backend of panoramas: with backend ``da3`` those without depth are estimated."""
+def make_place_geometry(kind: SourceKind, config: GeometryConfig, device: str) -> GeometryBackend:
+    """The geometry backend of a place that is drawn from points; ``da3`` estimates panoramas that have no depth."""
+    from inspatio.geometry.point_cloud import PointCloudGeometry
+
+    if kind == "cloud":
+        return PointCloudGeometry()
     from inspatio.geometry.depth_anything3 import DepthAnything3
     from inspatio.geometry.panorama_backend import PanoramaGeometry
 

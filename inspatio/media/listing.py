@@ -7,6 +7,7 @@ that is found out when it is read; a folder's kind is told by what is in it:
     image     one picture of a place that stands still
     views     a folder with two or more pictures of one place
     panorama  an equirectangular picture: its name ends in ``.panorama`` before the suffix, or its depth lies beside it
+    cloud     a scanned place as public WorldFM writes it: ``pointcloud.ply``, ``transforms_condition.json``, pictures
     v15       a scene folder of InSpatio-World 1.5: ``scene.json`` and ``input/``
 
 What lies beside sources for their sake is passed over in silence: text files (captions, clip lists), hidden files,
@@ -23,7 +24,7 @@ from typing import Literal, TypeAlias
 
 from inspatio.errors import UsageError
 
-SourceKind: TypeAlias = Literal["video", "image", "views", "panorama", "v15"]
+SourceKind: TypeAlias = Literal["video", "image", "views", "panorama", "cloud", "v15"]
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .gif".split()  # noqa: SIM905
@@ -31,6 +32,10 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif"))
 SCENE_FILE = "scene.json"
 """What makes a folder a scene folder of InSpatio-World 1.5, together with ``input/``."""
+CLOUD_FILE, CONDITIONS_FILE = "pointcloud.ply", "transforms_condition.json"
+"""What makes a folder a scanned place: its points, and the cameras of its reference pictures."""
+PLACES: frozenset[SourceKind] = frozenset(("panorama", "cloud"))
+"""Kinds whose target views are drawn from points; only the frame model takes them."""
 PROMPT_NAME = "input/prompt.txt"
 """Its prompt."""
 GEOMETRY_SUFFIX = ".geometry"
@@ -109,7 +114,7 @@ def identify(path: Path, *, as_views: bool = False) -> FoundSource | None:
             raise UsageError(f"--views: got {count} images in {path}, expected a folder of two or more of one place")
         return FoundSource(path, "views")
     if path.is_dir():
-        return FoundSource(path, "v15") if _is_v15(path) else None
+        return _known_folder(path)
     if is_video_name(path) or is_image_name(path):
         if is_video_name(path):
             return FoundSource(path, "video")
@@ -156,8 +161,8 @@ def _identified(path: Path, videos: dict[str, Path]) -> FoundSource | LeftOut | 
 
 
 def _identified_folder(path: Path, videos: dict[str, Path]) -> FoundSource | LeftOut | None:
-    if _is_v15(path):
-        return FoundSource(path, "v15")
+    if (known := _known_folder(path)) is not None:
+        return known
     if path.suffix == GEOMETRY_SUFFIX or path.name in videos:
         return None
     count = len(list_images(path))
@@ -168,8 +173,13 @@ def _identified_folder(path: Path, videos: dict[str, Path]) -> FoundSource | Lef
     return LeftOut(path, "a folder, not a file") if is_video_name(path) or is_image_name(path) else None
 
 
-def _is_v15(folder: Path) -> bool:
-    return (folder / SCENE_FILE).is_file() and (folder / "input").is_dir()
+def _known_folder(folder: Path) -> FoundSource | None:
+    """The source that a folder is by files of certain names."""
+    if (folder / SCENE_FILE).is_file() and (folder / "input").is_dir():
+        return FoundSource(folder, "v15")
+    if (folder / CLOUD_FILE).is_file() and (folder / CONDITIONS_FILE).is_file():
+        return FoundSource(folder, "cloud")
+    return None
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias, assert_never
 
+from inspatio.media.cloud_folder import picture_names
 from inspatio.media.listing import FoundSource, identify, list_images
 from inspatio.media.pictures import PictureInfo, PictureReader, probe_pictures
 from inspatio.media.reader import VideoReader
@@ -18,7 +19,7 @@ SourceReader: TypeAlias = VideoReader | PictureReader
 
 
 def probe_source(path: Path) -> SourceInfo:
-    """Read a video, an image, a folder of views or a scene folder once and return its record.
+    """Read a video, an image, a folder of views, of a point cloud or of a scene once and return its record.
 
     Raises:
         ClipError: it cannot be read.
@@ -40,6 +41,8 @@ def probe_found(found: FoundSource) -> SourceInfo:
             return probe_pictures(found.path)
         case "views":
             return probe_pictures(found.path, [path.name for path in list_images(found.path)])
+        case "cloud":
+            return probe_pictures(found.path, picture_names(found.path))
         case "v15":
             return probe_scene_folder(found.path)
         case _:

@@ -32,22 +32,16 @@ from inspatio.config import Profile
 from inspatio.errors import ClipError, UsageError
 from inspatio.generation.base import drive
 from inspatio.generation.worldfm.session import WorldFMGenerator
-from inspatio.generation.worldfm.still_scene import (
-    CLOUD_FILE,
-    Photo,
-    StillScene,
-    panorama_scene,
-    parse_lens,
-    parse_pose,
-    point_cloud_scene,
-)
+from inspatio.generation.worldfm.still_scene import Photo, StillScene, panorama_scene, point_cloud_scene
 from inspatio.geometry.depth_anything3 import DepthAnything3
+from inspatio.geometry.formats.worldfm import parse_lens, parse_pose
 from inspatio.geometry.panorama import load_distance, load_panorama
 from inspatio.geometry.panorama_backend import estimate_distance
 from inspatio.geometry.panorama_depth import VIEW_COUNT
 from inspatio.media import VideoWriter
 from inspatio.media.fit import Fit
-from inspatio.media.listing import DEPTH_ENDINGS, panorama_depth
+from inspatio.media.listing import CLOUD_FILE, DEPTH_ENDINGS, panorama_depth
+from inspatio.media.pictures import load_picture
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.frame_options import FrameOptions
 from inspatio.pipeline.log import progress_bar
@@ -140,7 +134,7 @@ def open_still_scene(meta: Meta, options: FrameOptions, profile: Profile) -> Sti
     distance = load_distance(depth, shape)
     photo = None
     if options.photo_fov is not None:
-        photo = Photo(_read_photo(meta), options.photo_fov)
+        photo = Photo(load_picture(meta.image)[0], options.photo_fov)
     return panorama_scene(panorama, distance, size, clip_id=meta.name, photo=photo)
 
 
@@ -150,13 +144,6 @@ def _estimate_distance(image: Image, profile: Profile) -> np.ndarray:
     assert isinstance(backend, DepthAnything3), f"backend da3 is {type(backend).__name__}"
     with progress_bar(VIEW_COUNT, "depth") as progress:
         return estimate_distance(image, backend, progress)
-
-
-def _read_photo(meta: Meta) -> Image:
-    picture = cv2.imread(str(meta.image)) if meta.image.is_file() else None
-    if picture is None:
-        raise ClipError(f"{meta.image}: no readable picture, expected the photo that --photo_fov is of")
-    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
 
 
 def fitted_lens(lens: np.ndarray, size: tuple[int, int]) -> np.ndarray:

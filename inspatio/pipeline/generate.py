@@ -16,6 +16,7 @@ from inspatio.errors import ClipError
 from inspatio.generation.base import Generator, drive
 from inspatio.media import SourceInfo, VideoInfo, VideoReader, VideoWriter, open_source
 from inspatio.media.fit import Fit
+from inspatio.media.listing import PLACES
 from inspatio.models.checkpoints import weights_in_use
 from inspatio.pipeline.background import Background, FramesAhead, RendersAhead
 from inspatio.pipeline.distributed import ProcessGroup
@@ -111,7 +112,7 @@ class GenerateStage(Stage):
                 renders.cameras.save(folder / cameras)
                 if self.job.comparison:
                     source = self.workspace.info(state)
-                    mode = "crop" if state.source.kind == "panorama" else self.job.fit
+                    mode = "crop" if state.source.kind in PLACES else self.job.fit
                     _compare(source, renders, folder / video, folder / comparison, mode)
         names = [video, cameras, *([comparison] if self.job.comparison else [])]
         return [

@@ -14,6 +14,7 @@ from inspatio.geometry.backend import GeometryBackend
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.locations import shown
 from inspatio.media import SourceReader, open_source
+from inspatio.media.listing import PLACES
 from inspatio.media.pictures import PictureInfo
 from inspatio.models.checkpoints import license_of_depth_anything
 from inspatio.pipeline.records import GeometryResult, StageResult
@@ -36,7 +37,7 @@ class GeometryStage(Stage):
     def __init__(self, workspace: Workspace):
         super().__init__(workspace)
         self._backends: dict[str | None, GeometryBackend] = {}
-        self._panoramas: GeometryBackend | None = None
+        self._places: dict[str, GeometryBackend] = {}
 
     def inputs(self, state: ClipState) -> dict[str, Any]:
         return {
@@ -78,7 +79,7 @@ class GeometryStage(Stage):
         if not (self.job.report or self.job.export):
             return
         for state in states:
-            if state.geometry is None or state.source.kind == "panorama":  # which has no depth maps of frames
+            if state.geometry is None or state.source.kind in PLACES:  # which have no depth maps of frames
                 continue
             geometry = load_geometry(self.workspace.work.folder / state.geometry.folder)
             info = self.workspace.info(state)
@@ -101,12 +102,13 @@ class GeometryStage(Stage):
         _log.info("geometry: %s", folder / "report.png")
 
     def _backend(self, state: ClipState) -> GeometryBackend:
-        """The job's backend, or that of the folder which a public clip list names for this clip; panoramas' own."""
+        """The job's backend, or that of the folder which a public clip list names for this clip; a place's own."""
         config, device = self.job.profile.geometry, self.job.device(self.name)
-        if state.source.kind == "panorama":
-            if self._panoramas is None:
-                self._panoramas = factory.make_panorama_geometry(config, device)
-            return self._panoramas
+        kind = state.source.kind
+        if kind in PLACES:
+            if kind not in self._places:
+                self._places[kind] = factory.make_place_geometry(kind, config, device)
+            return self._places[kind]
         named = state.public.vggt_depth_path if state.public else None
         if named not in self._backends:
             self._backends[named] = factory.make_geometry(config, device, folder=named)

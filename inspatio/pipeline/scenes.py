@@ -11,11 +11,12 @@ from typing import Any
 from inspatio.cameras.controls import clip_order
 from inspatio.cameras.named import NamedTrajectory
 from inspatio.errors import ClipError
-from inspatio.generation.worldfm.still_scene import panorama_scene
+from inspatio.generation.worldfm.still_scene import panorama_scene, point_cloud_scene
 from inspatio.geometry.panorama import load_distance, load_panorama
 from inspatio.geometry.panorama_backend import DISTANCE_NAME
 from inspatio.geometry.scene import open_scene
 from inspatio.media.fit import Fit, working_frame
+from inspatio.media.listing import PLACES
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.job import Job
 from inspatio.pipeline.records import PictureFacts
@@ -33,8 +34,8 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
     if state.geometry is None:
         raise ClipError(f"{state.id}: has no geometry yet; run the geometry stage first (without --skip_step2)")
     folder = workspace.work.folder / state.geometry.folder
-    if state.source.kind == "panorama":
-        return nullcontext(_panorama(state, folder, workspace.job))
+    if state.source.kind in PLACES:
+        return nullcontext(_place(state, folder, workspace.job))
     return open_scene(
         workspace.info(state),
         folder,
@@ -46,16 +47,21 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
     )
 
 
-def _panorama(state: ClipState, folder: Path, job: Job) -> Scene:
-    """A panorama and its geometry folder as a still scene, for the frame model."""
+def _place(state: ClipState, folder: Path, job: Job) -> Scene:
+    """A panorama with its geometry folder, or a point cloud, as a still scene for the frame model."""
+    size = working_size(state, job)
+    what = {"panorama": "panorama", "cloud": "point cloud"}[state.source.kind]
     if job.profile.generator.backend != "worldfm":
         raise ClipError(
-            f"{state.id}: is a panorama, which the generator {job.profile.generator.backend} does not take, expected "
+            f"{state.id}: is a {what}, which the generator {job.profile.generator.backend} does not take, expected "
             "worldfm. Use --profile worldfm, or leave it out with --clips"
         )
-    image = load_panorama(state.path)
-    distance = load_distance(folder / DISTANCE_NAME, (image.shape[0], image.shape[1]))
-    scene = panorama_scene(image, distance, job.profile.size, clip_id=state.id).scene
+    if state.source.kind == "cloud":
+        scene = point_cloud_scene(state.path, size, clip_id=state.id).scene
+    else:
+        image = load_panorama(state.path)
+        distance = load_distance(folder / DISTANCE_NAME, (image.shape[0], image.shape[1]))
+        scene = panorama_scene(image, distance, size, clip_id=state.id).scene
     prompt = state.caption.text if state.caption else ""
     rate = Fraction(state.facts.frame_rate)
     return replace(scene, prompt=prompt, frame_rate=rate)
@@ -68,9 +74,9 @@ def working_size(state: ClipState, job: Job) -> tuple[int, int]:
 
 
 def fit_of(state: ClipState, job: Job) -> Fit:
-    """How the source's frames are brought to the working size; views of a panorama are made in it."""
+    """How the source's frames are brought to the working size; views of a place are made in it."""
     size = working_size(state, job)
-    own = size if state.source.kind == "panorama" else (state.facts.height, state.facts.width)
+    own = size if state.source.kind in PLACES else (state.facts.height, state.facts.width)
     return Fit.make(own, size, job.fit)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,15 @@ from pathlib import Path
 from inspatio.errors import ClipError
 from inspatio.geometry.panorama import check_panorama_shape
 from inspatio.media import FrameIndex, SourceInfo, VideoInfo, probe, probe_found
-from inspatio.media.listing import SCENE_FILE, FoundSource, list_images, panorama_depth
+from inspatio.media.cloud_folder import picture_names
+from inspatio.media.listing import (
+    CLOUD_FILE,
+    CONDITIONS_FILE,
+    SCENE_FILE,
+    FoundSource,
+    list_images,
+    panorama_depth,
+)
 from inspatio.media.pictures import PictureInfo
 from inspatio.media.scene_folder import VIDEO_NAME, read_scene_file
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
@@ -27,6 +36,12 @@ def source_files(found: FoundSource) -> list[Path]:
         case "panorama":
             depth = panorama_depth(found.path)
             return [found.path] if depth is None else [found.path, depth]
+        case "cloud":
+            try:
+                names = picture_names(found.path)
+            except ClipError:  # probing reports it
+                names = ()
+            return [found.path / name for name in (CLOUD_FILE, CONDITIONS_FILE, *names)]
         case "v15":
             try:
                 names = read_scene_file(found.path).names
@@ -58,7 +73,7 @@ def content_fingerprint(found: FoundSource) -> str:
         return file_fingerprint(found.path)
     there = [path for path in files if path.exists()]  # probing reports the others
     folder = found.path if found.path.is_dir() else found.path.parent
-    return fingerprint({path.relative_to(folder).as_posix(): file_fingerprint(path) for path in there})
+    return fingerprint({Path(os.path.relpath(path, folder)).as_posix(): file_fingerprint(path) for path in there})
 
 
 def probe_input(found: FoundSource) -> SourceInfo:

@@ -35,6 +35,10 @@ BULGE = 0.02
 """How much farther a disc's rim counts than its middle, relative to its depth."""
 LARGEST_DISC = 24.0
 """Radius in pixels of the largest disc; what is nearer than that has holes again."""
+NEIGHBOURS = 6
+"""The neighbour whose distance sets a point's radius: on a square grid a diagonal one."""
+LONELY = 4.0
+"""Largest such distance that counts, in units of their median."""
 _GRID_BITS = 10
 
 
@@ -124,10 +128,10 @@ class DiscCloud:
         return np.flatnonzero(inside)
 
 
-def thinned(points: NDArray[np.float32], most: int = MOST_POINTS) -> tuple[NDArray[np.int64], float]:
-    """Indices of at most ``most`` points, one to a voxel, and the voxel's side; 0 where all of them are kept."""
+def thinned(points: NDArray[np.float32], most: int = MOST_POINTS) -> NDArray[np.int64]:
+    """Indices of at most ``most`` points, one to a voxel; of all of them where they are no more."""
     if len(points) <= most:
-        return np.arange(len(points)), 0.0
+        return np.arange(len(points))
     low, high = np.percentile(points, (1, 99), axis=0)
     side = float(np.max(high - low)) / 4096
     while True:
@@ -135,19 +139,22 @@ def thinned(points: NDArray[np.float32], most: int = MOST_POINTS) -> tuple[NDArr
         keys = (cells[:, 0] * 73_856_093) ^ (cells[:, 1] * 19_349_663) ^ (cells[:, 2] * 83_492_791)
         kept = np.sort(np.unique(keys, return_index=True)[1])
         if len(kept) <= most:
-            return kept, side
+            return kept
         side *= 1.25
 
 
-def neighbour_radii(points: NDArray[np.float32], samples: int = 4000) -> NDArray[np.float32]:
-    """One radius for all points (``v``): half the median distance of some of them to their nearest neighbour."""
+def neighbour_radii(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The radius (``v``) with which each point's disc meets its neighbours': on an even grid, the grid's spacing.
+
+    A cloud is dense where the scanner was near and sparse elsewhere, so each point has its own; one that hangs alone
+    stays small (``LONELY``).
+    """
     from scipy.spatial import KDTree
 
-    if len(points) < 2:
+    if len(points) <= NEIGHBOURS:
         return np.zeros(len(points), np.float32)
-    some = np.random.default_rng(0).choice(len(points), min(samples, len(points)), replace=False)
-    distances = KDTree(points).query(points[some], k=2)[0][:, 1]
-    return np.full(len(points), np.median(distances) / 2, np.float32)
+    distances = KDTree(points).query(points, k=NEIGHBOURS + 1)[0][:, -1]  # the first neighbour is the point itself
+    return (math.sqrt(0.5) * np.minimum(distances, LONELY * np.median(distances))).astype(np.float32)
 
 
 def _morton(points: NDArray[np.float32]) -> NDArray[np.uint32]:

@@ -7,13 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 from support.panoramas import LOWER, UPPER, box_depth, box_panorama
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import centred_intrinsics
 from inspatio.errors import ClipError
 from inspatio.geometry import panorama, panorama_depth
 from inspatio.geometry.formats.ply import read_ply
-from inspatio.render.disc_cloud import DiscCloud, thinned
+from inspatio.render.disc_cloud import DiscCloud, neighbour_radii, thinned
 
 HEIGHT = 128
 SIZE = (40, 40)
@@ -153,10 +155,33 @@ def test_pictures_that_are_no_panoramas_are_refused(tmp_path: Path) -> None:
 
 def test_a_cloud_keeps_one_point_to_a_voxel() -> None:
     points = np.random.default_rng(0).uniform(-1, 1, (20_000, 3)).astype(np.float32)
-    kept, side = thinned(points, 3000)
+    kept = thinned(points, 3000)
     assert 1500 < len(kept) <= 3000
-    assert len(np.unique(np.floor(points[kept] / side), axis=0)) == len(kept)
-    assert thinned(points, 10**6)[1] == 0.0
+    nearest = KDTree(points[kept]).query(points)[0]
+    assert nearest.max() < 2 * (8 / 1500) ** (1 / 3), "no part of the cube is left without a point"
+    assert len(thinned(points, 10**6)) == len(points)
+
+
+def test_a_cloud_that_is_dense_near_its_scanner_is_closed_everywhere() -> None:
+    """Rays in even directions from a place near a wall; one radius for all points left half of it open."""
+    rays = np.random.default_rng(0).normal(size=(60_000, 3))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        reach = np.where(rays > 0, UPPER / rays, LOWER / rays).min(axis=1)
+    points = (rays * reach[:, None]).astype(np.float32)
+    stray = np.array([[0.0, 0.0, 0.3]], np.float32)
+    radii = neighbour_radii(np.concatenate([points, stray]))
+    assert radii[-1] < 4.1 * np.median(radii), "a point that hangs alone hides little"
+    cloud = DiscCloud.of(points, np.zeros(points.shape, np.uint8), radii[:-1])
+    lens = centred_intrinsics(np.diag([80.0, 80.0, 1.0]), (128, 128))
+    poses = panorama.views((128, 128)).world_to_camera[[0, 9, 20]].copy()
+    poses[:, 2, 3] -= 0.5
+    render = cloud.render(Cameras.from_poses(poses, lens), (128, 128))
+    assert (render.masks > 0).mean() > 0.97
+    assert render.depth is not None
+    for depth, pose in zip(render.depth, poses, strict=True):
+        error = np.abs(depth / box_depth(pose, lens, (128, 128)) - 1)[depth > 0]
+        assert np.median(error) < 0.02
 
 
 def test_merged_views_give_the_room_up_to_its_scale() -> None:
@@ -214,6 +239,11 @@ def test_point_clouds_in_every_spelling(tmp_path: Path) -> None:
     (tmp_path / "a.ply").write_text(text)
     assert np.array_equal(read_ply(tmp_path / "a.ply")[0], points)
     assert np.array_equal(read_ply(tmp_path / "a.ply")[1], colours)
+    (tmp_path / "a.ply").write_text(text.replace("1.0 2.0", "nan 2.0"))
+    assert np.array_equal(read_ply(tmp_path / "a.ply")[0], points[1:])
+    (tmp_path / "a.ply").write_text(text.replace("1.0 2.0", "nan 2.0").replace("-0.5 0.0", "inf 0.0"))
+    with pytest.raises(ClipError, match="none of them finite"):
+        read_ply(tmp_path / "a.ply")
     (tmp_path / "a.ply").write_text(text.replace("property float z\n", ""))
     with pytest.raises(ClipError, match="x, y and z"):
         read_ply(tmp_path / "a.ply")

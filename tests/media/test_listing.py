@@ -22,16 +22,21 @@ def test_kinds_are_told_by_content(tmp_path: Path):
         tmp_path,
         *("b.MP4", "a.mov", "c d.webm", "photo.HEIC", "x.png", "notes.txt", ".hidden.mp4"),
         *("place/1.jpg", "place/2.jpg", "place/caption.txt", "scan/scene.json", "scan/input/view_00.png"),
+        *("lidar/pointcloud.ply", "lidar/transforms_condition.json", "lidar/0.png", "lidar/1.png"),
+        *("pano.png", "pano.depth.npy", "sky.panorama.jpg"),
         *("a.geometry/0.png", "a.geometry/1.png", "b/0.png", "b/1.png", "empty/text.txt"),
     )
     listing = list_sources(tmp_path)
     assert {found.path.name: found.kind for found in listing.sources} == {
         "a.mov": "video",
         "b.MP4": "video",
+        "lidar": "cloud",
+        "pano.png": "panorama",
         "c d.webm": "video",
         "photo.HEIC": "image",
         "place": "views",
         "scan": "v15",
+        "sky.panorama.jpg": "panorama",
         "x.png": "image",
     }
     assert listing.left_out == ()

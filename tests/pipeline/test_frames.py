@@ -9,12 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.panoramas import box_panorama
+from support.panoramas import box_panorama, write_point_cloud
 from support.paths import ROOT
 
 from inspatio.cameras.camera_file import CameraFile
-from inspatio.export.ply import ply_bytes
-from inspatio.geometry import panorama
 from inspatio.media import VideoReader
 from inspatio.pipeline.cli import main
 
@@ -78,7 +76,7 @@ def test_the_photo_may_be_a_reference(meta: Path, capsys: pytest.CaptureFixture[
     assert run(meta, "--save_mode", "image") == 0
     without = Path("out/box/output_0000.png").read_bytes()
     assert run(meta, "--photo_fov", "80") == 1
-    assert "expected the photo" in capsys.readouterr().err
+    assert "photo.png: no such file" in capsys.readouterr().err
     photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     cv2.imwrite(str(meta.with_name("photo.png")), photo)
     assert run(meta, "--save_mode", "image", "--photo_fov", "80") == 0
@@ -87,20 +85,8 @@ def test_the_photo_may_be_a_reference(meta: Path, capsys: pytest.CaptureFixture[
 
 def test_a_point_cloud_with_photos(meta: Path) -> None:
     folder = meta.parent
-    image, distance = box_panorama(96)
-    points, colours = panorama.published_points(image, distance)
     (folder / "panorama.png").unlink()
-    (folder / "pointcloud.ply").write_bytes(ply_bytes(points.astype(np.float64), colours))
-    (folder / "conditions").mkdir()
-    cameras, frames = panorama.views((48, 64)), []
-    for i in range(3):
-        photo = panorama.view_image(image, cameras.world_to_camera[i], cameras.intrinsics[i], (48, 64))
-        cv2.imwrite(str(folder / f"conditions/{i:04d}.png"), photo[..., ::-1])
-        lens = cameras.intrinsics[i].tolist()
-        spelled = {"K": lens} if i else {"fx": lens[0][0], "fy": lens[1][1], "cx": lens[0][2], "cy": lens[1][2]}
-        c2w = np.linalg.inv(cameras.world_to_camera[i])[: 3 if i else 4].tolist()
-        frames.append({"id": i + 1, "path": f"conditions/{i:04d}.png", "c2w": c2w, **spelled})
-    (folder / "transforms_condition.json").write_text(json.dumps({"frames": frames}))
+    write_point_cloud(folder)
     assert run(meta) == 0
     with VideoReader(Path("out/box/output.mp4")) as reader:
         assert reader.read([3]).std() > 5

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.panoramas import box_panorama
+from support.panoramas import box_panorama, write_point_cloud
 from support.paths import ROOT
 from support.runs import times
 
@@ -123,3 +123,34 @@ def test_frames_of_one_clip_are_shared_out_and_the_result_is_the_same_to_the_byt
     written = times(here / "shared")
     assert run(*other) == 0
     assert times(here / "shared") == written
+
+
+def test_a_point_cloud_is_a_source_as_panoramas_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It becomes a video along the path, from anywhere it is named; other points or photos make another one."""
+    write_point_cloud(here / "clips/lidar")
+    (here / "clips/one.mp4").unlink()
+    assert run("--comparison") == 0
+    folder = here / "output/clips/orbit_left"
+    (clip,) = Manifest.open(folder, input=here / "clips", work=here / "output/clips").clips
+    assert (clip.id, clip.source.kind) == ("lidar", "cloud")
+    assert clip.render
+    assert clip.render.coverage > 0.9, "of a room of points"
+    (work,) = Manifest.open(here / "output/clips", input=here / "clips").clips
+    assert work.geometry
+    assert (work.geometry.backend, work.geometry.frame_count) == ("point cloud", 3)
+    assert any("units of the point cloud" in note for note in work.geometry.notes)
+    made, written = frames(folder / "lidar.mp4"), times(here / "output")
+    assert made.std() > 5
+    assert run("--comparison") == 0
+    assert times(here / "output") == written
+    photo = here / "clips/lidar/conditions/0000.png"
+    cv2.imwrite(str(photo), 255 - np.asarray(cv2.imread(str(photo))))
+    assert run() == 0
+    assert not np.array_equal(frames(folder / "lidar.mp4"), made)
+    photo.unlink()
+    assert run("--input_dir", "clips/lidar") == 1
+    assert "0000.png" in capsys.readouterr().err
+    preview = ["run", "--profile", "preview", "--input_dir", "other", "--traj", "orbit_left"]
+    write_point_cloud(here / "other/lidar")
+    assert main(preview) == 1
+    assert "is a point cloud" in capsys.readouterr().err

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 
+from inspatio.export.ply import ply_bytes
+from inspatio.geometry import panorama
 from inspatio.geometry.panorama import directions
 from inspatio.types import Image
 
@@ -34,3 +40,20 @@ def box_depth(world_to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[i
     origin = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
     with np.errstate(divide="ignore"):
         return np.where(rays > 0, (UPPER - origin) / rays, (LOWER - origin) / rays).min(axis=-1)
+
+
+def write_point_cloud(folder: Path, photos: int = 3) -> None:
+    """The room as a public point cloud: its points, and some photos with their cameras in every spelling."""
+    image, distance = box_panorama(96)
+    points, colours = panorama.published_points(image, distance)
+    (folder / "conditions").mkdir(parents=True)
+    (folder / "pointcloud.ply").write_bytes(ply_bytes(points.astype(np.float64), colours))
+    cameras, frames = panorama.views((48, 64)), []
+    for i in range(photos):
+        photo = panorama.view_image(image, cameras.world_to_camera[i], cameras.intrinsics[i], (48, 64))
+        cv2.imwrite(str(folder / f"conditions/{i:04d}.png"), photo[..., ::-1])
+        lens = cameras.intrinsics[i].tolist()
+        spelled = {"K": lens} if i else {"fx": lens[0][0], "fy": lens[1][1], "cx": lens[0][2], "cy": lens[1][2]}
+        c2w = np.linalg.inv(cameras.world_to_camera[i])[: 3 if i else 4].tolist()
+        frames.append({"id": i + 1, "path": f"conditions/{i:04d}.png", "c2w": c2w, **spelled})
+    (folder / "transforms_condition.json").write_text(json.dumps({"frames": frames}))

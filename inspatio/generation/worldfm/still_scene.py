@@ -10,32 +10,30 @@ and even (``render/disc_cloud.py``); views are cut from the panorama when they a
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.poses import centred_intrinsics, check_rigid, invert, orthonormalised
+from inspatio.cameras.poses import centred_intrinsics, invert
 from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError
-from inspatio.geometry import panorama
+from inspatio.geometry import panorama, point_cloud
 from inspatio.geometry.formats.ply import read_ply
+from inspatio.geometry.formats.worldfm import read_conditions
+from inspatio.geometry.point_cloud import fitted_cameras, read_photo
 from inspatio.media.fit import Fit
+from inspatio.media.listing import CLOUD_FILE, CONDITIONS_FILE
 from inspatio.render.disc_cloud import MOST_POINTS, DiscCloud, neighbour_radii, thinned
 from inspatio.scene import Scene
 from inspatio.types import DepthMaps, Frames, Image
 
 FRAME_RATE = Fraction(30)
-CLOUD_FILE, CONDITIONS_FILE = "pointcloud.ply", "transforms_condition.json"
-"""The published form of a scene on disk: its points, and the cameras of its reference pictures."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class _Photos:
         return len(self._paths)
 
     def read(self, indices: Sequence[int]) -> Frames:
-        return np.stack([self._fits[i].image(_read_photo(self._paths[i])) for i in indices])
+        return np.stack([self._fits[i].image(read_photo(self._paths[i])) for i in indices])
 
 
 class _CloudDepth:
@@ -187,16 +185,17 @@ def point_cloud_scene(
     """
     name = clip_id or folder.name
     points, colours = read_ply(folder / CLOUD_FILE)
-    kept, side = thinned(points, most_points)
+    kept = thinned(points, most_points)
     points, colours = points[kept], colours[kept]
-    radii = np.full(len(points), 0.6 * side, np.float32) if side else neighbour_radii(points)
-    paths, fits, cameras = _read_conditions(folder / CONDITIONS_FILE, size)
+    radii = neighbour_radii(points)
+    photos = read_conditions(folder / CONDITIONS_FILE)
+    fits, cameras = fitted_cameras(photos, size)
     first = cameras.world_to_camera[0]
     cloud = _cloud(_moved(points, first), colours, radii, name)
     views = Cameras(cameras.intrinsics, _relative(cameras.world_to_camera, first))
     scene = Scene(
         clip_id=name,
-        frames=_Photos(paths, fits),
+        frames=_Photos([photo.path for photo in photos], fits),
         depth=_CloudDepth(cloud, views, size),
         intrinsics=np.array(views.intrinsics),
         world_to_camera=views.world_to_camera,
@@ -207,83 +206,7 @@ def point_cloud_scene(
         timeline=Timeline([0], "hold"),
         points=cloud,
     )
-    return StillScene(scene, first, "the point cloud's")
-
-
-def parse_pose(values: Any, what: str) -> NDArray[np.float64]:
-    """Poses ``n 4 4`` of nested lists: one or several matrices, 4x4 or 3x4 (the last row is then added).
-
-    Raises:
-        ClipError: another shape, or not rigid.
-    """
-    try:
-        poses = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        poses = np.zeros(0)
-    if poses.ndim == 2:
-        poses = poses[None]
-    if poses.ndim != 3 or poses.shape[1:] not in ((3, 4), (4, 4)) or len(poses) == 0:
-        raise ClipError(f"{what}: got {_shape(values)}, expected a 4x4 or 3x4 matrix, or several")
-    if poses.shape[1:] == (3, 4):
-        poses = np.concatenate((poses, np.tile([[[0.0, 0.0, 0.0, 1.0]]], (len(poses), 1, 1))), axis=1)
-    try:
-        check_rigid(poses, what)
-    except ValueError as error:
-        raise ClipError(str(error)) from error
-    return orthonormalised(poses)
-
-
-def parse_lens(values: Any, what: str) -> NDArray[np.float64]:
-    """Intrinsics ``3 3`` of nested lists.
-
-    Raises:
-        ClipError: another shape, or focal lengths that are not positive.
-    """
-    try:
-        lens = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        lens = np.zeros(0)
-    if lens.shape != (3, 3) or not np.isfinite(lens).all() or min(lens[0, 0], lens[1, 1]) <= 0:
-        raise ClipError(f"{what}: got {_shape(values)}, expected a 3x3 matrix in pixels with positive focal lengths")
-    return lens
-
-
-def _read_conditions(path: Path, size: tuple[int, int]) -> tuple[list[Path], list[Fit], Cameras]:
-    """Pictures, how they are fitted to ``size``, and their cameras, of a ``transforms_condition.json``."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        frames = value["frames"]
-        entries = [dict(frame) for frame in frames]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ClipError(
-            f"{path}: cannot be read as reference cameras ({type(error).__name__}), expected an object with frames"
-        ) from error
-    if not entries:
-        raise ClipError(f"{path}: got no frames, expected at least one reference picture")
-    paths, fits, lenses, poses = [], [], [], []
-    for number, entry in enumerate(entries):
-        what = f"{path}: frame {number}"
-        if not isinstance(entry.get("path"), str):
-            raise ClipError(f"{what}: got no path, expected that of a picture")
-        file = path.parent / entry["path"]
-        photo = _read_photo(file)
-        fit = Fit.make((photo.shape[0], photo.shape[1]), size)
-        given = entry.get("K")
-        if given is None:
-            fx, fy, cx, cy = (entry.get(key) for key in ("fx", "fy", "cx", "cy"))
-            given = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-        paths.append(file)
-        fits.append(fit)
-        lenses.append(fit.intrinsics(parse_lens(given, f"{what}: K")))
-        poses.append(parse_pose(entry.get("c2w"), f"{what}: c2w")[0])
-    return paths, fits, Cameras(np.stack(lenses), invert(np.stack(poses)))
-
-
-def _read_photo(path: Path) -> Image:
-    encoded = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if encoded is None:
-        raise ClipError(f"{path}: no readable picture, expected the PNG or JPEG of a reference view")
-    return np.ascontiguousarray(encoded[..., ::-1], np.uint8)
+    return StillScene(scene, first, point_cloud.UNIT)
 
 
 def _cloud(points: NDArray[np.float32], colours: NDArray[np.uint8], radii: NDArray[np.float32], name: str) -> DiscCloud:
@@ -301,10 +224,3 @@ def _relative(world_to_camera: np.ndarray, first: np.ndarray) -> np.ndarray:
     relative = world_to_camera @ invert(first)
     relative[0] = np.eye(4)
     return relative
-
-
-def _shape(values: Any) -> str:
-    try:
-        return "x".join(map(str, np.shape(values))) or repr(values)[:40]
-    except ValueError:
-        return "rows of different lengths"

@@ -27,8 +27,10 @@ _LONGEST_HEADER = 1 << 16
 def read_ply(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Positions ``v 3`` and colours ``v 3`` of a PLY file's vertices; grey where it has no colours.
 
+    Vertices that are not finite, as scanners write for rays that met nothing, are left out.
+
     Raises:
-        ClipError: the file cannot be read, is cut short, or has no vertices with x, y and z.
+        ClipError: the file cannot be read, is cut short, or has no finite vertices with x, y and z.
     """
     try:
         with path.open("rb") as handle:
@@ -51,13 +53,16 @@ def read_ply(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     points = np.stack([columns[axis] for axis in "xyz"], axis=-1).astype(np.float32)
     if len(points) < count:
         raise ClipError(f"{path}: cut short: got {len(points)} points, expected {count}. Write the point cloud again")
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.any():
+        raise ClipError(f"{path}: got {count} points, none of them finite, expected numbers. Write the file again")
     named = next((channels for channels in _COLOURS if set(channels) <= columns.keys()), None)
     if named is None:
-        return points, np.full(points.shape, 128, np.uint8)
-    colours = np.stack([columns[channel] for channel in named], axis=-1).astype(np.float64)
+        return points[finite], np.full((int(finite.sum()), 3), 128, np.uint8)
+    colours = np.stack([columns[channel] for channel in named], axis=-1)[finite].astype(np.float64)
     if colours.size and colours.max() <= 1.5:  # fractions of full brightness
         colours = colours * 255
-    return points, np.clip(colours + 0.5, 0, 255).astype(np.uint8)
+    return points[finite], np.clip(colours + 0.5, 0, 255).astype(np.uint8)
 
 
 def _read_header(start: bytes, path: Path) -> tuple[str, int, list[tuple[str, str]], int]:
