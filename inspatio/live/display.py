@@ -8,29 +8,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio.errors import UserError
 from inspatio.live import picture_header, protocol
+from inspatio.live.clips import LastSeconds
 from inspatio.live.compose import Composer, GeneratedFrame
 from inspatio.live.encode import encode_jpeg
 from inspatio.live.generation import GenerationLoop
 from inspatio.live.motion import position_and_quaternion
 from inspatio.live.picture_header import PictureHeader
 from inspatio.live.sources import CachedSource
-from inspatio.media import VideoWriter
 from inspatio.types import CameraToWorld, Image
 
 MAX_FPS = 30.0
 CUT_FRAMES = 8
 """A jump in source time that is longer changes the whole picture; time that runs fast is shorter."""
-CLIP_SECONDS, CLIP_BYTES = 10.0, 64 * 2**20
-"""What is kept of what was shown: so many seconds, at most so many bytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,13 +80,12 @@ class DisplayLoop(threading.Thread):
         self.on_notice: Callable[[protocol.Notice], None] = lambda notice: None
         self.changed = threading.Event()
         self.shown = Shown(np.eye(4), np.zeros(size, np.float32), 1.0, 0.0)
-        self._size, self._composer, self._frames = size, composer, frames
+        self._composer, self._frames = composer, frames
         self._moment, self._next_change = moment, next_change
         self._looks: tuple | None = None
         self._last: tuple[protocol.Layer, int] = ("result", 0)
         self._drawn: deque[float] = deque(maxlen=60)
-        self._kept: deque[tuple[float, bytes]] = deque()
-        self._kept_bytes = 0
+        self.last_seconds = LastSeconds(size)
         self._number = 0
         self._stopping = False
 
@@ -151,7 +144,7 @@ class DisplayLoop(threading.Thread):
         self._number += 1
         self.shown = Shown(moment.camera, composed.depth, composed.coverage, lag)
         self._drawn.append(moment.time)
-        self._keep(moment.time, jpeg)
+        self.last_seconds.add(moment.time, jpeg)
         position, quaternion = position_and_quaternion(moment.camera)
         header = PictureHeader(
             kind=picture_header.KIND_PICTURE,
@@ -172,27 +165,3 @@ class DisplayLoop(threading.Thread):
         cut = layer != moment.layer or abs(frame - moment.source_frame) > CUT_FRAMES
         self._last = moment.layer, moment.source_frame
         self.on_picture(Picture(header, composed.image, jpeg, cut))
-
-    def _keep(self, now: float, jpeg: bytes) -> None:
-        self._kept.append((now, jpeg))
-        self._kept_bytes += len(jpeg)
-        while self._kept_bytes > CLIP_BYTES or now - self._kept[0][0] > CLIP_SECONDS:
-            self._kept_bytes -= len(self._kept.popleft()[1])
-
-    def save_clip(self, folder: Path, frame_rate: float) -> tuple[str, float]:
-        """Write what was shown in the last seconds as a video; returns its file name and length in seconds.
-
-        Raises:
-            UserError: nothing was shown, or the disk is full.
-        """
-        kept = list(self._kept.copy())
-        if len(kept) < 2:
-            raise UserError("nothing has moved in the last seconds, expected a few pictures. Fly first.")
-        rate = Fraction(round(frame_rate * 1000), 1000)
-        times = np.arange(kept[0][0], kept[-1][0], float(1 / rate))
-        name = f"clip-{sum(1 for _ in folder.glob('*.mp4')) + 1}.mp4"
-        with VideoWriter(folder / name, self._size, rate) as writer:
-            for place in np.searchsorted([start for start, _ in kept], times, side="right") - 1:
-                image = cv2.imdecode(np.frombuffer(kept[place][1], np.uint8), cv2.IMREAD_COLOR_RGB)
-                writer.write(np.asarray(image, np.uint8)[None])
-        return name, len(times) / float(rate)

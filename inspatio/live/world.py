@@ -20,7 +20,7 @@ from inspatio.cameras.poses import invert, unproject
 from inspatio.errors import UserError
 from inspatio.generation.base import Generator
 from inspatio.live import protocol
-from inspatio.live.clock import SourceClock
+from inspatio.live.clock import Run, SourceClock
 from inspatio.live.compose import Composer
 from inspatio.live.display import DisplayLoop, Moment
 from inspatio.live.flights import FlightFile, FlightFolder, Recorder
@@ -36,6 +36,7 @@ from inspatio.live.motion import (
 )
 from inspatio.live.points import scene_points
 from inspatio.live.sources import DEPTH_BYTES, FRAME_BYTES, CachedSource
+from inspatio.media import VideoInfo
 from inspatio.render import Renderer
 from inspatio.scene import Scene
 from inspatio.types import CameraToWorld
@@ -75,8 +76,9 @@ class World:
         options: LiveOptions,
         flights: FlightFolder,
         clips: Path,
+        sound: VideoInfo | None = None,
     ) -> None:
-        """``clips`` is an existing folder for clips of the last seconds."""
+        """``clips`` is an existing folder for clips of the last seconds, ``sound`` the video that their sound is of."""
         frames, depth = CachedSource(scene.frames, FRAME_BYTES), CachedSource(scene.depth, DEPTH_BYTES)
         self.scene = replace(scene, frames=frames, depth=depth, timeline=None)
         self.options = options
@@ -86,7 +88,7 @@ class World:
         self.frame_rate = float(scene.frame_rate)
         self._source_poses = invert(scene.world_to_camera)
         self.source_centres = self._source_poses[:, :3, 3]
-        self._clips = clips
+        self._clips, self._sound = clips, sound
         self._lock = threading.RLock()
         self._moments = 1 if scene.still else len(scene.frames)
         self._clock = SourceClock(self._moments, self.frame_rate)
@@ -259,8 +261,8 @@ class World:
         return a, b, c
 
     def save_clip(self) -> tuple[str, float]:
-        """Write what was shown in the last seconds as a video (``DisplayLoop.save_clip``)."""
-        return self.display.save_clip(self._clips, self.frame_rate)
+        """Write what was shown in the last seconds as a video (``clips.LastSeconds.save``)."""
+        return self.display.last_seconds.save(self._clips, self.frame_rate, self._sound, self._runs)
 
     # What the loops ask
 
@@ -381,6 +383,10 @@ class World:
         self._input_time = time.monotonic()
         self.display.changed.set()
         self.generation.poke()
+
+    def _runs(self, start: float, end: float) -> list[Run]:
+        with self._lock:
+            return self._clock.runs(start, end)
 
     def _record(self, now: float) -> None:
         if self._recorder is not None:

@@ -7,15 +7,20 @@ clip. Times count from the first frame of the source.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
+from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from numpy.typing import NDArray
 
 from inspatio.errors import ClipError
 from inspatio.media.container import open_container
@@ -24,8 +29,83 @@ from inspatio.media.video_info import VideoInfo
 _COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
 """Codecs that mp4 can hold and that players expect in it."""
 _AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
+AV_TIME_BASE = 1_000_000
+"""Ticks a second of a container's seeks."""
 _LEAD_IN = Fraction(1, 10)
 """Seconds before the first frame that are kept: audio codecs need earlier packets to start cleanly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Sound as ``n 2`` int16 samples, left and right, so many a second."""
+
+    values: NDArray[np.int16]
+    rate: int
+
+
+def read_samples(source: VideoInfo, start: float, count: int, rate: int) -> NDArray[np.int16]:
+    """``count 2`` samples of a video's main audio from ``start`` on, in seconds from its first frame; silence where it
+    has none.
+
+    Raises:
+        ClipError: the source cannot be read, or its audio is damaged.
+    """
+    values = np.zeros((count, 2), np.int16)
+    container = open_container(source.path)
+    try:
+        track = container.streams.best("audio")
+        if not isinstance(track, AudioStream):
+            return values
+        resampler = AudioResampler(format="s16", layout="stereo", rate=rate)
+        begin = float(source.start) + start
+        container.seek(round(max(0.0, begin - float(_LEAD_IN)) * AV_TIME_BASE))
+        position: int | None = None
+        for decoded in container.decode(track):
+            if position is None:
+                position = round(((decoded.time or 0.0) - begin) * rate)
+            for frame in resampler.resample(decoded):
+                piece = frame.to_ndarray().reshape(-1, 2)
+                first, last = max(position, 0), min(position + len(piece), count)
+                if first < last:
+                    values[first:last] = piece[first - position : last - position]
+                position += len(piece)
+            if position >= count:
+                break
+    except FFmpegError as error:
+        raise _damaged(source.path, error) from error
+    finally:
+        container.close()
+    return values
+
+
+class SampleTrack:
+    """Samples as an AAC stream of ``output``; a context manager like :class:`AudioTrack`."""
+
+    def __init__(self, output: OutputContainer, samples: Samples) -> None:
+        self._output, self._samples = output, samples
+        self._stream = output.add_stream("aac", rate=samples.rate)
+        self._stream.layout = "stereo"
+        self._done = 0
+
+    def __enter__(self) -> SampleTrack:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def advance(self, until: Fraction) -> None:
+        """Mux the samples before ``until`` (seconds), and the encoder's last packets once all are there."""
+        values, rate = self._samples.values, self._samples.rate
+        while self._done < min(int(until * rate), len(values)):
+            piece = values[self._done : self._done + (self._stream.frame_size or 1024)]
+            frame = AudioFrame.from_ndarray(np.ascontiguousarray(piece).reshape(1, -1), format="s16", layout="stereo")
+            frame.rate, frame.pts, frame.time_base = rate, self._done, Fraction(1, rate)
+            self._done += len(piece)
+            for packet in self._stream.encode(frame):
+                self._output.mux(packet)
+            if self._done == len(values):
+                for packet in self._stream.encode(None):
+                    self._output.mux(packet)
 
 
 class AudioTrack:
@@ -80,7 +160,7 @@ class AudioTrack:
                 packet.stream = target
                 yield time, packet
         except FFmpegError as error:
-            raise self._damaged(error) from error
+            raise _damaged(self._source, error) from error
 
     def _encoded(self, track: AudioStream, target: AudioStream, start: Fraction) -> Iterator[tuple[Fraction, Packet]]:
         """(time, packet) of the source's audio as AAC, the first frame at 0."""
@@ -102,7 +182,7 @@ class AudioTrack:
                     yield from self._timed(target.encode(frame))
             yield from self._timed(target.encode(None))
         except FFmpegError as error:
-            raise self._damaged(error) from error
+            raise _damaged(self._source, error) from error
 
     def _aac_stream(self, track: AudioStream) -> AudioStream:
         rate = track.rate if track.rate in _AAC_RATES else 48000
@@ -115,7 +195,6 @@ class AudioTrack:
         for packet in packets:
             yield (packet.pts or 0) * packet.time_base, packet
 
-    def _damaged(self, error: FFmpegError) -> ClipError:
-        return ClipError(
-            f"{self._source}: its audio is damaged ({error.strerror}); copy the clip again or remove its audio"
-        )
+
+def _damaged(path: Path, error: FFmpegError) -> ClipError:
+    return ClipError(f"{path}: its audio is damaged ({error.strerror}); copy the clip again or remove its audio")

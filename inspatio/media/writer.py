@@ -34,7 +34,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from inspatio.media.audio import AudioTrack
+from inspatio.media.audio import AudioTrack, Samples, SampleTrack
 from inspatio.media.color import ACCURATE_CONVERSION
 from inspatio.media.video_info import VideoInfo
 from inspatio.storage import atomic_file
@@ -73,7 +73,7 @@ class VideoWriter:
 
     ``times`` are the exact presentation times in seconds of all frames to come, rising from 0, for a variable frame
     rate; None: one frame every ``1 / frame_rate``. ``audio_from`` is a video whose audio, if it has any, is kept:
-    copied unchanged where an mp4 can hold it, else as AAC, and cut where the video ends. After an exception
+    copied unchanged where an mp4 can hold it, else as AAC, and cut where the video ends; or samples. After an exception
     nothing is at ``path`` but what was there before.
 
     Raises:
@@ -88,7 +88,7 @@ class VideoWriter:
         frame_rate: Fraction,
         *,
         quality: Quality = "view",
-        audio_from: VideoInfo | None = None,
+        audio_from: VideoInfo | Samples | None = None,
         times: Sequence[Fraction] | None = None,
     ) -> None:
         assert path.suffix == ".mp4", f"{path}: this writes .mp4 files only"
@@ -110,9 +110,11 @@ class VideoWriter:
             self._container = av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"})
             stack.callback(self._abandon)
             self._stream = self._add_stream()
-            self._audio = (
-                stack.enter_context(AudioTrack(self._container, self._audio_from)) if self._audio_from else None
-            )
+            self._audio: AudioTrack | SampleTrack | None = None
+            if isinstance(self._audio_from, Samples):
+                self._audio = stack.enter_context(SampleTrack(self._container, self._audio_from))
+            elif self._audio_from is not None:
+                self._audio = stack.enter_context(AudioTrack(self._container, self._audio_from))
             self._open = stack.pop_all()
         return self
 

@@ -12,6 +12,7 @@ from inspatio import factory
 from inspatio.cameras.trajectory import MAX_DEGREES_PER_FRAME
 from inspatio.errors import UsageError, UserError
 from inspatio.live.jobs import RenderPlan
+from inspatio.media import VideoInfo
 from inspatio.media.listing import identify
 from inspatio.models.checkpoints import require
 from inspatio.pipeline.job import Job, resolve
@@ -67,7 +68,7 @@ def live(arguments: argparse.Namespace) -> int:
         stack.enter_context(lock)
         workspace = Workspace.open(job)
         (state,) = workspace.clips
-        scene = stack.enter_context(open_clip(state, workspace))
+        info, scene = workspace.info(state), stack.enter_context(open_clip(state, workspace))
         device, profile = job.device("generate"), job.profile
         prompts = workspace.work.folder / "prompts"
         factory.prepare_prompts(profile.generator, [scene.prompt], prompts, device)
@@ -90,6 +91,7 @@ def live(arguments: argparse.Namespace) -> int:
             ),
             FlightFolder(folder),
             clips,
+            info if isinstance(info, VideoInfo) else None,
         )
         hub = Hub(world, offline_plan(arguments, job, folder, state.id))
         server = LiveServer(hub, address, listening, clips)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from inspatio.live.clock import MAX_RATE, SourceClock
+from inspatio.live.clock import MAX_RATE, Run, SourceClock
 
 FPS = 24.0
 
@@ -34,6 +35,22 @@ def test_a_step_stands_still():
     assert clock.frame(100.0) == 4
     clock.step(100.0, -2)
     assert clock.frame(200.0) == 2
+
+
+def test_when_time_ran_as_filmed():
+    """At rate 1 and on the clip's way forward, between the moments that are asked for."""
+    clock = SourceClock(49, FPS)
+    clock.set_rate(1.0, 1.0)
+    clock.set_rate(2.0, 0.5)
+    clock.seek(3.0, 36)
+    clock.set_rate(3.0, 1.0)
+    assert clock.runs(0.0, 2.5) == [Run(1.0, 1.0, 0.0)]
+    assert clock.runs(1.5, 1.75) == [Run(1.5, 0.25, 12.0)]
+    first, second = clock.runs(2.5, 7.0)
+    assert (first.start, first.seconds, first.frame) == pytest.approx((3.0, 0.5, 36))
+    assert (second.start, second.seconds, second.frame) == pytest.approx((5.5, 1.5, 0)), "back at the beginning"
+    clock.set_rate(7.0, -1.0)
+    assert clock.runs(7.0, 8.0) == []
 
 
 @given(

@@ -328,13 +328,3 @@ def test_rendering_from_the_page(tmp_path: Path):
         assert live.get("/results/bad.mp4").status == 404
         page.send("render", action="start", flight="nothing")
         assert page.wait("error")["code"] == "refused"
-
-
-def test_the_last_seconds_as_a_video(tmp_path: Path):
-    with served(noise_scene(30), FakeGenerator(), tmp_path) as live, live.page() as page:
-        for i in range(8):
-            page.picture(page.pose((0.02 * i + 0.01, 0.0, 0.0)))
-        page.send("clip")
-        made = page.wait("clip")
-        assert made["seconds"] > 0
-        assert live.get("/" + made["url"]).body[4:8] == b"ftyp"

@@ -100,7 +100,7 @@ def test_what_is_kept_of_what_was_shown_is_bounded(tmp_path: Path, monkeypatch: 
     """Ten pictures are shown, and room for three is given: the clip is shorter than what was shown."""
     with served(soft_scene(3), FakeGenerator(), tmp_path) as live, live.page() as page:
         page.picture(page.pose((0.01, 0.0, 0.0)))
-        monkeypatch.setattr("inspatio.live.display.CLIP_BYTES", 3 * len(page.data))
+        monkeypatch.setattr("inspatio.live.clips.CLIP_BYTES", 3 * len(page.data))
         shown = [page.picture(page.pose((0.02 * i + 0.02, 0.0, 0.0))).server_time for i in range(10)]
         page.send("clip")
         assert 0 < page.wait("clip")["seconds"] < shown[-1] - shown[0]

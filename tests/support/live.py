@@ -28,6 +28,7 @@ from inspatio.live.picture_header import CODEC_JPEG, HEADER_SIZE, PictureHeader
 from inspatio.live.protocol import VERSION
 from inspatio.live.server import Address, LiveServer, bind
 from inspatio.live.world import LiveOptions, World
+from inspatio.media import VideoInfo
 from inspatio.render import WarpRenderer
 from inspatio.scene import Scene
 
@@ -203,15 +204,15 @@ def served(
     folder: Path,
     plan: RenderPlan | None = None,
     max_session: float | None = None,
+    sound: VideoInfo | None = None,
     **options: Any,
 ) -> Iterator[Live]:
     """A live world in this process, on a free port of loopback."""
     clips = folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     given = {"name": "fake", "source_first": True, "max_turn": None, "reads_prompt": True, **options}
-    world = World(
-        scene, generator, WarpRenderer(threads=1), LiveOptions(**given), FlightFolder(folder / "flights"), clips
-    )
+    flights = FlightFolder(folder / "flights")
+    world = World(scene, generator, WarpRenderer(threads=1), LiveOptions(**given), flights, clips, sound)
     address = Address(port=0, browser=False, max_session=max_session)
     server = LiveServer(Hub(world, plan), address, bind(address), clips)
     thread = threading.Thread(target=server.run)
