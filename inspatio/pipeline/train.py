@@ -22,8 +22,9 @@ from inspatio.models.worldfm import checkpoint as worldfm
 from inspatio.pipeline.distributed import Worker, destroy_process_group
 from inspatio.pipeline.log import progress_bar
 from inspatio.storage import folder_lock
-from inspatio.training.config import CLIP_STAGES, find_config, load_config
+from inspatio.training.config import CLIP_STAGES, find_config, kind_of, load_config
 from inspatio.training.data.clips import find_views
+from inspatio.training.data.completions import write_completions
 from inspatio.training.data.prepare import ClipEncoder, FrameEncoder, described, fit_linear, prepare
 from inspatio.training.data.rooms import make_views
 from inspatio.training.data.views import ViewsSource, whole_blocks
@@ -57,7 +58,7 @@ def run_stage(options: TrainOptions) -> int:
     if options.steps is not None:
         config = replace(config, steps=options.steps)
     run = options.folder or Path("output/training") / config.name
-    shards = Shards.open(Path(config.data.folder), "clips" if config.stage in CLIP_STAGES else "frames")
+    shards = Shards.open(Path(config.data.folder), kind_of(config.stage))
     worker = Worker.from_environment()
     device = torch.device("cuda", worker.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     with _lock(run, worker), _reported(), progress_bar(config.steps, config.name, "step") as progress:
@@ -132,12 +133,20 @@ def prepare_data(options: TrainOptions) -> int:
     profile = _profile(options.encoding_profile)
     if whole_blocks(options.frames) != options.frames:
         raise UsageError(f"--frames: got {options.frames}, expected whole blocks of frames: 9, 21, 33, 45 and so on")
+    seeds = range(options.first_seed, options.first_seed + options.rooms)
+    if options.kind == "completions":
+        with (
+            folder_lock(options.folder, wait=False, notice=_log.info),
+            progress_bar(len(seeds), "prepare", "clip") as bar,
+        ):
+            count = write_completions(seeds, profile.size, options.folder, bar)
+        _log.info("%d samples: %s", count, options.folder)
+        return 0
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     renderer = factory.make_renderer(profile.render, str(device))
     if options.clips is not None:
         source = find_views(options.clips, options.frames, profile.size, renderer, options.first_seed)
     else:
-        seeds = range(options.first_seed, options.first_seed + options.rooms)
         source = ViewsSource(
             len(seeds), lambda: (make_views(seed, options.frames, profile.size, renderer) for seed in seeds)
         )

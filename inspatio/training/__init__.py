@@ -8,6 +8,7 @@
     video.py        InSpatio-World's two passes: a clip at once (teacher), a block behind its context (student)
     rollout.py      the student's own clip, and its gradient block by block
     frames.py       WorldFM's passes
+    stages/completion.py   the preview's own network, on views that its sessions would complete
     roles.py        networks in training: loaded, adapted (lora.py), averaged, and shared out (parallel.py)
     stages/         what one optimiser step computes, for each stage; setup.py makes the one of a config
     loop.py         steps, gradients, averages, held-out loss; checkpoint.py and log.py write what it does

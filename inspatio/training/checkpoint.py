@@ -29,7 +29,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from inspatio.errors import UsageError, UserError
-from inspatio.models.worldfm.dit import WorldFM
+from inspatio.models.wan.dit import CausalDiT
 from inspatio.storage import explain, part_path, remove_temporary, sync, write_json
 from inspatio.training.config import as_json, differing_keys
 from inspatio.training.roles import Role
@@ -165,8 +165,8 @@ def _write_published(folder: Path, role: Role[Any], stage: Stage) -> None:
 
     def write() -> None:
         folder.mkdir(exist_ok=True)
-        # InSpatio-World's published names have a prefix, WorldFM's have none.
-        prefix = "" if isinstance(role.network, WorldFM) else "model."
+        # InSpatio-World's published names have a prefix.
+        prefix = "model." if isinstance(role.network, CausalDiT) else ""
         write_tensors(folder / WEIGHTS_NAME, {f"{prefix}{name}": value for name, value in tensors.items()})
         write_json(folder / CONFIG_NAME, dataclasses.asdict(role.network.config))
 

@@ -15,11 +15,18 @@ from inspatio.config import CONFIG_FOLDERS
 from inspatio.errors import UsageError
 from inspatio.settings import Settings, fill, setting
 
-StageName = Literal["teacher", "init", "self_forcing", "dmd", "jdmd", "worldfm", "worldfm_dmd"]
+StageName = Literal["teacher", "init", "self_forcing", "dmd", "jdmd", "worldfm", "worldfm_dmd", "completion"]
 CLIP_STAGES: tuple[StageName, ...] = ("teacher", "init", "self_forcing", "dmd", "jdmd")
-"""The stages that train InSpatio-World; the others train WorldFM."""
+"""The stages that train InSpatio-World; ``completion`` trains the preview's network, the others WorldFM."""
 DISTILLED: tuple[StageName, ...] = ("dmd", "jdmd", "worldfm_dmd")
 """The stages with frozen teachers and trained fake scores."""
+
+
+def kind_of(stage: StageName) -> str:
+    """The kind of samples that a stage takes (``shards.py``)."""
+    if stage == "completion":
+        return "completions"
+    return "clips" if stage in CLIP_STAGES else "frames"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,7 @@ class DataConfig(Settings):
 class NetworkConfig(Settings):
     """Where the networks start."""
 
-    initial: str = setting("", "weights that training starts from", required=True)
+    initial: str = setting("", "weights that training starts from; completion: empty for random ones")
     teacher: str = setting("", "frozen motion teacher of dmd, jdmd, worldfm_dmd and init's teacher targets")
     perceptual_teacher: str = setting("", "frozen text-to-video teacher of jdmd: the Wan base model")
     fake: str = setting("", "where the fake scores start", unset="the teachers")
@@ -136,7 +143,9 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        needed = {"data.folder": self.data.folder, "network.initial": self.network.initial}
+        needed = {"data.folder": self.data.folder}
+        if self.stage != "completion":
+            needed["network.initial"] = self.network.initial
         if self.stage in DISTILLED or (self.stage == "init" and self.loss.target != "data"):
             needed["network.teacher"] = self.network.teacher
         if self.stage == "jdmd":

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional
 
 from inspatio.generation.sampler import NUM_TRAIN_TIMESTEPS
 
@@ -78,3 +79,36 @@ def matching_gradient(
         x0, x_real, x_fake = (each.double() for each in (clean, real(noisy, level), fake(noisy, level)))
         gradient = (x_fake - x_real) / (x0 - x_real).abs().mean()
         return (torch.nan_to_num(gradient) / gradient.numel()).to(clean.dtype)
+
+
+def structural_similarity(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """``b c h w`` SSIM around each pixel (Wang et al. 2004, here in even windows of 7 by 7), of values 0..1."""
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return functional.avg_pool2d(values, 7, stride=1, padding=3)
+
+    mean_one, mean_other = mean(one), mean(other)
+    spread = mean(one * one) - mean_one**2 + mean(other * other) - mean_other**2
+    common = mean(one * other) - mean_one * mean_other
+    level = (2 * mean_one * mean_other + 1e-4) / (mean_one**2 + mean_other**2 + 1e-4)
+    return level * (2 * common + 9e-4) / (spread + 9e-4)
+
+
+def missing_sharpness(
+    made: torch.Tensor, goal: float, reference: torch.Tensor, truth: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    """How much mean gradient a picture ``b 3 h w`` lacks of ``goal`` times a reference's, as a share of the truth's.
+
+    Gradients are of the mean of the colours, as the suite measures sharpness; ``share`` (``b 1 h w``, its sum 1) weighs
+    the pixels. Zero where nothing is missing.
+    """
+
+    def sharpness(picture: torch.Tensor) -> torch.Tensor:
+        grey = picture.mean(dim=1, keepdim=True)
+        corner = grey[..., :-1, :-1]
+        lengths = ((grey[..., 1:, :-1] - corner) ** 2 + (grey[..., :-1, 1:] - corner) ** 2 + 1e-6).sqrt()
+        return (lengths * share[..., :-1, :-1]).sum()
+
+    with torch.no_grad():
+        wanted, true = goal * sharpness(reference), sharpness(truth)
+    return functional.relu(wanted - sharpness(made)) / (true + 1e-4)

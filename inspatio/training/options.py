@@ -50,8 +50,10 @@ class TrainOptions(Settings):
         option="--profile",
         metavar="NAME_OR_FILE",
     )
-    kind: Literal["clips", "frames"] = setting(
-        "clips", "prepare: clips for InSpatio-World, frames for WorldFM", option="--kind"
+    kind: Literal["clips", "frames", "completions"] = setting(
+        "clips",
+        "prepare: clips for InSpatio-World, frames for WorldFM, completions (of rooms) for the preview's network",
+        option="--kind",
     )
     frames: int = setting(
         81, "prepare: frames of a sample, in whole blocks: 9, 21, 33, ...", option="--frames", metavar="N", least=9
@@ -66,5 +68,7 @@ class TrainOptions(Settings):
             raise UsageError("train: got no --config_path, expected a YAML file. Take one of configs/train")
         if self.action == "prepare" and (self.clips is None) == (self.rooms == 0):
             raise UsageError("train prepare: got neither or both of --input_dir and --rooms, expected one. Choose one")
+        if self.kind == "completions" and self.clips is not None:
+            raise UsageError("train prepare: got --input_dir with --kind completions, expected --rooms. Leave it out")
         if self.action == "prepare" and self.folder is None:
             raise UsageError("train prepare: got no --output_folder, expected one for the shards. Add it")

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from inspatio.errors import MissingWeightsError
+from inspatio.models.completion import CompletionConfig, CompletionNetwork, load_completion
 from inspatio.models.wan.checkpoint import published_name, read_config
 from inspatio.models.wan.dit import CONDITION_CHANNELS, CausalDiT
 from inspatio.models.weights import load_state, load_strict
@@ -154,6 +155,19 @@ def load_frame_network(path: Path) -> WorldFM:
         MissingWeightsError: as :func:`load_clip_network`.
     """
     return trainable(load_network(path, device=torch.device("cpu"), dtype=torch.float32))
+
+
+def load_completion_network(path: str, seed: int) -> CompletionNetwork:
+    """Load the preview's network to be trained, or start it from random weights where the path is empty.
+
+    Raises:
+        MissingWeightsError: the file is missing, damaged, or of another network.
+    """
+    if path:
+        return trainable(load_completion(Path(path)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CompletionNetwork(CompletionConfig())
 
 
 def trainable(network: Network) -> Network:

@@ -8,8 +8,9 @@ from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.worldfm.dit import WorldFM
 from inspatio.training.config import CLIP_STAGES, TrainConfig
 from inspatio.training.parallel import Processes
-from inspatio.training.roles import Role, load_clip_network, load_frame_network, prepare
+from inspatio.training.roles import Role, load_clip_network, load_completion_network, load_frame_network, prepare
 from inspatio.training.stages.base import Stage
+from inspatio.training.stages.completion import CompletionStage
 from inspatio.training.stages.frames import FrameMatchingStage, FrameMiddleStage
 from inspatio.training.stages.initial import InitialStage
 from inspatio.training.stages.matching import MatchingStage, SelfForcingStage, Task
@@ -23,6 +24,8 @@ def make_stage(config: TrainConfig, processes: Processes) -> Stage:
         MissingWeightsError: a checkpoint is missing, damaged, another model's, or of another size than its config.
         UsageError: networks that must be of one size are not.
     """
+    if config.stage == "completion":
+        return _completion_stage(config, processes)
     if config.stage not in CLIP_STAGES:
         return _frame_stage(config, processes)
     network, optimizer = config.network, config.optimizer
@@ -65,6 +68,13 @@ def make_stage(config: TrainConfig, processes: Processes) -> Stage:
             return MatchingStage(config, processes, student(), tasks)
         case _:
             raise AssertionError(config.stage)
+
+
+def _completion_stage(config: TrainConfig, processes: Processes) -> CompletionStage:
+    network = load_completion_network(config.network.initial, config.seed)
+    return CompletionStage(
+        config, processes, [Role("student", network, processes, config.optimizer, config.optimizer.learning_rate)]
+    )
 
 
 def _frame_stage(config: TrainConfig, processes: Processes) -> Stage:

@@ -70,6 +70,21 @@ def write_shards(folder: Path, kind: str = "clips", samples: int = SAMPLES) -> P
     return folder
 
 
+def write_completed_views(folder: Path, samples: int = 4) -> Path:
+    """Views whose right part is to be made up; what patches make of it is darker than the truth by a fixed amount."""
+    height, width = 48, 72
+    with ShardWriter(folder, {"kind": "completions"}) as writer:
+        writer.add_prompt(torch.zeros(1, 1))
+        for number in range(samples):
+            truth = (130 + 30 * random(height, width, 3, seed=number)).clamp(60, 255).to(torch.uint8)
+            state = torch.ones(height, width, dtype=torch.uint8)
+            state[:, width // 2 :] = 2
+            tensors = {"image": truth.clone(), "patched": truth - 50, "truth": truth, "state": state}
+            tensors |= {"guide": 100 * torch.ones_like(state), "measured": (state == 2).to(torch.uint8)}
+            writer.add(f"view{number}", tensors)
+    return folder
+
+
 def write_run(folder: Path) -> None:
     """Everything that any stage reads."""
     write_network(folder / "world")
@@ -78,19 +93,21 @@ def write_run(folder: Path) -> None:
     write_frame_network(folder / "frame")
     write_shards(folder / "data")
     write_shards(folder / "frames", "frames")
+    write_completed_views(folder / "views")
 
 
 def make_config(folder: Path, stage: str, **changes: Any) -> TrainConfig:
     """A config of a stage on what :func:`write_run` wrote; ``changes`` are blocks or values."""
     of_frames = stage.startswith("worldfm")
+    data = "views" if stage == "completion" else "frames" if of_frames else "data"
     network = folder / ("frame" if of_frames else "world") / "model.safetensors"
     values: dict[str, Any] = {
         "stage": stage,
         "steps": 4,
         "batch_size": 2,
-        "data": {"folder": str(folder / ("frames" if of_frames else "data")), "held_out": 1},
+        "data": {"folder": str(folder / data), "held_out": 1},
         "network": {
-            "initial": str(network),
+            "initial": "" if stage == "completion" else str(network),
             "teacher": str(network if of_frames else folder / "teacher/model.safetensors"),
             "perceptual_teacher": str(folder / "base/model.safetensors"),
             "wan_path": str(folder),

@@ -162,7 +162,9 @@ def test_a_config_that_asks_for_what_does_not_exist(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize("name", ["teacher", "init", "self_forcing", "dmd", "jdmd", "worldfm", "worldfm_dmd", "toy"])
+@pytest.mark.parametrize(
+    "name", ["teacher", "init", "self_forcing", "dmd", "jdmd", "worldfm", "worldfm_dmd", "toy", "learned"]
+)
 def test_every_shipped_config_is_of_its_stage(name: str) -> None:
     config = load_config(Path("configs/train") / f"{name}.yaml")
-    assert config.stage == ("init" if name == "toy" else name)
+    assert config.stage == {"toy": "init", "learned": "completion"}.get(name, name)

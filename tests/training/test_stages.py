@@ -17,7 +17,7 @@ from inspatio.training.log import read_log
 from inspatio.training.stages.initial import InitialStage, euler_path
 from inspatio.training.video import read_clip
 
-STAGES = ("teacher", "init", "self_forcing", "dmd", "jdmd", "worldfm", "worldfm_dmd")
+STAGES = ("teacher", "init", "self_forcing", "dmd", "jdmd", "worldfm", "worldfm_dmd", "completion")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ uncover is there already and stays put as the camera moves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.generation.preview import fill_loops as loops
-from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, complete_picture, diffuse
+from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, Completion, complete_picture, diffuse
 from inspatio.generation.preview.memory import AGREEMENT, Camera, Keyframe, SceneMemory, View, lift
 from inspatio.jit import compiled
 from inspatio.render.matting import SoftEdges, composite
 from inspatio.types import Image
+
+Finish = Callable[[Completion], Image]
+"""Makes the completed picture of what was made up."""
 
 RING = 2
 """Width in pixels of the covered border along which a fill is compared with the render."""
@@ -134,11 +138,35 @@ class TargetView:
         return np.asarray(cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def complete_view(memory: SceneMemory, camera: Camera, threads: int) -> Keyframe:
+@dataclass(frozen=True, eq=False)
+class OpenView:
+    """A view with a margin as the memory knows it, past the edges of near things: what is to be completed."""
+
+    camera: Camera
+    image: Image
+    depth: NDArray[np.float32]
+    """``h w`` z-depth, also of what is to be made up."""
+    inverse_depth: NDArray[np.float32]
+    state: NDArray[np.uint8]
+    """``h w``: KNOWN, WANTED or IGNORED (``inpaint.py``)."""
+    hidden: NDArray[np.bool_]
+    """``h w``: something near stands before it."""
+
+
+def complete_view(memory: SceneMemory, camera: Camera, threads: int, finish: Finish = Completion.softened) -> Keyframe:
     """Render a view with a margin, make up its unknown parts once, and return them as a keyframe to remember.
 
-    Its points are those that the memory does not have yet.
+    Its points are those that the memory does not have yet. ``finish`` makes the picture of what was completed.
     """
+    view = open_view(memory, camera, threads)
+    if not (view.state == KNOWN).any():
+        return Keyframe(view.image, view.camera, np.zeros((0, 3), np.float32))
+    picture = finish(complete_picture(view.image, view.inverse_depth, view.state, threads))
+    return Keyframe(picture, view.camera, lift(view.camera, view.depth, (view.state == WANTED).astype(np.uint8)))
+
+
+def open_view(memory: SceneMemory, camera: Camera, threads: int) -> OpenView:
+    """Render what the memory knows of a view with a margin, and say what of it is to be made up."""
     height, width = camera.size
     wide = camera.padded(round(MARGIN * height), round(MARGIN * width))
     everywhere = np.ones(wide.size, np.uint8)
@@ -149,14 +177,10 @@ def complete_view(memory: SceneMemory, camera: Camera, threads: int) -> Keyframe
     beyond = np.where(label > 0, front * np.float32(1 + JUMP / 2), np.float32(0))
     view = memory.render_view(wide, everywhere, beyond=beyond, threads=threads)
     known = (view.depth > 0).astype(np.float32)
-    if not known.any():
-        return Keyframe(view.image, wide, np.zeros((0, 3), np.float32))
     inverse = diffuse(np.divide(1, view.depth, out=np.zeros_like(view.depth), where=view.depth > 0), known)
-    made_up = ((known == 0) & (label != 2)).astype(np.uint8)
     depth = np.where(known > 0, view.depth, 1 / np.maximum(inverse, np.float32(1e-6)))
-    state = np.where(known > 0, KNOWN, np.where(made_up > 0, WANTED, IGNORED))
-    picture = complete_picture(view.image, inverse, state.astype(np.uint8), threads)
-    return Keyframe(picture, wide, lift(wide, depth, made_up))
+    state = np.where(known > 0, KNOWN, np.where(label != 2, WANTED, IGNORED))
+    return OpenView(wide, view.image, depth, inverse, state.astype(np.uint8), front > 0)
 
 
 def _without_pinholes(depth: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ depth is a fourth channel: patches come from things as far away as what they con
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -95,10 +96,37 @@ def blend(weighted, weight, filled):
                 filled[y, x, c] += share * (weighted[y, x, c] / by - filled[y, x, c])
 
 
+@dataclass(frozen=True, eq=False)
+class Completion:
+    """What is made up of a picture's missing pixels, in two ways: smoothly, and from the picture's own patches."""
+
+    image: Image
+    """``h w 3``: the picture; only its known pixels count."""
+    state: NDArray[np.uint8]
+    """``h w``: KNOWN, WANTED (to be made up) or IGNORED (just smooth)."""
+    guide: NDArray[np.float32]
+    """``h w``: inverse depth between its extremes, 0 to :data:`DEPTH_RANGE`."""
+    smooth: NDArray[np.float32]
+    """``h w 3``: the known pixels, spread smoothly."""
+    patched: NDArray[np.uint8] | NDArray[np.float32]
+    """``h w 3``: the wanted pixels from patches; :attr:`smooth` where nothing known is as large as a patch."""
+
+    def distance(self) -> NDArray[np.float32]:
+        """``h w``: pixels from the nearest known one."""
+        return np.asarray(cv2.distanceTransform((self.state != KNOWN).astype(np.uint8), cv2.DIST_L2, 5))
+
+    def softened(self) -> Image:
+        """The completed picture: sharp near what is known, soft far out, where nothing is sure."""
+        share = np.exp(-((self.distance() / SHARP_REACH) ** 2))[..., None]
+        share[self.state != WANTED] = 0
+        made_up = np.clip(self.smooth + share * (self.patched - self.smooth) + 0.5, 0, 255).astype(np.uint8)
+        return np.where((self.state == KNOWN)[..., None], self.image, made_up)
+
+
 def complete_picture(
     image: Image, inverse_depth: NDArray[np.float32], state: NDArray[np.uint8], threads: int = BANDS
-) -> Image:
-    """``h w 3`` with the pixels in ``state`` WANTED made up from those that are KNOWN; IGNORED ones are just smooth.
+) -> Completion:
+    """Make up the pixels in ``state`` WANTED from those that are KNOWN; IGNORED ones are just smooth.
 
     ``inverse_depth`` (``h w``) must be there for the wanted pixels too.
     """
@@ -113,27 +141,21 @@ def complete_picture(
     match = None
     result = None
     for number in range(len(levels) - 1, -1, -1):
-        values, known, wanted = levels[number]
-        state = np.where(known >= 0.999, KNOWN, np.where(wanted, WANTED, IGNORED)).astype(np.uint8)
+        values, share, wanted = levels[number]
+        at_level = np.where(share >= 0.999, KNOWN, np.where(wanted, WANTED, IGNORED)).astype(np.uint8)
         picture = np.clip(values + 0.5, 0, 255).astype(np.uint8)
         if result is not None:
             # What the coarser level made up is where this one starts.
-            height, width = state.shape
+            height, width = at_level.shape
             picture[..., :3] = np.where(
-                (state == WANTED)[..., None], cv2.resize(result, (width, height)), picture[..., :3]
+                (at_level == WANTED)[..., None], cv2.resize(result, (width, height)), picture[..., :3]
             )
-        match = _complete_level(picture, state, match, number, threads)
+        match = _complete_level(picture, at_level, match, number, threads)
         if match is None:
-            # Nothing known is as large as a patch.
-            return np.where(levels[0][1][..., None] > 0, image, np.clip(smooth + 0.5, 0, 255).astype(np.uint8))
+            return Completion(image, state, guide, smooth, smooth)
         result = np.ascontiguousarray(picture[..., :3])
     assert result is not None, "there is at least one level"
-    # The farther from what is known, the less sure: sharp nearby, soft far out.
-    distance = cv2.distanceTransform((levels[0][1] == 0).astype(np.uint8), cv2.DIST_L2, 5)
-    share = np.exp(-((distance / SHARP_REACH) ** 2))[..., None]
-    share[~levels[0][2]] = 0
-    softened = np.clip(smooth + share * (result - smooth) + 0.5, 0, 255).astype(np.uint8)
-    return np.where(levels[0][1][..., None] > 0, image, softened)
+    return Completion(image, state, guide, smooth, result)
 
 
 def _complete_level(

@@ -28,7 +28,8 @@ import torch
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.generation.base import FrameBlock, Session, check_size
-from inspatio.generation.preview.fill import TargetView, complete_view
+from inspatio.generation.preview.fill import Finish, TargetView, complete_view
+from inspatio.generation.preview.inpaint import Completion
 from inspatio.generation.preview.memory import MAX_KEYFRAMES, Camera, Keyframe, SceneMemory, View, init_memory
 from inspatio.jit import on_pool
 from inspatio.render import Renderer, WarpRenderer
@@ -80,14 +81,17 @@ class PreviewGenerator:
         options: PreviewOptions | None = None,
         threads: int | None = None,
         live: bool = False,
+        finish: Finish = Completion.softened,
     ) -> None:
         """``renderer``: the profile's [forward splat on the CPU]; ``threads``: for filling [as many as torch uses];
-        ``live``: short blocks, and views are completed beside them."""
+        ``live``: short blocks, and views are completed beside them; ``finish``: makes the pictures of completed
+        views."""
         self.size = size
         self.options = options or PreviewOptions()
         self.threads = threads or torch.get_num_threads()
         self.renderer = renderer or WarpRenderer(threads=self.threads)
         self.live = live
+        self.finish = finish
 
     def start(self, scene: Scene, *, seed: int) -> PreviewSession:
         """Start a session (``base.Generator``); reads a few frames from all over the clip."""
@@ -102,7 +106,7 @@ class PreviewSession(Session):
         super().__init__()
         self._scene = scene
         self._options, self._threads, self._renderer = generator.options, generator.threads, generator.renderer
-        self._live = generator.live
+        self._live, self._finish = generator.live, generator.finish
         self._block = 0
         self._completing: _Completion | None = None
         self._completed_from: Camera | None = None
@@ -137,7 +141,7 @@ class PreviewSession(Session):
             if self._live:
                 self._complete_beside(targets[worst].camera)
             else:
-                self.memory.add(complete_view(self.memory, targets[worst].camera, self._threads))
+                self.memory.add(complete_view(self.memory, targets[worst].camera, self._threads, self._finish))
                 views = self._remembered(targets)
         self._block += 1
         filled = on_pool(lambda i: targets[i].filled(views[i]), len(targets), self._threads)
@@ -150,7 +154,7 @@ class PreviewSession(Session):
         again = before is not None and np.array_equal(before.world_to_camera, camera.world_to_camera)
         if self._completing is None and not again:
             self._completed_from = camera
-            self._completing = _Completion(self.memory, camera, self._block + LIVE_COMPLETION_BLOCKS)
+            self._completing = _Completion(self.memory, camera, self._block + LIVE_COMPLETION_BLOCKS, self._finish)
 
     def _render(self, cameras: Cameras) -> tuple[list[TargetView], np.ndarray]:
         """The block's target views with the source depth that they came from, and their masks."""
@@ -185,16 +189,16 @@ class PreviewSession(Session):
 class _Completion(threading.Thread):
     """A view that is completed beside the session, for its block ``due``. The memory must not change meanwhile."""
 
-    def __init__(self, memory: SceneMemory, camera: Camera, due: int) -> None:
+    def __init__(self, memory: SceneMemory, camera: Camera, due: int, finish: Finish) -> None:
         super().__init__(name="inspatio-completion", daemon=True)
         self.due = due
-        self._memory, self._camera = memory, camera
+        self._memory, self._camera, self._finish = memory, camera, finish
         self._outcome: Keyframe | Exception | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self._outcome = complete_view(self._memory, self._camera, threads=1)
+            self._outcome = complete_view(self._memory, self._camera, threads=1, finish=self._finish)
         except Exception as error:  # noqa: BLE001
             self._outcome = error  # raised where the view is taken up
 

@@ -50,7 +50,7 @@ def frame_state(height: int = 96, width: int = 160, margin: int = 14) -> np.ndar
 def test_a_pattern_goes_on_beyond_the_border():
     picture, state = stripes(), frame_state()
     seen = np.where((state == KNOWN)[..., None], picture, np.uint8(0))
-    completed = complete_picture(seen, np.ones(state.shape, np.float32), state)
+    completed = complete_picture(seen, np.ones(state.shape, np.float32), state).softened()
     wanted = state == WANTED
     error = np.abs(completed.astype(int) - picture).mean(axis=-1)[wanted].mean()
     smooth = diffuse(seen.astype(np.float32), (state == KNOWN).astype(np.float32))
@@ -63,11 +63,11 @@ def test_completion_keeps_known_pixels_and_reads_no_others():
     picture, state = stripes(), frame_state()
     state[40:50, 60:80] = IGNORED
     depth = np.ones(state.shape, np.float32)
-    completed = complete_picture(picture, depth, state)
+    completed = complete_picture(picture, depth, state).softened()
     assert np.array_equal(completed[state == KNOWN], picture[state == KNOWN])
     noisy = np.where((state == WANTED)[..., None], rng.integers(0, 255, picture.shape, dtype=np.uint8), picture)
     noisy[state == IGNORED] = 7
-    again = complete_picture(noisy, depth, state)
+    again = complete_picture(noisy, depth, state).softened()
     assert np.array_equal(again[state == WANTED], completed[state == WANTED])
 
 
@@ -80,6 +80,6 @@ def test_pieces_come_from_things_equally_far():
     inverse = np.where(np.arange(160) < 80, 1.0, 0.2).astype(np.float32) * np.ones((96, 1), np.float32)
     state = np.full((96, 160), KNOWN, np.uint8)
     state[:24] = WANTED
-    completed = complete_picture(np.where((state == KNOWN)[..., None], picture, np.uint8(0)), inverse, state)
+    completed = complete_picture(np.where((state == KNOWN)[..., None], picture, np.uint8(0)), inverse, state).softened()
     assert completed[:20, :60].min() > 100
     assert completed[:20, 100:].max() < 150
