@@ -168,6 +168,17 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
     return description
 
 
+def describe_source_latents(config: GeneratorConfig, device: str) -> dict[str, Any] | None:
+    """What the latents of a source depend on besides its frames; None for generators that have none of a clip."""
+    if config.backend != "causal":
+        return None
+    import torch
+
+    from inspatio.generation.inspatio_world.loading import describe_source_latents
+
+    return describe_source_latents(config, torch.device(device))
+
+
 def generator_settings(config: GeneratorConfig) -> dict[str, Any]:
     """The settings of a profile that a generator's results depend on by value, and which generator it is."""
     match config.backend:

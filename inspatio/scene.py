@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from inspatio.cameras.trajectory import SourcePath, Trajectory
 from inspatio.clip_options import Controls
 from inspatio.errors import ClipError
 from inspatio.types import DepthMaps, Frames, Intrinsics, Masks, ScaleKind, WorldToCamera
+
+if TYPE_CHECKING:
+    import torch
 
 FOREGROUND_PERCENTILE = 5.0
 """The foreground depth, which scales every displacement, is this percentile of the first frame's valid depths."""
@@ -78,6 +81,18 @@ class RenderSource(Protocol):
         ...
 
 
+class LatentSource(Protocol):
+    """What a generator's encoder made of the source's frames, block by block: the same for every target camera."""
+
+    def read(self, block: int) -> torch.Tensor | None:
+        """The latents of a block on the host; None where they are to be encoded. All blocks of a clip, or none."""
+        ...
+
+    def keep(self, block: int, latents: torch.Tensor) -> None:
+        """Take note of a block's latents, on the host, that were encoded; called for all blocks of a clip in order."""
+        ...
+
+
 class PointSource(Protocol):
     """All points of a scene that does not move."""
 
@@ -111,6 +126,9 @@ class Scene:
     renders: RenderSource | None = None
     """The render stage's files; None: generators render live. Only generators that need no depth of the target view
     read them."""
+    source_latents: LatentSource | None = None
+    """The source's latents where they are kept between clips; None: generators encode. Where they are read, no frame
+    of the source is."""
     points: PointSource | None = None
     """Of a still scene (a panorama, a scanned place): its points, of which target views are drawn; its frames are then
     views of it, not moments. None: target views are drawn from the frames."""

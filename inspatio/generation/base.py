@@ -162,38 +162,44 @@ def drive(session: Session, cameras: Cameras) -> Iterator[FrameBlock]:
     while done < len(cameras):
         block = session.step(cameras[done : done + session.block_frames])
         done += len(block.frames)
-        coming = _Download(block)
+        coming = block, Download(block.frames)
         if pending is not None:
-            yield pending.wait()
+            yield _arrived(*pending)
         pending = coming
         if block.frames.device.type == "cpu":
-            yield pending.wait()
+            yield block
             pending = None
     if pending is not None:
-        yield pending.wait()
+        yield _arrived(*pending)
 
 
-class _Download:
-    """A block on its way to the host: started at once, waited for when it is needed.
+def _arrived(block: FrameBlock, frames: Download) -> FrameBlock:
+    """The block with its frames on the host, once they are there."""
+    return replace(block, frames=frames.wait())
+
+
+class Download:
+    """A tensor on its way to the host: started at once, waited for when it is needed.
 
     Started before more work is enqueued, the copy does not wait for that work.
     """
 
-    def __init__(self, block: FrameBlock) -> None:
-        """``block.frames`` are ready on the current stream."""
-        frames = block.frames
+    def __init__(self, tensor: torch.Tensor) -> None:
+        """``tensor`` is ready on the current stream."""
+        self._host = tensor
         self._copied: torch.cuda.Event | None = None
-        if frames.device.type == "cuda":
-            host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
-            host.copy_(frames, non_blocking=True)
+        if tensor.device.type == "cuda":
+            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor, non_blocking=True)
             self._copied = torch.cuda.Event()
-            self._copied.record(torch.cuda.current_stream(frames.device))
-        else:
-            host = frames.cpu()
-        self._block = replace(block, frames=host)
+            self._copied.record(torch.cuda.current_stream(tensor.device))
 
-    def wait(self) -> FrameBlock:
-        """The block, once all of its frames are on the host."""
+    def is_ready(self) -> bool:
+        """Whether :meth:`wait` answers at once."""
+        return self._copied is None or self._copied.query()
+
+    def wait(self) -> torch.Tensor:
+        """The tensor on the host."""
         if self._copied is not None:
             self._copied.synchronize()
-        return self._block
+        return self._host

@@ -29,6 +29,8 @@ KEYFRAME = 7
 """How many other frames take as much as a keyframe, of which there is one every two seconds: it counts at low rates."""
 USUAL_RATE = 24
 """Frames per second of the clips that were measured."""
+LATENT_BYTES_PER_PIXEL = 0.125
+"""Of a source frame in half precision: 16 numbers for 8x8 pixels of four frames; networks that encode keep them."""
 MAP_BYTES_PER_PIXEL = {"da3": 7, "motion": 4, "files": 4}
 """Of depth (float32) and, by Depth Anything 3, of confidence (float16) and sky (uint8)."""
 LONG_RUN = 1e9
@@ -49,7 +51,9 @@ def bytes_needed(stage: Stage, state: ClipState) -> float:
     share = min(max(math.log(_LARGE / pixels) / math.log(_LARGE / _SMALL), 0), 1)
     panels = 4 if stage.name == "generate" and job.comparison else 1  # three are in the comparison
     low_rate = _frame_cost(Fraction(state.facts.frame_rate)) / _frame_cost(Fraction(USUAL_RATE))
-    return frames * pixels * (large + share * (small - large)) * panels * low_rate
+    encoded = stage.name == "generate" and job.profile.generator.backend == "causal"
+    latents = LATENT_BYTES_PER_PIXEL if encoded else 0
+    return frames * pixels * ((large + share * (small - large)) * panels * low_rate + latents)
 
 
 def _frame_cost(rate: Fraction) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,11 @@ from inspatio.pipeline.inputs import RESULT_ENDINGS
 from inspatio.pipeline.records import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
 from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, working_size
+from inspatio.pipeline.source_latents import FOLDER, SourceLatents
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import RenderFiles
+from inspatio.render.views import block_starts
 from inspatio.storage import file_name
 from inspatio.types import FitMode, Progress
 
@@ -135,8 +138,9 @@ class GenerateStage(Stage):
         video = info if isinstance(info, VideoInfo) else None
         keeps_timing = cameras.order == tuple(range(state.facts.frame_count))
         fit = fit_of(state, self.job)
-        with open_clip(state, self.workspace) as scene, Background() as reading:
-            adapted = replace(scene, timeline=Timeline(cameras.order))
+        with open_clip(state, self.workspace) as scene, Background() as reading, ExitStack() as opened:
+            latents = opened.enter_context(self._source_latents(state, cameras.order))
+            adapted = replace(scene, timeline=Timeline(cameras.order), source_latents=latents)
             if scene.points is None:
                 ahead = FramesAhead(scene.frames, cameras.order, reading)
                 adapted = replace(adapted, frames=ahead, renders=RendersAhead(renders, reading))
@@ -173,6 +177,28 @@ class GenerateStage(Stage):
             f"made at {width}x{height} for a portrait source, which is outside of what the weights are known for "
             f"({known_width}x{known_height}). --no_turn keeps that frame."
         ]
+
+    def _source_latents(self, state: ClipState, order: Sequence[int]) -> AbstractContextManager[SourceLatents | None]:
+        """The latents of a clip's source where an earlier run has kept them; else they are kept by this one."""
+        made_from = factory.describe_source_latents(self._config, self.job.device(self.name))
+        if made_from is None:
+            return nullcontext()
+        assert state.geometry is not None, "a clip with renders has geometry"
+        made_from |= {
+            "source": state.source.fingerprint,
+            "geometry": state.geometry.fingerprint,  # imported geometry may bring its own framing
+            "size": list(working_size(state, self.job)),
+            "fit": self.job.fit,
+            "order": list(order),
+        }
+        return SourceLatents.open(
+            self.workspace.work.folder / FOLDER,
+            state.id,
+            made_from,
+            blocks=sum(1 for _ in block_starts(len(order))),
+            may_read=not self.job.force,
+            may_write=self._group.is_main,
+        )
 
     def _is_damaged(self, block: OutputResult) -> bool:
         """Whether the video itself is damaged; the files beside it are written again in any case."""

@@ -42,7 +42,7 @@ from inspatio.pipeline.public_manifest import PUBLIC_NAME
 from inspatio.settings import blocks
 
 OUTPUT_ROOT = Path("output")
-WORK_SUBFOLDERS = ("geometry", "sources", "prompts", "reports", "exports")
+WORK_SUBFOLDERS = ("geometry", "sources", "prompts", "latents", "reports", "exports")
 """The folders in which a run writes below the work folder."""
 RUN_SUBFOLDERS = ("render",)
 """The same below the run folder."""

@@ -15,6 +15,7 @@ from support.clips import write_clip
 from support.paths import ROOT
 
 from inspatio.media import VideoReader, probe
+from inspatio.models.wan.vae import WanEncoder
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.manifest import Manifest
 
@@ -74,6 +75,25 @@ def test_caption_geometry_render_and_result_all_come_from_networks(here):
     before = (here / "output/clips/still/one.mp4").read_bytes()
     assert run("--force") == 0
     assert (here / "output/clips/still/one.mp4").read_bytes() == before
+
+
+def test_the_next_trajectory_encodes_no_source_and_gives_what_it_gives_without(here, monkeypatch):
+    encode, calls = WanEncoder.encode, []
+    monkeypatch.setattr(WanEncoder, "encode", lambda *given: calls.append(given) or encode(*given))
+    assert run("--disable_adaptive_frame") == 0
+    assert len(calls) == 4  # two blocks of source and render
+    other = here / "other.txt"
+    other.write_text("0 3\n0 2\n0 0\n")
+    calls.clear()
+    again = ["run", "--profile", "tiny", "--input_dir", "clips", "--disable_adaptive_frame"]
+    again += ["--traj_txt_path", str(other)]
+    assert main(again) == 0
+    assert len(calls) == 2
+    made = (here / "output/clips/other/one.mp4").read_bytes()
+    calls.clear()
+    assert main(["generate", *again[1:], "--force"]) == 0
+    assert len(calls) == 4
+    assert (here / "output/clips/other/one.mp4").read_bytes() == made
 
 
 def test_a_clip_shared_by_two_processes_gives_what_one_gives(here):

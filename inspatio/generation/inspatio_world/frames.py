@@ -11,13 +11,13 @@ from inspatio.types import Frames, Masks, VideoTensor
 
 def to_video(frames: Frames, device: torch.device, dtype: torch.dtype) -> VideoTensor:
     """``t h w 3`` uint8 -> ``1 3 t h w`` in -1..1."""
-    video = rearrange(_upload(frames, device), "t h w c -> 1 c t h w").float()
+    video = rearrange(upload(torch.from_numpy(np.ascontiguousarray(frames)), device), "t h w c -> 1 c t h w").float()
     return (video / 127.5 - 1.0).to(dtype)
 
 
 def to_mask(masks: Masks, device: torch.device) -> torch.Tensor:
     """``t h w`` uint8 coverage -> ``1 1 t h w`` float32: +1 where covered, -1 elsewhere."""
-    covered = rearrange(_upload(masks, device), "t h w -> 1 1 t h w") > 127
+    covered = rearrange(upload(torch.from_numpy(np.ascontiguousarray(masks)), device), "t h w -> 1 1 t h w") > 127
     return covered.float() * 2.0 - 1.0
 
 
@@ -33,7 +33,6 @@ def extended(frames: np.ndarray, count: int) -> np.ndarray:
     return frames if missing == 0 else np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0)))
 
 
-def _upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    host = torch.from_numpy(np.ascontiguousarray(array))
-    # Only a copy from pinned memory lets the host go on at once.
+def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device; for a GPU the host goes on at once, which takes a copy from pinned memory."""
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)

@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 VERSION, TAEHV_VERSION = 1, 2
 """Raised when the same weights and inputs would give other frames; TAEHV has looked ahead in render files since 2."""
+LATENTS_VERSION = 1
+"""Raised when the same frames would be encoded to other latents."""
 
 COMPILATION_PAYS = 10_000
 """Frames from which compiling pays by default. Predicted, not measured: a minute of compilation (a quarter of that from
@@ -61,6 +63,21 @@ def describe_causal(config: GeneratorConfig) -> dict[str, Any]:
         "text_encoder": weights_fingerprint(Path(config.wan_path) / WAN_TEXT_ENCODER),
         "encoder": [config.encoder, weights_fingerprint(autoencoder_path(config, config.encoder))],
         "decoder": [config.decoder, weights_fingerprint(autoencoder_path(config, config.decoder))],
+    }
+
+
+def describe_source_latents(config: GeneratorConfig, device: torch.device) -> dict[str, Any]:
+    """Describe what a source's latents depend on besides its frames (JSON values): the same gives the same bits.
+
+    Raises:
+        MissingWeightsError: the encoder's checkpoint is not there.
+    """
+    return {
+        "version": LATENTS_VERSION,
+        "encoder": [config.encoder, weights_fingerprint(autoencoder_path(config, config.encoder))],
+        "dtype": str(precision_dtype(config.precision)),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "torch": torch.__version__,
     }
 
 

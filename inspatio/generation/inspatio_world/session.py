@@ -30,7 +30,7 @@ two steps after it, from the clip's end on in its own step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -41,11 +41,11 @@ from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
-from inspatio.generation.base import FrameBlock, Session, check_size
+from inspatio.generation.base import Download, FrameBlock, Session, check_size
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
-from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask
+from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, upload
 from inspatio.generation.inspatio_world.streams import GeneratorStreams
 from inspatio.generation.inspatio_world.video_encoding import VideoEncoding
 from inspatio.models.memory import out_of_memory_said
@@ -125,7 +125,12 @@ class CausalSession(Session):
         self._decoder_state = generator.decoder.start()
         self._read_ahead: Frames = np.zeros((0, *scene.size, 3), np.uint8)
         self._next_source: LatentTensor | None = None
-        self._unchecked: deque[_FiniteCheck] = deque()
+        self._sources = 0
+        """Blocks whose source latents have been read or encoded."""
+        self._unchecked: deque[tuple[int, Download]] = deque()
+        """Blocks, and whether their latents are finite."""
+        self._unkept: deque[tuple[int, Download]] = deque()
+        """Blocks, and source latents on their way to the host."""
 
     @property
     def block_frames(self) -> int:
@@ -158,6 +163,7 @@ class CausalSession(Session):
             condition = self._encode_condition(render)
             noise = self._draw_noise(source.shape)
             self._check_finished_blocks()
+            self._keep_source_latents()
             with self._denoising.run_after(self._encoding, reads=(source, condition)):
                 with record_function("prefill"):
                     self._loop.prefill(source)
@@ -166,7 +172,7 @@ class CausalSession(Session):
                 if self._generator.options.offload:
                     self._loop.free_cache()
                     release_unused(self._device)
-                self._unchecked.append(_FiniteCheck(self._block, latents))
+                self._unchecked.append((self._block, Download(latents.isfinite().all())))
             with (
                 self._decoding.run_after(self._denoising, reads=(latents,)),
                 record_function("decode"),
@@ -178,6 +184,7 @@ class CausalSession(Session):
             self._next_source = None
             if after >= clip_end or len(cameras) < self.block_frames:
                 self._check_finished_blocks(wait=True)
+                self._keep_source_latents(wait=True)
             elif self._encodes_ahead and clip_end - after >= BLOCK_FRAMES:
                 self._next_source = self._encode_source(after, BLOCK_FRAMES, BLOCK_FRAMES)
         return FrameBlock(self._start, frames, render.depth, render.masks)
@@ -193,16 +200,31 @@ class CausalSession(Session):
 
     def _encode_source(self, start: int, block_frames: int, cameras: int) -> LatentTensor:
         """The source's latents of the block from ``start`` on, ``cameras`` of whose ``block_frames`` are wanted."""
+        block, kept = self._sources, self._scene.source_latents
+        self._sources += 1
+        known = kept.read(block) if kept is not None else None
+        if known is not None:
+            with self._encoding.run_after():
+                return upload(known, self._device)
         encoder, clip_end = self._generator.encoder, len(self._scene)
         shown = max(cameras, min(block_frames, clip_end - start))
         # Only the clip itself is looked ahead at: a live timeline may still decide what comes after it.
-        known, wanted = start + len(self._read_ahead), start + shown
-        places = range(known, max(wanted, min(wanted + encoder.lookahead, clip_end)))
+        read_until, wanted = start + len(self._read_ahead), start + shown
+        places = range(read_until, max(wanted, min(wanted + encoder.lookahead, clip_end)))
         read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
         # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
         self._read_ahead = read[shown:]
         with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
-            return self._source.encode(extended(read[:shown], block_frames), self._read_ahead)
+            latents = self._source.encode(extended(read[:shown], block_frames), self._read_ahead)
+            if kept is not None:
+                self._unkept.append((block, Download(latents)))
+            return latents
+
+    def _keep_source_latents(self, *, wait: bool = False) -> None:
+        """Hand over the source latents that have arrived on the host; see :meth:`_check_finished_blocks`."""
+        for block, latents in _arrived(self._unkept, wait=wait):
+            assert self._scene.source_latents is not None, "latents are queued where they are kept"
+            self._scene.source_latents.keep(block, latents)
 
     def _render(self, cameras: Cameras) -> Render:
         """The target view: from the scene's files, or live with its depth."""
@@ -265,11 +287,10 @@ class CausalSession(Session):
 
         On a GPU the answer of the block before the last one is there by now, so that nothing waits for the device.
         """
-        while self._unchecked and (wait or len(self._unchecked) > 1 or self._unchecked[0].is_ready()):
-            check = self._unchecked.popleft()
-            if not check.passed():
+        for block, finite in _arrived(self._unchecked, wait=wait):
+            if not finite:
                 raise ClipError(
-                    f"{self._scene.clip_id}: block {check.block} has NaN or infinite latents, so it is not kept. Check "
+                    f"{self._scene.clip_id}: block {block} has NaN or infinite latents, so it is not kept. Check "
                     "the checkpoint (scripts/parity.py) or run with precision fp32"
                 )
 
@@ -283,29 +304,11 @@ class CausalSession(Session):
         )
 
 
-class _FiniteCheck:
-    """Whether a block's latents are finite: computed on the device, read on the host when it is there."""
-
-    def __init__(self, block: int, latents: LatentTensor) -> None:
-        """``latents`` are ready on the current stream."""
-        self.block = block
-        self._finite = latents.isfinite().all()
-        self._copied: torch.cuda.Event | None = None
-        if latents.device.type == "cuda":
-            device_flag, self._finite = self._finite, torch.empty((), dtype=torch.bool, pin_memory=True)
-            self._finite.copy_(device_flag, non_blocking=True)
-            self._copied = torch.cuda.Event()
-            self._copied.record(torch.cuda.current_stream(latents.device))
-
-    def is_ready(self) -> bool:
-        """Whether :meth:`passed` answers without waiting."""
-        return self._copied is None or self._copied.query()
-
-    def passed(self) -> bool:
-        """Wait for the answer and give it."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        return bool(self._finite)
+def _arrived(coming: deque[tuple[int, Download]], *, wait: bool) -> Iterator[tuple[int, torch.Tensor]]:
+    """Take what is on the host from the front of a queue; waits for all but the latest, or for all."""
+    while coming and (wait or len(coming) > 1 or coming[0][1].is_ready()):
+        block, download = coming.popleft()
+        yield block, download.wait()
 
 
 def _by(sizes: Sequence[int]) -> str:
