@@ -1,8 +1,8 @@
 """The web application: who may come in, and the few addresses there are.
 
 A request must name a host that is this server (against DNS rebinding), come from its own pages where a browser says
-where it comes from, and carry the token: in the address once, then in a cookie. Files come from a list made at the
-start, downloads by names that the server made, nothing by a path that a client gave.
+where it comes from, and carry the token: in the address once, then in a cookie; programs may send it as a bearer.
+Files come from a list made at the start, downloads by names that the server made, nothing by a path that a client gave.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from inspatio.live.connection import TRY_LATER, Connection
 from inspatio.live.hub import Hub
 from inspatio.live.realtime import RealtimeDoor
 from inspatio.live.realtime_protocol import PATH
+from inspatio.live.videos import Videos
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
@@ -88,6 +89,9 @@ class Guard:
             moved = RedirectResponse("/", 303)
             moved.set_cookie(self._cookie, query["token"], httponly=True, samesite="strict", path="/")
             return moved
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(bearer.strip()):
+            return None
         if not self._is_token(_cookies(headers).get(self._cookie, "")):
             return PlainTextResponse("open the address with the token that the program printed\n", 403)
         return None
@@ -137,13 +141,6 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
         shown = {"Content-Disposition": f'attachment; filename="{name}.gltf"'}
         return Response(text, media_type="model/gltf+json", headers=shown)
 
-    def result(name: str) -> Response:
-        flight = hub.world.flights.find(name)
-        job = hub.jobs.find(name, flight.path) if hub.jobs else None
-        if hub.jobs is None or job is None or job.state != "done":
-            raise KeyError(name)
-        return FileResponse(hub.jobs.result(name), media_type="video/mp4", filename=f"{name}.mp4")
-
     def clip(name: str) -> Response:
         made: Mapping[str, Path] = {path.name: path for path in clips.glob("*.mp4")}
         return FileResponse(made[f"{name}.mp4"], media_type="video/mp4", filename=f"{name}.mp4")
@@ -159,9 +156,9 @@ def make_app(hub: Hub, *, token: str, hosts: frozenset[str], port: int, clips: P
         WebSocketRoute(PATH, RealtimeDoor(hub.world).serve),
         Route("/flights/{name}.txt", download(flight_text)),
         Route("/flights/{name}.gltf", download(flight_gltf)),
-        Route("/results/{name}.mp4", download(result)),
         Route("/clips/{name}.mp4", download(clip)),
         Route("/points.bin", points),
+        *(Videos(hub.world, hub.jobs).routes() if hub.jobs else []),
         Route("/{name}", static),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)

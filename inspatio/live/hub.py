@@ -126,8 +126,6 @@ class Hub:
                 page.tell(protocol.Picked(seq=message.seq, point=self.world.pick(message.x, message.y)))
             case protocol.Record():
                 self._record(page, message)
-            case protocol.Render():
-                self._render(message)
             case protocol.Clip():
                 self._in_background(page, self._clip)
             case protocol.Wheel():
@@ -136,23 +134,18 @@ class Hub:
                 page.tell(protocol.Pong(t=message.t))
 
     def flights(self) -> protocol.Flights:
-        """The recorded flights with the state of their renders."""
-        found = []
-        for flight in self.world.flights.all():
-            job = self.jobs.find(flight.name, flight.path) if self.jobs else None
-            found.append(
+        """The recorded flights."""
+        return protocol.Flights(
+            flights=[
                 protocol.Flight(
-                    name=flight.name,
-                    frames=flight.frames,
-                    url=f"flights/{flight.name}.txt",
-                    gltf=f"flights/{flight.name}.gltf",
-                    render=job.state if job else "none",
-                    progress=round(job.progress, 3) if job else 0.0,
-                    result=f"results/{flight.name}.mp4" if job and job.state == "done" else None,
-                    message=job.message if job else "",
+                    name=each.name,
+                    frames=each.frames,
+                    url=f"flights/{each.name}.txt",
+                    gltf=f"flights/{each.name}.gltf",
                 )
-            )
-        return protocol.Flights(flights=found)
+                for each in self.world.flights.all()
+            ]
+        )
 
     # Inside
 
@@ -238,14 +231,6 @@ class Hub:
     def _stop_recording(self, name: str | None) -> None:
         self.world.stop_recording(name)
         self._soon(self._flights_changed)()
-
-    def _render(self, message: protocol.Render) -> None:
-        if self.jobs is None:
-            raise UserError("this world cannot render offline. Start it with `inspatio live VIDEO`.")
-        if message.action == "stop":
-            self.jobs.stop()
-        else:
-            self.jobs.start(message.flight, self.world.flights.find(message.flight).path)
 
     def _clip(self) -> None:
         name, seconds = self.world.save_clip()

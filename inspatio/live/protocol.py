@@ -131,14 +131,6 @@ class Pick(_Message):
     y: Annotated[float, Field(ge=0, le=1)]
 
 
-class Render(_Message):
-    """Render a recorded flight offline with the pipeline; or stop such a render."""
-
-    type: Literal["render"]
-    action: Literal["start", "stop"]
-    flight: Name
-
-
 class Clip(_Message):
     """Make a video of what was shown in the last seconds."""
 
@@ -183,7 +175,6 @@ FromPage: TypeAlias = Annotated[
     | Bookmark
     | SwapBranches
     | Pick
-    | Render
     | Clip
     | Prompt
     | Wheel
@@ -192,7 +183,7 @@ FromPage: TypeAlias = Annotated[
     Field(discriminator="type"),
 ]
 
-DRIVES = (Pose, Time, LookAt, Record, Bookmark, SwapBranches, Render, Clip, Prompt, Restart)
+DRIVES = (Pose, Time, LookAt, Record, Bookmark, SwapBranches, Clip, Prompt, Restart)
 """What only the driver may send."""
 
 _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(FromPage)
@@ -207,9 +198,14 @@ def parse(text: str) -> FromPage:
     try:
         return _FROM_PAGE.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:100]
-        raise ValueError(f"{place or 'message'}: {first['msg'][:200]}") from None
+        raise ValueError(first_error(error)) from None
+
+
+def first_error(error: ValidationError) -> str:
+    """The first thing that is wrong with a message, in one line: where, and what."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])[:100]
+    return f"{place or 'message'}: {first['msg'][:200]}"
 
 
 class _ToPage(BaseModel):
@@ -318,20 +314,16 @@ class Picked(_ToPage):
 
 
 class Flight(_ToPage):
-    """One recorded flight, and the state of its offline render."""
+    """One recorded flight."""
 
     name: str
     frames: int
     url: str
     gltf: str
-    render: Literal["none", "running", "done", "failed"]
-    progress: float
-    result: str | None
-    message: str
 
 
 class Flights(_ToPage):
-    """All recorded flights, whenever one of them changes."""
+    """All recorded flights, whenever one of them or its offline render (``videos.py``) changes."""
 
     type: Literal["flights"] = "flights"
     flights: list[Flight]

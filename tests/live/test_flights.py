@@ -32,7 +32,6 @@ from inspatio.live.clock import SourceClock
 from inspatio.live.compose import GeneratedFrame
 from inspatio.live.flights import FlightFolder, Recorder
 from inspatio.live.generation import replay
-from inspatio.live.jobs import RenderPlan
 from inspatio.pipeline.cli import main, make_parser
 from inspatio.pipeline.job import resolve
 from inspatio.pipeline.live import offline_plan
@@ -289,42 +288,3 @@ def test_the_offline_render_is_the_flight(here: Path):
     cameras = CameraFile.load(plan.result("f").with_suffix(".cameras.json"), "")
     assert np.abs(invert(cameras.world_to_camera) - flight.key_poses).max() < 1e-6
     assert cameras.timeline == flight.source_frames
-
-
-def test_rendering_from_the_page(tmp_path: Path):
-    """A job's progress, result and failure reach the page; one runs at a time."""
-    program = tmp_path / "render.py"
-    program.write_text(
-        "import sys, time\n"
-        "print('generate: one (clip 1 of 1): 5 of 10 frames', file=sys.stderr, flush=True)\n"
-        "time.sleep(0.3)\n"
-        "open(sys.argv[1], 'w').write('x')\n"
-        "sys.exit(sys.argv[1].endswith('bad'))\n"
-    )
-    plan = RenderPlan(
-        lambda flight, name: [str(program), str(tmp_path / name)],
-        lambda name: tmp_path / name,
-    )
-    with served(noise_scene(10), FakeGenerator(), tmp_path, plan) as live, live.page() as page:
-        for name in ("good", "bad"):
-            live.world.flights.save(flown(3), name)
-
-        def state(name: str, wanted: str) -> dict:
-            def found(got) -> bool:
-                flights = got.get("flights", []) if isinstance(got, dict) else []
-                return any(each["name"] == name and each["render"] == wanted for each in flights)
-
-            told = page.until(found, f"{name} {wanted}")
-            return next(each for each in told["flights"] if each["name"] == name)
-
-        page.send("render", action="start", flight="good")
-        assert state("good", "running")["result"] is None
-        page.send("render", action="start", flight="bad")
-        assert page.wait("error")["code"] == "refused"
-        done = state("good", "done")
-        assert live.get("/" + done["result"]).body == b"x"
-        page.send("render", action="start", flight="bad")
-        assert state("bad", "failed")["result"] is None
-        assert live.get("/results/bad.mp4").status == 404
-        page.send("render", action="start", flight="nothing")
-        assert page.wait("error")["code"] == "refused"

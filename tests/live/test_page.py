@@ -16,6 +16,8 @@ from support.live import SECONDS, FakeGenerator, Live, served, soft_scene
 from support.networks import make_generator
 from support.scenes import noise_scene
 
+from inspatio.live.jobs import RenderPlan
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -38,6 +40,17 @@ def chromium() -> Iterator[Browser]:
 def live(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Live]:
     with served(soft_scene(60), FakeGenerator(), tmp_path_factory.mktemp("live")) as live:
         yield live
+
+
+RENDERING = """
+import pathlib, sys, time
+result = pathlib.Path(sys.argv[1])
+print('generate: one (clip 1 of 1): 5 of 10 frames', file=sys.stderr, flush=True)
+time.sleep(0.5)
+if (result.parent / 'fails').exists():
+    sys.exit('no room')
+result.write_text('made')
+"""
 
 
 class Seen:
@@ -272,6 +285,33 @@ def tensor_bytes() -> int:
     """What all tensors that there are hold."""
     gc.collect()
     return sum(each.nbytes for each in gc.get_objects() if type(each) in (torch.Tensor, torch.nn.Parameter))
+
+
+def test_a_flight_is_recorded_and_rendered_by_its_buttons(chromium: Browser, tmp_path: Path):
+    """The render's progress and its video reach the page, and so does the reason of one that fails."""
+    program = tmp_path / "render.py"
+    program.write_text(RENDERING, encoding="utf-8")
+    plan = RenderPlan(lambda flight, name: [str(program), str(tmp_path / name)], lambda name: tmp_path / name)
+    context = chromium.new_context()
+    with served(soft_scene(4), FakeGenerator(), tmp_path, plan) as live:
+        seen = Seen(context, live)
+        seen.page.keyboard.press("KeyR")
+        seen.until(lambda stats: stats.get("recording", 0) > 0)
+        seen.hold("KeyD", 0.2)
+        seen.page.keyboard.press("KeyR")
+        flight = seen.page.locator("#flights li")
+        flight.get_by_text("flight-1").wait_for()
+        flight.get_by_text("render", exact=True).click()
+        flight.locator("progress").wait_for()
+        video = flight.get_by_text("video", exact=True)
+        video.wait_for()
+        assert live.get("/" + str(video.get_attribute("href"))).body == b"made"
+        (tmp_path / "flight-1").unlink()
+        (tmp_path / "fails").touch()
+        flight.get_by_text("render", exact=True).click()
+        flight.get_by_text("no room").wait_for()
+    assert [each for each in seen.wrong if "404" not in each] == []
+    context.close()
 
 
 def test_a_phone(chromium: Browser, live: Live):

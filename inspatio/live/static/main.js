@@ -8,6 +8,7 @@ import * as panel from "./panel.js";
 import { Pictures, decodesH264 } from "./pictures.js";
 import { CODECS } from "./protocol.js";
 import { SpaceView } from "./space.js";
+import { Videos } from "./videos.js";
 
 const LAYERS = ["result", "render", "holes", "depth", "source", "wipe", "branches"];
 const HEARTBEAT = 1000;
@@ -25,6 +26,7 @@ const pictures = new Pictures((reason, again) => {
   panel.notify(`H.264 could not be decoded (${reason}); pictures are JPEG now`, "error");
   wantCodec("jpeg");
 });
+const videos = new Videos(showFlights, (reason) => panel.notify(reason, "error"));
 const net = new Net(receive, picture, connected);
 
 let scene = /** @type {any} */ (null);
@@ -36,6 +38,7 @@ let rate = 1; // to go back to after a pause
 let seq = 0;
 let shown = /** @type {any} */ (null);
 let canRender = false;
+let flights = /** @type {any[]} */ ([]);
 let pictureBytes = 0;
 let orbitSeq = -1;
 let replay = /** @type {{lines: number[][], began: number} | null} */ (null);
@@ -214,7 +217,9 @@ function receive(message) {
       }
       break;
     case "flights":
-      panel.showFlights(message.flights, canRender, flightActions);
+      flights = message.flights;
+      showFlights();
+      if (canRender) videos.refresh();
       break;
     case "clip":
       download(message.url, "");
@@ -337,8 +342,8 @@ function download(url, name) {
 // Flights
 
 const flightActions = {
-  render: (/** @type {string} */ flight) => net.send({ type: "render", action: "start", flight }),
-  stop: (/** @type {string} */ flight) => net.send({ type: "render", action: "stop", flight }),
+  render: (/** @type {string} */ flight) => videos.start(flight),
+  stop: (/** @type {string} */ flight) => videos.remove(flight),
   remove: (/** @type {string} */ name) => net.send({ type: "record", action: "delete", name }),
   rename: (/** @type {string} */ name) => {
     const to = prompt("new name: a-z 0-9 -", name);
@@ -354,6 +359,10 @@ const flightActions = {
     wake();
   },
 };
+
+function showFlights() {
+  panel.showFlights(flights, canRender ? videos.found : null, flightActions);
+}
 
 /** Follow a recorded flight. @param {number} now @returns {boolean} whether it goes on */
 function flyReplay(now) {

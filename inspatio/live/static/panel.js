@@ -78,31 +78,34 @@ export function showWayBack(towards) {
   arrow.style.transform = `rotate(${angle}rad)`;
 }
 
-/** @param {any[]} flights @param {boolean} canRender @param {{render: Function, stop: Function, remove: Function, rename: Function, fly: Function}} act */
-export function showFlights(flights, canRender, act) {
+/** @param {any[]} flights @param {Map<string, any> | null} videos their offline renders; null: none can be made @param {{render: Function, stop: Function, remove: Function, rename: Function, fly: Function}} act */
+export function showFlights(flights, videos, act) {
   const list = element("flights");
   list.replaceChildren(
     ...flights.map((flight) => {
       const item = make("li", "");
+      const video = videos?.get(flight.name);
+      const rendering = video?.status === "queued" || video?.status === "in_progress";
       item.append(make("b", flight.name), ` ${flight.frames} frames `);
       const links = make("div", "");
-      for (const [text, url] of [["txt", flight.url], ["gltf", flight.gltf], ...(flight.result ? [["video", flight.result]] : [])]) {
+      for (const [text, url] of [["txt", flight.url], ["gltf", flight.gltf], ...(video?.status === "completed" ? [["video", `v1/videos/${flight.name}/content`]] : [])]) {
         const link = /** @type {HTMLAnchorElement} */ (make("a", text));
         link.href = url;
         link.download = "";
         links.append(link);
       }
       item.append(links);
-      if (flight.render === "running") {
+      if (rendering) {
         const bar = /** @type {HTMLProgressElement} */ (make("progress", ""));
-        bar.value = flight.progress;
+        bar.max = 100;
+        bar.value = video.progress;
         item.append(bar);
       }
-      if (flight.render === "failed") item.append(Object.assign(make("div", flight.message), { className: "bad" }));
+      if (video?.error) item.append(Object.assign(make("div", video.error.message), { className: "bad" }));
       const row = Object.assign(make("div", ""), { className: "row" });
       row.append(button("replay", () => act.fly(flight)));
-      if (canRender) {
-        row.append(flight.render === "running" ? button("stop", () => act.stop(flight.name)) : button("render", () => act.render(flight.name)));
+      if (videos) {
+        row.append(rendering ? button("stop", () => act.stop(flight.name)) : button("render", () => act.render(flight.name)));
       }
       row.append(button("rename", () => act.rename(flight.name)), button("delete", () => act.remove(flight.name)));
       item.append(row);

@@ -15,7 +15,6 @@ export const FROM_PAGE = {
   bookmark: ["action", "name"],
   swap: [],
   pick: ["seq", "x", "y"],
-  render: ["action", "flight"],
   clip: [],
   prompt: ["text"],
   wheel: ["action"],
