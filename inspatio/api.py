@@ -27,7 +27,7 @@ from inspatio.media import probe_source
 from inspatio.media.fit import working_frame
 from inspatio.media.listing import identify
 from inspatio.scene import Scene
-from inspatio.types import FitMode
+from inspatio.types import FitMode, Progress
 
 
 def open_scene(
@@ -38,6 +38,9 @@ def open_scene(
     fit: FitMode = "crop",
     turn: bool = True,
     prompt: str | None = None,
+    estimate_by: GeometryConfig | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Scene:
     """Open a clip as a scene: its frames, depth and cameras, streamed from files.
 
@@ -50,6 +53,9 @@ def open_scene(
         fit: how the source's frame becomes the working one.
         turn: turn a wide working frame for a portrait source (:func:`media.fit.working_frame`).
         prompt: what generators that read one are told. None takes ``<clip>.txt`` beside the clip, or nothing.
+        estimate_by: a profile's geometry settings, for a clip without a geometry folder. None: as described there.
+        device: a torch device for geometry by a network.
+        progress: is told how far the estimate of geometry is.
 
     Raises:
         ClipError: the source or the geometry cannot be read, or they do not belong together.
@@ -66,9 +72,10 @@ def open_scene(
         prompt = caption.text if caption else ""
     if geometry is not None and (Path(geometry) / DEPTH_FILE).exists():
         return read_scene(info, Path(geometry), size, fit, clip_id=clip_id, prompt=prompt)
-    backend = factory.make_geometry(GeometryConfig(backend="auto"), "cpu", None if geometry is None else str(geometry))
+    config = estimate_by or GeometryConfig(backend="auto")
+    backend = factory.make_geometry(config, device, None if geometry is None else str(geometry))
     converted = TemporaryDirectory(prefix="inspatio-geometry-")
-    backend.estimate(info, Path(converted.name), lambda done, total: None)
+    backend.estimate(info, Path(converted.name), progress or (lambda done, total: None))
     scene = read_scene(info, Path(converted.name), size, fit, clip_id=clip_id, prompt=prompt)
     # The folder goes when nothing reads its depth any more: not this scene, and none that was made from it.
     weakref.finalize(scene.depth, converted.cleanup)
