@@ -25,7 +25,7 @@ from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene
 from inspatio.types import Image
 
-VERSION = 1
+VERSION = 2
 BORDER = 2
 """Width in pixels of the covered border along which the generated picture is matched to the render."""
 

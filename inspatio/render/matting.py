@@ -35,12 +35,18 @@ BEYOND = np.float32(1e18)
 BAND = 2
 """How far from an edge pixels may be mixed: blur of the lens and the codec, and depth that is a pixel off."""
 SAME_SURFACE = np.float32(0.03)
-"""An edge is drawn over what lies at least by this share behind it; the surface it belongs to is nearer than that."""
+"""An edge is drawn over what lies behind it, and over the surface it belongs to, which is within this share of it."""
+RING = 1
+"""How many pixels of unmixed foreground beside the mixed ones are splatted with them, for the splat to share."""
 
 
 @dataclass(frozen=True)
 class EdgePixels:
-    """The foreground's part in the pixels along the depth edges of one frame, ``m`` of them."""
+    """The foreground's part in the pixels along the depth edges of one frame, ``m`` of them.
+
+    The first ``mixed`` are taken apart. The others are the foreground right beside them, which the frame shows too:
+    without them, a splat between the two would have the colour of one alone.
+    """
 
     rows: NDArray[np.int32]
     columns: NDArray[np.int32]
@@ -50,6 +56,7 @@ class EdgePixels:
     """``m``: the foreground's share of the pixel, 0 to 1."""
     depths: NDArray[np.float32]
     """``m``: z-depth of the foreground."""
+    mixed: int
 
 
 @dataclass(frozen=True)
@@ -103,16 +110,32 @@ def _separate_frame(frame: Image, depth: NDArray[np.float32], background: Image)
     band = np.asarray(cv2.dilate(jump.astype(np.uint8), _square(BAND - 1)), np.uint8)
     # Between the two surfaces of an edge, in the middle of their depths as the eye counts them.
     middle = np.sqrt(cv2.erode(nearest, _square(BAND + 1)) * cv2.dilate(filmed, _square(BAND + 1)))
-    rows, columns = (each.astype(np.int32) for each in np.nonzero(band & known))
+    ring = (np.asarray(cv2.dilate(band, _square(RING))) > band) & (filmed < middle)
+    rows, columns = (
+        np.concatenate(each).astype(np.int32)
+        for each in zip(np.nonzero(band & known), np.nonzero(ring & known), strict=True)
+    )
     edge = EdgePixels(
         rows,
         columns,
-        np.empty((len(rows), 3), np.uint8),
-        np.empty(len(rows), np.float32),
-        np.empty(len(rows), np.float32),
+        frame[rows, columns],
+        np.ones(len(rows), np.float32),
+        filmed[rows, columns],
+        int((band & known).sum()),
     )
+    mixed = slice(edge.mixed)
     matting_loops.split(
-        frame, filmed, band, middle, rows, columns, background, depth, edge.colours, edge.alphas, edge.depths
+        frame,
+        filmed,
+        band,
+        middle,
+        rows[mixed],
+        columns[mixed],
+        background,
+        depth,
+        edge.colours[mixed],
+        edge.alphas[mixed],
+        edge.depths[mixed],
     )
     return edge
 
@@ -148,7 +171,17 @@ def _splat_edges(
     """The edges of a frame in the target view: colour ``h w 3``, alpha and depth ``h w``, 0 where there is no edge."""
     colour, alpha, depth = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
     matting_loops.splat(
-        edge.rows, edge.columns, edge.colours, edge.alphas, edge.depths, rotation, translation, colour, alpha, depth
+        edge.rows,
+        edge.columns,
+        edge.colours,
+        edge.alphas,
+        edge.depths,
+        edge.mixed,
+        rotation,
+        translation,
+        colour,
+        alpha,
+        depth,
     )
     return colour, alpha, depth
 
@@ -161,7 +194,7 @@ def _lay_opaque(
 ) -> SoftEdges:
     """Draw the opaque edges into a rendered frame, its mask and depth; return those that are left."""
     colour, alpha, edge_depth = edge
-    visible = (alpha > 0) & ((depth == 0) | (edge_depth < depth * (1 - SAME_SURFACE)))
+    visible = (alpha > 0) & ((depth == 0) | (edge_depth < depth * (1 + SAME_SURFACE)))
     opaque = visible & (alpha > matting_loops.OPAQUE)
     frame[opaque] = (colour[opaque] + np.float32(0.5)).astype(np.uint8)
     depth[opaque] = edge_depth[opaque]

@@ -13,11 +13,11 @@ WINDOW = 4
 """Samples of foreground and background are looked for within so many rows and columns."""
 FARTHEST = 5
 """A pixel whose squared distance to the other surface is larger is not mixed with it."""
-CONTRAST = np.float32(30.0)
+CONTRAST = np.float32(50.0)
 """Where foreground and background differ by less (of 255), the depth says more about a pixel than its colour."""
 DISTANCE_COST = 4
 """What a squared pixel of distance counts for against a squared difference of colour, when samples are chosen."""
-CLEAR, OPAQUE = np.float32(0.04), np.float32(0.96)
+CLEAR, OPAQUE = np.float32(0.1), np.float32(0.9)
 """An alpha below and above is taken for 0 and 1."""
 NOWHERE = 1 << 30
 
@@ -104,14 +104,17 @@ def split(frame, filmed, band, middle, rows, columns, background, depth, colours
 
 
 @compiled
-def splat(rows, columns, colours, alphas, depths, rotation, translation, colour, alpha, depth):
+def splat(rows, columns, colours, alphas, depths, mixed, rotation, translation, colour, alpha, depth):
     """Splat edge pixels bilinearly into ``colour`` (``h w 3``), ``alpha`` and ``depth`` (``h w``), which are zero.
+
+    They stay zero where none of the first ``mixed`` pixels lands: there the frame's own splat lacks nothing.
 
     Weights are the ``warper``'s. Alpha is the weighted mean over the edge pixels that land on a pixel, clear ones
     included, so that an edge keeps its softness as it is enlarged.
     """
     height, width = alpha.shape
     weights = np.zeros((height, width), np.float32)
+    lands = np.zeros((height, width), np.bool_)
     most = np.float32(0)
     for k in range(rows.size):
         most = max(most, depths[k])
@@ -141,6 +144,8 @@ def splat(rows, columns, colours, alphas, depths, rotation, translation, colour,
                 if share == 0 or not (0 <= row < height and 0 <= column < width):
                     continue
                 weights[row, column] += share
+                if k < mixed:
+                    lands[row, column] = True
                 depth[row, column] += share * z
                 share *= alphas[k]
                 alpha[row, column] += share
@@ -150,6 +155,10 @@ def splat(rows, columns, colours, alphas, depths, rotation, translation, colour,
         for column in range(width):
             weight = weights[row, column]
             if weight == 0:
+                continue
+            if not lands[row, column]:
+                alpha[row, column] = depth[row, column] = 0
+                colour[row, column] = 0
                 continue
             depth[row, column] /= weight
             if alpha[row, column] > 0:

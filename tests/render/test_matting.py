@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from support.scenes import Clip, hills, psnr, wall
 
@@ -106,3 +107,29 @@ def test_unknown_depth_is_no_edge_and_threads_change_nothing():
     one, three = separated(clip), separated(clip, threads=3)
     assert np.array_equal(one[0], three[0])
     assert np.array_equal(one[1], three[1])
+
+
+def test_the_near_side_of_an_edge_is_as_good_as_the_published_splat():
+    """Beside its outline a textured thing is drawn from all its pixels, not from those of one layer alone."""
+    clip = disc_before_wall()
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+
+    def texture(at: np.ndarray) -> np.ndarray:
+        return 40 * np.sin(at[..., 0] / 1.7) * np.cos(at[..., 1] / 2.1)
+
+    def picture(shift: float) -> np.ndarray:
+        share = disc(shift)[..., None]
+        stripes = texture(np.stack([rows, columns + shift], axis=-1))[..., None]
+        return np.clip(share * (RED * 0.7 + stripes) + (1 - share) * BLUE, 0, 255)
+
+    target = clip.target.copy()
+    target[..., 0, 3] = -NEAR * 4.5 / SIDE  # the disc moves by 4.5 pixels, between the pixels of the frame
+    moved = Clip(
+        **{**clip.__dict__, "frames": picture(0)[None].astype(np.uint8), "target": target},
+    )
+    truth = picture(4.5)
+    source, cameras = moved.cameras()
+    plain = WarpRenderer().render(moved.frames, moved.depth, source, cameras).frames[0]
+    rim = (disc(4.5) == 1) & (cv2.erode((disc(4.5) == 1).astype(np.uint8), np.ones((9, 9))) == 0)
+    frames, _ = separated(moved)
+    assert psnr(frames[0][rim], truth[rim]) > psnr(plain[rim], truth[rim]) - 0.3
