@@ -16,7 +16,7 @@ import numpy as np
 
 from inspatio.cameras.camera_file import CameraFile
 from inspatio.cameras.cameras import Cameras
-from inspatio.cameras.poses import invert
+from inspatio.cameras.poses import invert, relative_to_first
 from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.formats.ply import read_ply
@@ -51,7 +51,7 @@ class PointCloudGeometry:
         CameraFile(
             image_size=video.size,
             intrinsics=np.array(cameras.intrinsics),
-            world_to_camera=cameras.world_to_camera @ invert(cameras.world_to_camera[0]),
+            world_to_camera=relative_to_first(cameras.world_to_camera),
             scale="relative",
             backend=BACKEND,
             settings={"unit": UNIT, "world": "the first reference picture's camera"},

@@ -93,15 +93,18 @@ def test_a_point_cloud_with_photos(meta: Path) -> None:
 
 
 def test_what_is_said_of_other_sizes_and_of_walls(meta: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """K of another size is scaled and said; a camera beyond the wall sees too little and is said."""
-    poses = np.array(path(2))
-    poses[1, :3, :3] = FORWARD[:3, :3]
+    """K of another size is scaled and said; so is a camera far beyond the wall, which sees nothing, and one just
+    behind it, which looks back at its rear and sees too much."""
+    poses = np.array(path(3))
     poses[1, 0, 3] = 50.0
+    poses[2, :3, :3] = FORWARD[:3, :3] @ np.diag([-1, 1, -1])
+    poses[2, 0, 3] = 1.5  # the wall is at about 1.2 mean distances
     write(meta.parent, K=[[200, 0, 160], [0, 200, 120], [0, 0, 1]], c2w=poses.tolist())
     assert run(meta) == 0
     said = capsys.readouterr().err
     assert "pictures of 320x240 and scaled to 64x64" in said
-    assert "1 of 2 frames (first: 1)" in said
+    assert "1 of 3 frames (first: 1)" in said
+    assert "2 of 3 cameras (first: frame 1) are inside or behind a surface" in said
 
 
 @pytest.mark.parametrize(

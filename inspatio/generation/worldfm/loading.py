@@ -24,7 +24,7 @@ from inspatio.models.worldfm.autoencoder import working_dtype
 from inspatio.models.worldfm.checkpoint import load_decoder, load_encoder, load_network
 from inspatio.render.renderer import Renderer
 
-VERSION = 2
+VERSION = 3
 """Raised when the same weights and inputs would give other frames."""
 
 _PUBLISHED_NAME = re.compile(r"worldfm_(\d+)-step")

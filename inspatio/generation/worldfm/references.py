@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import invert
+from inspatio.render.disc_cloud import DiscCloud
 from inspatio.types import DepthMaps
 
 COARSE, FINE = 10, 15
@@ -65,6 +67,44 @@ class ReferenceViews:
         found = self.depth[np.arange(len(poses))[:, None], v, u]
         agrees = inside & (found > 0) & (np.abs(found - distance) < DEPTH_TOLERANCE * distance)
         return agrees.sum(axis=1), len(z)
+
+    def hides(self, places: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which places of the world (``n 3``) are inside or behind a surface: views look there, and none sees so far.
+
+        What no view looks at is not hidden, for nothing is known of it.
+        """
+        looked, seen = np.zeros(len(places), bool), np.zeros(len(places), bool)
+        height, width = self.depth.shape[1:]
+        for lens, pose, depth in zip(self.cameras.intrinsics, self.cameras.world_to_camera, self.depth, strict=True):
+            in_view = places @ pose[:3, :3].T + pose[:3, 3]
+            front = np.flatnonzero(in_view[:, 2] > 0)
+            z = in_view[front, 2]
+            columns, rows = np.rint((in_view[front] @ lens.T)[:, :2].T / z)
+            inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+            front, z = front[inside], z[inside]
+            surface = depth[rows[inside].astype(np.int64), columns[inside].astype(np.int64)]
+            looked[front] |= surface > 0
+            seen[front] |= surface > (1 - DEPTH_TOLERANCE) * z
+        return looked & ~seen
+
+    def points(self) -> DiscCloud:
+        """What the views show of their place, one point for each pixel of their depth, for drawing depth alone.
+
+        Raises:
+            ValueError: no depth is known.
+        """
+        rows, columns = np.mgrid[: self.depth.shape[1], : self.depth.shape[2]].astype(np.float64)
+        pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
+        points, radii = [], []
+        for lens, to_world, depth in zip(
+            self.cameras.intrinsics, invert(self.cameras.world_to_camera), self.depth, strict=True
+        ):
+            known = depth > 0
+            in_camera = (pixels[known] @ np.linalg.inv(lens).T) * depth[known][:, None]
+            points.append(in_camera @ to_world[:3, :3].T + to_world[:3, 3])
+            radii.append(depth[known] / lens[0, 0])
+        found = np.concatenate(points).astype(np.float32)
+        return DiscCloud.of(found, np.zeros(found.shape, np.uint8), np.concatenate(radii).astype(np.float32))
 
 
 def sample_grid(size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

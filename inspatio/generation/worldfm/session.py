@@ -21,6 +21,7 @@ because noise that is attached to surfaces needs the target view's depth; render
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -34,6 +35,7 @@ from torch.distributed import ProcessGroup
 from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.poses import invert
 from inspatio.config import FrameNoise
 from inspatio.errors import ClipError
 from inspatio.generation.base import FrameBlock, Session, check_size
@@ -58,6 +60,8 @@ REFERENCE_STRIDE = 4
 PLANNED_AT_ONCE = 64
 _RENDER_SALT, _REFERENCE_SALT = 1001, 1002
 """Of the noise that a sampled encoding takes, beside the numbers of the sampling steps."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,20 +143,34 @@ class WorldFMSession(Session):
     def set_prompt(self, text: str) -> None:
         """Accepted without effect: the model reads no text."""
 
-    def plan(self, cameras: Cameras) -> None:
-        """Choose the references of a whole path so that they seldom change.
+    @property
+    def planned(self) -> Sequence[int]:
+        """The view of a still scene that is the reference at each place of the planned path; empty without a plan."""
+        return self._planned
 
-        Only scenes of points are planned: they are drawn small and fast. Without a plan each frame takes the view that
-        shares most with it.
+    def plan(self, cameras: Cameras) -> None:
+        """Choose the references of a whole path so that they seldom change, and say where it leads into a wall.
+
+        Without a plan each frame takes the view that shares most with it.
         """
-        if self._views is None or self._scene.points is None:
+        if self._views is None:
             return
+        hidden = np.flatnonzero(self._views.hides(invert(cameras.world_to_camera)[:, :3, 3]))
+        if len(hidden):
+            _log.warning(
+                "%s: %d of %d cameras (first: frame %d) are inside or behind a surface, where what they see is wrong. "
+                "Shorten the path",
+                *(self._scene.clip_id, len(hidden), len(cameras), hidden[0]),
+            )
+        if len(self._scene.frames) == 1:
+            return
+        points = self._scene.points or self._views.points()
         shares = []
         size = tuple(len(range(0, side, REFERENCE_STRIDE)) for side in self._scene.size)
         assert len(size) == 2, f"size {size}, expected (height, width)"
         for start in range(0, len(cameras), PLANNED_AT_ONCE):
             small = _strided(cameras[start : start + PLANNED_AT_ONCE])
-            depth = self._scene.points.render(small, size).depth
+            depth = points.render(small, size).depth
             assert depth is not None, "points know their depth"
             shares += [self._shares(depth[i], small, i) for i in range(len(small))]
         self._planned = plan(np.stack(shares)).tolist()

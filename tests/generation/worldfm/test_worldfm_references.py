@@ -6,7 +6,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from support.panoramas import box_panorama
+from support.panoramas import LOWER, UPPER, box_panorama
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import centred_intrinsics, orbit
@@ -71,6 +71,23 @@ def test_a_plan_does_not_jump_to_and_fro() -> None:
     shares[10:, 1] += 0.4
     assert np.count_nonzero(np.diff(plan(shares))) <= 1
     assert plan(shares)[-1] == 1
+
+
+def test_places_beyond_walls_are_hidden_and_those_in_the_room_are_not() -> None:
+    """Also close to a wall, on either side of it; of a place that no view looks at nothing is said."""
+    references = views()
+    free = np.array([[0, 0, 0], [1.9, 0, 0], [-1.4, 1.0, -1.6], [0.5, -1.1, 1.4]], float)
+    walled = np.array([[2.1, 0, 0], [-1.7, 1.0, -1.6], [0.5, -1.4, 1.4], [0, 40, 0]], float)
+    assert references.hides(np.concatenate([free, walled])).tolist() == [False] * 4 + [True] * 4
+    ahead = ReferenceViews(references.cameras[:1], references.depth[:1])
+    assert ahead.hides(np.array([[2.1, 0, 0], [-9.0, 0, 0]])).tolist() == [True, False]
+
+
+def test_points_of_the_views_lie_on_the_walls() -> None:
+    references = views()
+    points = references.points().points
+    assert len(points) == references.depth.size
+    assert np.abs(np.minimum(np.abs(points - LOWER), np.abs(points - UPPER)).min(axis=1)).max() < 0.05
 
 
 def test_the_photo_that_a_panorama_was_made_from_is_a_reference() -> None:

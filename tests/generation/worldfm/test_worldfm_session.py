@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from support.networks import make_worldfm
-from support.scenes import frames_of, noise_scene, sideways, targets
+from support.scenes import frames_of, make_scene, noise_scene, sideways, targets
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.timeline import Timeline
 from inspatio.config import GeneratorConfig, load_profile
 from inspatio.errors import ClipError, UsageError, UserError
 from inspatio.generation.worldfm.loading import check_step_count, describe_worldfm, load_worldfm
@@ -65,6 +66,31 @@ def test_steps_seed_render_and_reference_count(scene: Scene, cameras: Cameras) -
 def test_networks_that_encode_cameras_are_given_them(scene: Scene, cameras: Cameras, encoding: str) -> None:
     frames = run(scene, cameras[:2], encoding=encoding)
     assert not np.array_equal(frames, run(scene, cameras[:2]))
+
+
+def test_references_of_several_views_are_planned_for_a_path() -> None:
+    """Two photos of a wall, and a path from one to the other that shakes where both see as much: one change."""
+    wall = two_photos_of_a_wall()
+    there_and_on = np.concatenate([np.linspace(0, 0.5, 6), [0.44, 0.56] * 4, np.linspace(0.5, 1, 6)])
+    poses = np.tile(np.eye(4), (len(there_and_on), 1, 1))
+    poses[:, 0, 3] = -0.6 * there_and_on
+    session = make_worldfm(wall.size).start(wall, seed=0)
+    session.plan(targets(wall, poses))
+    planned = np.array(session.planned)
+    assert planned[0] == 0
+    assert planned[-1] == 1
+    assert np.count_nonzero(np.diff(planned)) == 1
+
+
+def two_photos_of_a_wall() -> Scene:
+    """A wall a metre away in two photos that were taken 60 cm apart."""
+    height, width = 64, 64
+    lens = np.array([[60.0, 0, 31.5], [0, 60.0, 31.5], [0, 0, 1]])
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    poses[1, 0, 3] = -0.6
+    depth = np.full((2, height, width), 1.0)
+    frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    return make_scene(frames, depth, poses, lens, still=True, timeline=Timeline([0], "hold"))
 
 
 def test_a_network_that_gives_nan_is_stopped(scene: Scene, cameras: Cameras) -> None:
