@@ -195,7 +195,7 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
 
         return export_clip(ExportOptions(**given(ExportOptions, arguments)))
     if arguments.command == "frames":
-        return _frames(FrameOptions(**given(FrameOptions, arguments)))
+        return _frames(arguments)
     if LicenseOptions(**given(LicenseOptions, arguments)).dependencies:
         from inspatio.pipeline.dependencies import dependency_lines
 
@@ -211,8 +211,10 @@ def _dispatch(arguments: argparse.Namespace, argv: list[str]) -> int:
     return print_licenses(profiles) if arguments.command == "licenses" else examine(profiles)
 
 
-def _frames(options: FrameOptions) -> int:
+def _frames(arguments: argparse.Namespace) -> int:
     from inspatio.config import find_profile, load_profile
     from inspatio.pipeline.frames import frames
+    from inspatio.pipeline.job import overridden
 
-    return frames(options, load_profile(find_profile(options.frame_profile)))
+    options = FrameOptions(**given(FrameOptions, arguments))
+    return frames(options, overridden(load_profile(find_profile(options.frame_profile)), arguments))

@@ -31,7 +31,6 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.config import Profile
 from inspatio.errors import ClipError, UsageError
 from inspatio.generation.base import drive
-from inspatio.generation.worldfm.session import WorldFMGenerator
 from inspatio.generation.worldfm.still_scene import Photo, StillScene, panorama_scene, point_cloud_scene
 from inspatio.geometry.depth_anything3 import DepthAnything3
 from inspatio.geometry.formats.worldfm import parse_lens, parse_pose
@@ -173,7 +172,11 @@ def frames(options: FrameOptions, profile: Profile) -> int:
     cameras = Cameras.from_poses(still.to_scene(meta.camera_to_world), fitted_lens(meta.lens, profile.size))
     _log.info("%s: %d poses, lengths in units of %s", meta.name, len(cameras), still.unit)
 
-    generator = _load(profile)
+    device = _device()
+    renderer = factory.make_renderer(profile.render, device)
+    generator = factory.make_generator(
+        profile.generator, profile.size, device, Path(), renderer=renderer, frames=len(cameras)
+    )
     session = generator.start(still.scene, seed=options.seed)
     folder = options.output_dir / meta.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,14 +213,6 @@ def _device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _load(profile: Profile) -> WorldFMGenerator:
-    device = _device()
-    renderer = factory.make_renderer(profile.render, device)
-    generator = factory.make_generator(profile.generator, profile.size, device, Path(), renderer=renderer)
-    assert isinstance(generator, WorldFMGenerator), f"backend worldfm is {type(generator).__name__}"
-    return generator
 
 
 class _ImageFiles:

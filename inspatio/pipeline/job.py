@@ -265,20 +265,20 @@ def _profile(arguments: argparse.Namespace, worker: Worker) -> Profile:
     """
     run = RunOptions(**given(RunOptions, arguments))
     if run.config_path or run.profile_name:
-        return _overridden(load_profile(run.config_path or find_profile(run.profile_name or "")), arguments)
+        return overridden(load_profile(run.config_path or find_profile(run.profile_name or "")), arguments)
     if not worker.is_alone:
         raise UsageError(
             f"--profile: got none for {worker.world_size} processes, expected the same for all. "
             f"Add --profile {DEFAULT_PROFILE}, or another."
         )
     for name in BEST_PROFILES:
-        profile = _overridden(load_profile(find_profile(name)), arguments)
+        profile = overridden(load_profile(find_profile(name)), arguments)
         if not any(need.missing for need in needs(profile)):
             return profile
-    return _overridden(load_profile(find_profile(PREVIEW_PROFILE)), arguments)
+    return overridden(load_profile(find_profile(PREVIEW_PROFILE)), arguments)
 
 
-def _overridden(profile: Profile, arguments: argparse.Namespace) -> Profile:
+def overridden(profile: Profile, arguments: argparse.Namespace) -> Profile:
     """A profile with the command line's overrides."""
     overrides: dict[str, dict[str, Any]] = {name: given(kind, arguments) for name, kind in blocks(Profile).items()}
     if given(GenerateOptions, arguments).get("use_tae"):

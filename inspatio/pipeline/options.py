@@ -297,7 +297,7 @@ GROUPS = (
     Group("results to check", ("verify",), (VerifyOptions,)),
     Group("what to measure", ("evaluate",), (EvaluateOptions,)),
     Group("training", ("train",), (TrainOptions,)),
-    Group("pictures of a still scene", ("frames",), (FrameOptions,)),
+    Group("pictures of a still scene", ("frames",), (FrameOptions, GeneratorConfig)),
     Group("what to show or convert", ("path",), (PathOptions,)),
     Group("what to export", ("export",), (ExportOptions,)),
     Group("dependencies", ("licenses",), (LicenseOptions,)),

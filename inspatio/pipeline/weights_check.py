@@ -206,10 +206,8 @@ def _measure_worldfm(profile: Profile, clip: Frames, device: str) -> dict[str, f
     renderer = factory.make_renderer(profile.render, device)
     generator = load_worldfm(profile.generator, profile.size, torch.device(device), renderer=renderer)
     images = to_images(clip[:: FRAMES - 1], generator.device)
-    with generator.resident(generator.encoder):
-        latents = generator.encoder(images)
-    with generator.resident(generator.decoder):
-        decoded = generator.decoder(latents[:1]).clamp(-1, 1)
+    latents = generator.encoder(images)
+    decoded = generator.decoder(latents[:1]).clamp(-1, 1)
     error = (decoded - images[:1]).square().mean().item()
     random, steps, first = torch.Generator().manual_seed(0), generator.options.steps, list[torch.Tensor]()
 
@@ -220,8 +218,7 @@ def _measure_worldfm(profile: Profile, clip: Frames, device: str) -> dict[str, f
     def noise(step: int) -> torch.Tensor:
         return torch.randn(latents[:1].shape, generator=random).to(generator.device)
 
-    with generator.resident(generator.network):
-        generated = sample_frames(predict, noise, steps)
+    generated = sample_frames(predict, noise, steps)
     return {
         "latents: mean": latents.mean().item(),
         "latents: standard deviation": latents.std().item(),

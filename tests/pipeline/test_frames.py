@@ -151,6 +151,16 @@ def test_scenes_that_are_none_are_one_line(meta: Path, fault: str, capsys: pytes
     assert error.count("\n") == 1
 
 
+def test_the_frame_model_takes_its_options(meta: Path) -> None:
+    """What errors of the command name: --offload changes nothing but where layers are, fresh noise the picture."""
+    made = {}
+    for option in ([], ["--offload"], ["--frame_noise", "fresh"], ["--seed", "1"]):
+        assert run(meta, "--save_mode", "image", *option) == 0
+        made[" ".join(option)] = Path("out/box/output_0000.png").read_bytes()
+    assert made[""] == made["--offload"]
+    assert len(set(made.values())) == 3
+
+
 def test_other_profiles_are_refused(meta: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["frames", "--meta", str(meta), "--profile", "preview"]) == 2
     assert "expected worldfm" in capsys.readouterr().err

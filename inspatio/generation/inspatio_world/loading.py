@@ -192,7 +192,7 @@ def prepare_convolutions(config: GeneratorConfig, device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = False
         return
     fault = fault_in_half(torch.__version__, torch.backends.cudnn.version())
-    if fault and "wan" in (config.encoder, config.decoder):
+    if fault and config.backend == "causal" and "wan" in (config.encoder, config.decoder):
         _log.warning("%s. Install PyTorch 2.10 or later, or use --use_tae, which has none of them", fault)
 
 

@@ -31,6 +31,7 @@ from inspatio.models.wan.autoencoder import LATENT_CHANNELS, SPATIAL_FACTOR
 from inspatio.models.wan.cache import BLOCK_LATENTS
 from inspatio.models.wan.checkpoint import channels_last
 from inspatio.models.wan.dit import CONDITION_CHANNELS, CausalDiT, DiTConfig
+from inspatio.models.wan.offload import STAYS
 from inspatio.models.wan.optimize import rounded_parts
 
 META = torch.device("meta")
@@ -84,7 +85,7 @@ def estimate_memory(
         channels_last(half.to(dtype))
     with torch.no_grad(), LiveBytes() as live:
         kept = {
-            "transformer weights": _transformer_bytes(dit, config),
+            "transformer weights": transformer_bytes(dit, config, dtype),
             "encoder weights": module_bytes(encoder),
             "decoder weights": module_bytes(decoder),
         }
@@ -141,18 +142,17 @@ def attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tor
     return torch.empty_like(query)
 
 
-def _transformer_bytes(dit: CausalDiT, config: GeneratorConfig) -> int:
+def transformer_bytes(dit: nn.Module, config: GeneratorConfig, dtype: torch.dtype) -> int:
+    """Bytes on the device of a network whose layers are the children of its ``blocks``, in a profile's precision."""
+    blocks = list(dit.get_submodule("blocks").children())
     if config.offload:
         # The layers stay on the host, but for their modulation and two layers that take turns.
-        block = next(dit.blocks.children())
-        turns = 2 * sum(p.numel() for p in block.parameters()) * dit.dtype.itemsize
-        stays = [p for name, p in dit.named_parameters() if not name.startswith("blocks.") or "modulation" in name]
+        turns = 2 * sum(p.numel() for p in blocks[0].parameters()) * dtype.itemsize
+        stays = [p for name, p in dit.named_parameters() if not name.startswith("blocks.") or name.endswith(STAYS)]
         return turns + _tensor_bytes(stays)
     whole = module_bytes(dit)
     if config.precision == "fp8":
-        parts = [
-            block.get_parameter(f"{name}.weight") for block in dit.blocks.children() for name in rounded_parts(block)
-        ]
+        parts = [block.get_parameter(f"{name}.weight") for block in blocks for name in rounded_parts(block)]
         # One byte a weight, and a float32 scale for each row.
         whole += sum(w.numel() + 4 * w.shape[0] - w.numel() * w.dtype.itemsize for w in parts)
     return whole

@@ -15,9 +15,10 @@ from torch.distributed import ProcessGroup
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import UsageError
-from inspatio.generation.inspatio_world.loading import compiles, precision_dtype
+from inspatio.generation.inspatio_world.loading import compiles, precision_dtype, prepare_convolutions
 from inspatio.generation.worldfm.session import WorldFMGenerator, WorldFMOptions
 from inspatio.models.attention import attend_from_environment
+from inspatio.models.wan.offload import offload_blocks
 from inspatio.models.wan.optimize import compile_blocks, quantize_fp8
 from inspatio.models.weights import weights_fingerprint
 from inspatio.models.worldfm.autoencoder import working_dtype
@@ -73,11 +74,14 @@ def load_worldfm(
     checkpoint = Path(config.checkpoint_path)
     check_step_count(checkpoint, config.steps)
     dtype, home = precision_dtype(config.precision), torch.device("cpu") if config.offload else device
+    prepare_convolutions(config, device)
     network = load_network(checkpoint, device=home, dtype=dtype, attend=attend_from_environment())
-    encoder = load_encoder(Path(config.image_vae_path), device=home, dtype=working_dtype(dtype))
-    decoder = load_decoder(Path(config.image_vae_path), device=home, dtype=working_dtype(dtype))
+    encoder = load_encoder(Path(config.image_vae_path), device=device, dtype=working_dtype(dtype))
+    decoder = load_decoder(Path(config.image_vae_path), device=device, dtype=working_dtype(dtype))
     if config.precision == "fp8":
         quantize_fp8(network, device)
+    if config.offload:
+        offload_blocks(network, device)
     if compiles(config, device, frames):
         compile_blocks(network)
     options = WorldFMOptions(
@@ -85,9 +89,8 @@ def load_worldfm(
         steps=config.steps,
         noise=config.frame_noise,
         frames_at_once=config.frames_at_once,
-        offload=config.offload,
     )
-    return WorldFMGenerator(network, encoder, decoder, renderer, options, device, group)
+    return WorldFMGenerator(network, encoder, decoder, renderer, options, group)
 
 
 def check_step_count(checkpoint: Path, steps: tuple[int, ...]) -> None:

@@ -11,8 +11,14 @@ import torch
 
 from inspatio.config import GeneratorConfig
 from inspatio.generation.inspatio_world.loading import precision_dtype
-from inspatio.generation.inspatio_world.memory_estimate import META, LiveBytes, MemoryEstimate, attended, module_bytes
-from inspatio.models.wan.optimize import rounded_parts
+from inspatio.generation.inspatio_world.memory_estimate import (
+    META,
+    LiveBytes,
+    MemoryEstimate,
+    attended,
+    module_bytes,
+    transformer_bytes,
+)
 from inspatio.models.worldfm.autoencoder import SHRINK, AutoencoderConfig, ImageDecoder, ImageEncoder, working_dtype
 from inspatio.models.worldfm.checkpoint import channels_last
 from inspatio.models.worldfm.dit import LATENT_CHANNELS, WorldFM, WorldFMConfig
@@ -33,14 +39,6 @@ def estimate_worldfm_memory(
     network.place(META, dtype)
     for half in (encoder, decoder):
         channels_last(half.to(working_dtype(dtype)))
-    weights = {"encode": module_bytes(encoder), "denoise": module_bytes(network), "decode": module_bytes(decoder)}
-    if config.precision == "fp8":
-        for block in network.blocks:
-            for name in rounded_parts(block):
-                weight = block.get_parameter(f"{name}.weight")
-                # One byte a weight, and a float32 scale for each row.
-                weights["denoise"] += weight.numel() * (1 - weight.dtype.itemsize) + 4 * weight.shape[0]
-
     count = config.frames_at_once
     pictures = torch.empty(count, 3, *size, device=META)
     latents = torch.empty(count, LATENT_CHANNELS, *(side // SHRINK for side in size), device=META)
@@ -51,11 +49,11 @@ def estimate_worldfm_memory(
             "denoise": live.during(network, latents, latents, latents, modulation),
             "decode": live.during(decoder, latents),
         }
-    # With offload each network is on the device only while it works.
-    kept = {} if config.offload else {f"{part} weights": size for part, size in weights.items()}
-    if config.offload:
-        passing = {part: size + weights[part] for part, size in passing.items()}
-    schedule = len(config.steps) * sum(
-        each.numel() * each.element_size() for each in (modulation.layers, modulation.head)
-    )
-    return MemoryEstimate(kept | {"schedule": schedule}, passing, overlap=False)
+    kept = {
+        "transformer weights": transformer_bytes(network, config, dtype),
+        "encoder weights": module_bytes(encoder),
+        "decoder weights": module_bytes(decoder),
+        "schedule": len(config.steps)
+        * sum(each.numel() * each.element_size() for each in (modulation.layers, modulation.head)),
+    }
+    return MemoryEstimate(kept, passing, overlap=False)

@@ -23,14 +23,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.distributed import ProcessGroup
 from torch.profiler import record_function
 
@@ -69,19 +68,18 @@ class WorldFMOptions:
     """How the generator runs.
 
     ``size`` is the frame (height, width), multiples of 16; ``steps`` are training steps from the noisiest down;
-    ``frames_at_once`` cameras make a step of one process; ``offload`` has each network on the device only while it
-    works. With ``noise`` "fresh" conditions are encoded by sampling too, as published; else by the mean.
+    ``frames_at_once`` cameras make a step of one process. With ``noise`` "fresh" conditions are encoded by sampling
+    too, as published; else by the mean.
     """
 
     size: tuple[int, int] = (512, 512)
     steps: tuple[int, ...] = (999, 200)
     noise: FrameNoise = "points"
     frames_at_once: int = 1
-    offload: bool = False
 
 
 class WorldFMGenerator:
-    """A loaded network and its autoencoder; ``device`` is where they work."""
+    """A loaded network and its autoencoder, and where they work."""
 
     def __init__(
         self,
@@ -90,38 +88,24 @@ class WorldFMGenerator:
         decoder: ImageDecoder,
         renderer: Renderer,
         options: WorldFMOptions,
-        device: torch.device | None = None,
         group: ProcessGroup | None = None,
     ) -> None:
-        """``device``: None is the network's; another one only together with ``offload``. ``group``: the processes that
-        share each clip's frames."""
+        """``group``: the processes that share each clip's frames."""
         self.network = network
         self.encoder = encoder
         self.decoder = decoder
         self.renderer = renderer
         self.options = options
-        self.device = device or network.device
+        self.device = network.device
         self.group = group
         self.processes = 1 if group is None else dist.get_world_size(group)
-        with torch.inference_mode(), self.resident(network):
+        with torch.inference_mode():
             self.schedule = [network.time_modulation(torch.tensor([step])) for step in options.steps]
 
     def start(self, scene: Scene, *, seed: int) -> WorldFMSession:
         """Start a session; see :class:`base.Generator`."""
         check_size(scene, self.options.size)
         return WorldFMSession(self, scene, seed)
-
-    @contextmanager
-    def resident(self, module: nn.Module) -> Iterator[None]:
-        """Have a network on the device inside; with ``offload`` it is on the host outside."""
-        if not self.options.offload:
-            yield
-            return
-        module.to(self.device)
-        try:
-            yield
-        finally:
-            module.to("cpu")
 
 
 class WorldFMSession(Session):
@@ -212,12 +196,12 @@ class WorldFMSession(Session):
             with record_function("render"):
                 render = render_scene(self._generator.renderer, self._scene, start, cameras, with_depth=True)
             views = self._choose_views(places, cameras, render)
-            with record_function("encode"), self._generator.resident(self._generator.encoder):
+            with record_function("encode"):
                 conditions = self._encode(render.frames, [(_RENDER_SALT, place) for place in places])
                 references = self._encode_references(views)
             with record_function("denoise"):
                 latents = self._denoise(conditions, references, places, render, cameras, views)
-            with record_function("decode"), self._generator.resident(self._generator.decoder):
+            with record_function("decode"):
                 images = self._generator.decoder(latents)
         if not bool(images.isfinite().all()):
             raise ClipError(
@@ -271,8 +255,7 @@ class WorldFMSession(Session):
         def noise(step: int) -> torch.Tensor:
             return self._noise.draw(step, places, depth, cameras).to(self._generator.device)
 
-        with self._generator.resident(network):
-            return sample_frames(v, noise, self._generator.options.steps)
+        return sample_frames(v, noise, self._generator.options.steps)
 
     def _view_cameras(self, cameras: Cameras, views: Sequence[int]) -> ViewCameras:
         """Target, target and reference: the cameras of the three pictures, principal points from the corner."""

@@ -14,7 +14,7 @@ time: :func:`resident` has it on the device only while it is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,20 +22,24 @@ import torch
 from torch import nn
 
 from inspatio.models.wan.autoencoder import AutoencoderState
-from inspatio.models.wan.dit import Block, Blocks, CausalDiT
+from inspatio.models.wan.dit import Block, Blocks
+from inspatio.models.wan.optimize import Transformer
+
+STAYS = ("modulation", "scale_shift_table")
+"""The parameters of a layer that stay on the device: what the time is added to, for all layers at once."""
 
 
-def offload_blocks(dit: CausalDiT, device: torch.device) -> CausalDiT:
+def offload_blocks(dit: Transformer, device: torch.device) -> Transformer:
     """Keep a network's layers on the host, where they are now, and all else on the device; in place.
 
     To be applied before sequence parallelism and compilation.
     """
     for name, parameter in dit.named_parameters():
-        if not name.startswith("blocks.") or name.endswith(".modulation"):
+        if not name.startswith("blocks.") or name.endswith(STAYS):
             parameter.data = parameter.data.to(device)
         elif device.type == "cuda":
             parameter.data = parameter.data.pin_memory()
-    dit.blocks = OffloadedBlocks(dit.blocks, device)
+    dit.set_submodule("blocks", OffloadedBlocks(dit.get_submodule("blocks").children(), device))
     return dit
 
 
@@ -71,8 +75,8 @@ class OffloadedBlocks(Blocks):
     Only iteration fetches; ``children()`` and ``parameters()`` give the layers as they are on the host.
     """
 
-    def __init__(self, blocks: Blocks, device: torch.device) -> None:
-        super().__init__(blocks.children())
+    def __init__(self, blocks: Iterable[nn.Module], device: torch.device) -> None:
+        super().__init__(blocks)
         self._device = device
         self._host = [{name: p.data for name, p in block.named_parameters()} for block in self.children()]
         self._on_device: int | None = None
@@ -83,7 +87,7 @@ class OffloadedBlocks(Blocks):
             tensors = {
                 name: torch.empty_like(tensor, device=device)
                 for name, tensor in self._host[0].items()
-                if name != "modulation"
+                if name not in STAYS
             }
             events = (torch.cuda.Event(), torch.cuda.Event()) if on_gpu else (None, None)
             self._device_buffers.append(_Buffer(tensors, -1, *events))

@@ -35,7 +35,7 @@ Transformer = TypeVar("Transformer", bound=nn.Module)
 
 FP8_CAPABILITY = (8, 9)
 """The first GPUs whose matrix units multiply 8-bit floats (Ada, then Hopper)."""
-EXACT_PARTS = ("self_attn.o", "cross_attn.k", "cross_attn.v", "cross_attn.o")
+EXACT_PARTS = ("self_attn.o", "attn.proj", "cross_attn.k", "cross_attn.v", "cross_attn.o")
 """The linear parts of a layer that are never multiplied in 8 bits."""
 _LARGEST_FP8 = torch.finfo(torch.float8_e4m3fn).max
 

@@ -21,7 +21,7 @@ def test_weights_are_exact_and_the_decoder_holds_what_was_said() -> None:
     config = replace(CONFIG, precision="fp32")
     estimate = estimate_worldfm_memory(config, SMALL, AUTOENCODER, (64, 96))
     with torch.device("meta"):
-        assert estimate.kept["denoise weights"] == 4 * sum(p.numel() for p in WorldFM(SMALL).parameters())
+        assert estimate.kept["transformer weights"] == 4 * sum(p.numel() for p in WorldFM(SMALL).parameters())
     decoder = ImageDecoder(AUTOENCODER)
     with torch.no_grad(), LiveBytes() as live:
         real = live.during(decoder, torch.zeros(1, 4, 8, 12))
@@ -31,7 +31,7 @@ def test_weights_are_exact_and_the_decoder_holds_what_was_said() -> None:
 def test_what_options_change() -> None:
     def peak(**changes) -> int:
         config = replace(CONFIG, **changes)
-        return estimate_worldfm_memory(config, WorldFMConfig(depth=2), AutoencoderConfig(), (512, 512)).peak
+        return estimate_worldfm_memory(config, WorldFMConfig(depth=6), AutoencoderConfig(), (512, 512)).peak
 
     plain = peak()
     assert peak(offload=True) < plain < peak(precision="fp32")
