@@ -4,6 +4,7 @@
     pieces.py      shots, and long shots in overlapping parts, so that memory does not grow with the clip
     solve.py       cameras of a piece: of keyframes by mapper.py (pycolmap, in a process of its own), then poses.py
     depth.py       depth of every frame: optical flow triangulated between keyframes, carried to the frames between
+    views.py       the same for a few views of one place, which are too far apart to be followed
 
 A piece whose cameras cannot be found (a camera that stands still or only turns, no texture, too much that moves by
 itself) gets the prior of ``plane.py``, and ``cameras.json`` records for all frames which they have and why. Scale is
@@ -30,10 +31,11 @@ from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometryBackend, GeometrySummary
 from inspatio.geometry.motion.depth import Stretch, depth_maps
 from inspatio.geometry.motion.mapper import MAPPER_COMMAND
-from inspatio.geometry.motion.pieces import Piece, divide
+from inspatio.geometry.motion.pieces import Piece, divide, shrunk
 from inspatio.geometry.motion.poses import Lens
 from inspatio.geometry.motion.solve import MAPPER_LIMIT_S, Solution, Unsolvable, solve
 from inspatio.geometry.motion.tracks import Grey, TrackedFrame, track
+from inspatio.geometry.motion.views import solve_views, view_depth
 from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import SourceInfo, SourceReader, is_still, open_source
@@ -41,7 +43,7 @@ from inspatio.media.lens_metadata import focal_length_in_pixels
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
 
-VERSION = 2
+VERSION, VIEWS_VERSION = 2, 1
 TRACKED_LONGEST = 832
 """Longer side in pixels of the frames that corners are tracked in."""
 MAP_LONGEST = 416
@@ -76,6 +78,7 @@ class MotionGeometry:
             "opencv": cv2.__version__,
             # Geometry from before metadata were read stays good where there are none.
             **({} if hint is None else {"focal_start": round(hint, 3)}),
+            **({"views": VIEWS_VERSION} if is_still(video) and video.frame_count > 1 else {}),
         }
 
     def estimate(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
@@ -83,6 +86,8 @@ class MotionGeometry:
         result = _Result(video, folder)
         if not _has_pycolmap():
             return self._otherwise(video, folder, NO_PYCOLMAP, progress)
+        if is_still(video) and video.frame_count > 1:
+            return self._of_views(video, folder, progress)
         tracked_size = _size_within(video.size, TRACKED_LONGEST)
         # Tracking is about a quarter of the work of a frame.
         total = 4 * video.frame_count
@@ -127,13 +132,42 @@ class MotionGeometry:
                 previous = piece, solution
         if result.reasons_for_nothing:
             return self._otherwise(video, folder, result.reasons_for_nothing, progress)
-        if is_still(video):
-            result.check_views()
         return result.finish(progress)
+
+    def _of_views(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
+        """The geometry of several views of one place, which are no path to be followed."""
+        size, map_size = _size_within(video.size, TRACKED_LONGEST), _size_within(video.size, MAP_LONGEST)
+        hint = focal_length_in_pixels(video.path, video.size)
+        focal, start = (None if f is None else f * size[1] / video.size[1] for f in (self.focal, hint))
+        count = video.frame_count
+        with open_source(video, size, "stretch") as reader:
+            views = [cv2.cvtColor(reader.read([index])[0], cv2.COLOR_RGB2GRAY) for index in range(count)]
+        try:
+            solution = _normalised(
+                solve_views(views, focal, focal_start=start, limit_s=self.mapper_limit_s, command=self.mapper)
+            )
+        except Unsolvable as error:
+            return self._otherwise(video, folder, f"the views do not fit together: {error}", progress)
+        lens = Lens(map_size, solution.lens.focal * map_size[1] / size[1], solution.lens.distortion)
+        writer = GeometryWriter(folder, video.size, map_size, count)
+        for done, inverse in enumerate(view_depth([shrunk(view, map_size) for view in views], solution, lens), start=1):
+            writer.write(1 / np.maximum(inverse, 1e-6)[None])
+            progress(done, count)
+        camera = _pinhole(solution.lens, video.size)
+        facts = _solution_facts(camera, solution)
+        writer.finish(camera, solution.world_to_camera, "relative", "motion", {"views": facts})
+        notes = ()
+        if count == 2 and self.focal is None:
+            found = f"{camera[0, 0]:.0f} pixels was found"
+            notes = (f"Two views hardly show their focal length ({found}). Give it by --focal, or add a view.",)
+        return GeometrySummary("motion", "relative", count, notes)
 
     def _otherwise(self, video: SourceInfo, folder: Path, reason: str, progress: Progress) -> GeometrySummary:
         """The geometry of a clip without a single frame of known camera, and why it is not by motion."""
-        summary = self.otherwise.estimate(video, folder, progress)
+        try:
+            summary = self.otherwise.estimate(video, folder, progress)
+        except ClipError as error:
+            raise ClipError(f"{error} {_sentence(f'nor by motion: {reason}')}") from error
         return replace(summary, notes=(_sentence(f"no geometry by motion: {reason}"), *summary.notes))
 
 
@@ -172,10 +206,7 @@ class _Result:
         self._record(
             piece,
             "motion",
-            focal=round(float(camera[0, 0]), 2),
-            distortion=round(lens.distortion, 5),
-            points=len(solution.points),
-            held_out_error_px=round(solution.held_out_error, 3),
+            **_solution_facts(camera, solution),
         )
         scale = self.map_size[1] / lens.size[1]
         keyframes = [place for place, frame in enumerate(piece.frames) if frame.is_keyframe]
@@ -200,19 +231,6 @@ class _Result:
         if self._writer is not None:
             return ""
         return self._runs[0]["reason"] if len(self._runs) == 1 else "; ".join(self._reasons())
-
-    def check_views(self) -> None:
-        """Check that all views of one place are in one world.
-
-        Raises:
-            ClipError: some could not be placed, or only apart from the others.
-        """
-        if len(self._runs) > 1:
-            reasons = "; ".join(self._reasons()) or "there are cuts between them"
-            raise ClipError(
-                f"{self._video.path}: the views do not overlap enough to be placed in one world: {reasons}. Expected "
-                "each to see most of what another one sees. Bring geometry (--geometry files), or use --geometry da3."
-            )
 
     def finish(self, progress: Progress) -> GeometrySummary:
         """Close the folder."""
@@ -258,6 +276,16 @@ def _size_within(size: tuple[int, int], longest: int) -> tuple[int, int]:
         return size
     scale = longest / max(size)
     return 2 * round(size[0] * scale / 2), 2 * round(size[1] * scale / 2)
+
+
+def _solution_facts(camera: Intrinsics, solution: Solution) -> dict[str, float]:
+    """What ``cameras.json`` records of cameras that were found."""
+    return {
+        "focal": round(float(camera[0, 0]), 2),
+        "distortion": round(solution.lens.distortion, 5),
+        "points": len(solution.points),
+        "held_out_error_px": round(solution.held_out_error, 3),
+    }
 
 
 def _pinhole(lens: Lens, size: tuple[int, int]) -> Intrinsics:

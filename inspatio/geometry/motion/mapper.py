@@ -67,6 +67,9 @@ class Observations:
     """Goes with ``focal``; None: estimated."""
     focal_start: float | None = None
     """Where the search for ``focal`` starts, if something hints at it; None: START_FOCAL."""
+    apart: bool = False
+    """They are a few views of one place and not of a path: each is matched with all others, and points that only two of
+    them see count too. Two views alone do not tell distortion from focal length: they get none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,7 @@ def map_keyframes(
             ids=np.concatenate(observations.ids),
             points=np.concatenate(observations.points),
             limit_s=limit_s,
+            apart=observations.apart,
             camera=[
                 np.nan if value is None else value
                 for value in (observations.focal, observations.distortion, observations.focal_start)
@@ -141,10 +145,12 @@ def _solve(problem: Path, solution: Path) -> None:
         borders = np.cumsum(given["lengths"])[:-1]
         ids, points = np.split(given["ids"], borders), np.split(given["points"], borders)
         focal, distortion, hint = given["camera"]
+        apart = bool(given["apart"])
         seconds = int(np.ceil(given["limit_s"]))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     work = problem.parent
     start = next((value for value in (focal, hint) if not np.isnan(value)), START_FOCAL * max(width, height))
+    refine_focal, refine_distortion = bool(np.isnan(focal)), bool(np.isnan(distortion)) and len(ids) > 2
     camera = pycolmap.Camera(
         camera_id=1,
         model="SIMPLE_RADIAL",
@@ -167,7 +173,8 @@ def _solve(problem: Path, solution: Path) -> None:
             database.write_frame(frame, use_frame_id=True)
             database.write_keypoints(k + 1, xy.astype(np.float32) + 0.5)
         for first in range(len(ids)):
-            for second in range(first + 1, min(first + 1 + PAIRS_APART, len(ids))):
+            last = len(ids) if apart else min(first + 1 + PAIRS_APART, len(ids))
+            for second in range(first + 1, last):
                 _, a, b = np.intersect1d(ids[first], ids[second], assume_unique=True, return_indices=True)
                 if len(a) >= LEAST_COMMON:
                     database.write_matches(first + 1, second + 1, np.stack([a, b], 1).astype(np.uint32))
@@ -182,15 +189,21 @@ def _solve(problem: Path, solution: Path) -> None:
     options.random_seed = SEED
     options.mapper.random_seed = SEED
     options.num_threads = 1
-    options.mapper.bundle_adjustment.refine_focal_length = bool(np.isnan(focal))
-    options.mapper.bundle_adjustment.refine_extra_params = bool(np.isnan(distortion))
+    options.mapper.bundle_adjustment.refine_focal_length = refine_focal
+    options.mapper.bundle_adjustment.refine_extra_params = refine_distortion
+    if apart:
+        options.min_model_size = 2
+        options.mapper.track_min_num_views_per_track = 2
+        options.mapper.global_positioning.min_num_view_per_track = 2
+        options.mapper.bundle_adjustment.min_track_length = 2
+        options.mapper.retriangulation.ignore_two_view_tracks = False
     models = pycolmap.global_mapping(work / "database.db", work, work / "models", options)
     world_to_camera = np.full((len(ids), 4, 4), np.nan)
     if not models:
         np.savez(solution, focal=0, distortion=0, world_to_camera=world_to_camera, point_ids=[], points=[])
         return
     model = max(models.values(), key=lambda model: model.num_reg_images())
-    model = _refined(model, refine_focal=bool(np.isnan(focal)), refine_distortion=bool(np.isnan(distortion)))
+    model = _refined(model, refine_focal=refine_focal, refine_distortion=refine_distortion)
     for image in model.images.values():
         if image.has_pose:
             world_to_camera[image.image_id - 1] = np.eye(4)

@@ -124,10 +124,10 @@ def solve(
     visible = [np.flatnonzero(np.isin(found.point_ids, frame.ids)) for frame in frames]
     starts = dict(zip((frame.index for frame in keyframes), found.world_to_camera, strict=True))
     poses = _locate_all(frames, found.point_ids, found.points, visible, lens, starts)
-    angle = _median_angle(found.points, visible, poses)
+    angle = median_angle(found.points, visible, poses)
     if angle < LEAST_ANGLE:
         raise Unsolvable("rotation", f"the camera hardly moves from its place (points are seen under {angle:.1f} deg)")
-    error = _held_out_error(frames, poses, lens)
+    error = held_out_error(frames, poses, lens)
     if not error < LARGEST_HELD_OUT_ERROR:
         raise Unsolvable("mapper", f"the cameras found are off by {error:.1f} pixels on tracks kept back")
     return Solution(lens, poses, found.point_ids, found.points, visible, error)
@@ -209,7 +209,7 @@ def _interpolated(poses: WorldToCamera) -> WorldToCamera:
     return filled
 
 
-def _median_angle(points: Array, visible: Sequence[NDArray[np.int64]], poses: WorldToCamera) -> float:
+def median_angle(points: Array, visible: Sequence[NDArray[np.int64]], poses: WorldToCamera) -> float:
     """Degrees between the directions from a point to the first and the last camera that see it, median."""
     centres = invert(poses)[:, :3, 3]
     first, last = np.full(len(points), -1), np.full(len(points), -1)
@@ -222,14 +222,15 @@ def _median_angle(points: Array, visible: Sequence[NDArray[np.int64]], poses: Wo
     return float(np.rad2deg(np.median(np.arccos(np.clip(cosine, -1, 1)))))
 
 
-def _held_out_error(frames: Sequence[TrackedFrame], poses: WorldToCamera, lens: Lens) -> float:
-    """Median reprojection error in pixels of the tracks that were kept from the mapper, each triangulated here."""
+def held_out_error(frames: Sequence[TrackedFrame], poses: WorldToCamera, lens: Lens, least_seen: int = 4) -> float:
+    """Median reprojection error in pixels of the tracks that were kept from the mapper, each triangulated here; those
+    count that ``least_seen`` frames see."""
     chosen = [frame.ids % HELD_OUT == 0 for frame in frames]
     ids = np.concatenate([frame.ids[kept] for frame, kept in zip(frames, chosen, strict=True)])
     pixels = np.concatenate([frame.points[kept] for frame, kept in zip(frames, chosen, strict=True)]).astype(float)
     place = np.repeat(np.arange(len(frames)), [int(kept.sum()) for kept in chosen])
     _, track, count = np.unique(ids, return_inverse=True, return_counts=True)
-    long = count[track] >= 4
+    long = count[track] >= least_seen
     pixels, place, track = pixels[long], place[long], track[long]
     rays = lens.rays(pixels)
     directions = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
