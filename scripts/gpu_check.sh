@@ -43,7 +43,7 @@ mkdir -p "$out"
 failed=()
 if $rehearse; then
     device=cpu small=(--model tiny --size 64x32) blocks=(2 3) ab=(--size 64x32 --layers 1 --pairs 1) kernels=(--tokens 8 --repeats 1 --no_convolutions)
-    geometry=(--model da3-small --frames 5 --size 112x64) captions=(--tokens 3 --repeats 1 --batches 1) ways=(again graphs fp8)
+    geometry=(--model da3-small --frames 5 --size 112x64) captions=(--model base --tokens 1 --repeats 1 --batches 1) ways=(again graphs fp8)
 else
     device=cuda small=() blocks=(2 30) ab=() kernels=() geometry=() captions=() ways=(again compiled graphs "compiled graphs" fp8)
 fi

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -26,20 +26,41 @@ from inspatio.scene import Scene, adapt
 from inspatio.types import DepthMaps, Masks
 
 
-@dataclass(frozen=True, eq=False)
 class FrameBlock:
     """``t`` new frames of the novel view.
 
     ``start`` is the place of the first one in the clip. ``frames`` is ``t h w c`` uint8 RGB on the generator's device.
     ``depth`` (``t h w`` float32, z of the target view in the scene's unit, 0 unknown) and ``coverage`` (``t h w``
     uint8, 255 where the source shows the target view, 0 where it was made up) are on the host, None where the
-    generator cannot know them.
+    generator cannot know them; what a GPU drew is downloaded when it is asked for.
     """
 
-    start: int
-    frames: torch.Tensor
-    depth: DepthMaps | None
-    coverage: Masks | None
+    def __init__(
+        self,
+        start: int,
+        frames: torch.Tensor,
+        depth: DepthMaps | torch.Tensor | None,
+        coverage: Masks | torch.Tensor | None,
+    ) -> None:
+        """Tensors are ready on the current stream wherever ``frames`` are."""
+        self.start = start
+        self.frames = frames
+        self._depth = depth
+        self._coverage = coverage
+
+    def with_frames(self, frames: torch.Tensor) -> FrameBlock:
+        """The same block with other frames, or with the same ones elsewhere."""
+        return FrameBlock(self.start, frames, self._depth, self._coverage)
+
+    @cached_property
+    def depth(self) -> DepthMaps | None:
+        """See the class."""
+        return self._depth.cpu().numpy() if isinstance(self._depth, torch.Tensor) else self._depth
+
+    @cached_property
+    def coverage(self) -> Masks | None:
+        """See the class."""
+        return self._coverage.cpu().numpy() if isinstance(self._coverage, torch.Tensor) else self._coverage
 
 
 def check_size(scene: Scene, size: tuple[int, int]) -> None:
@@ -175,7 +196,7 @@ def drive(session: Session, cameras: Cameras) -> Iterator[FrameBlock]:
 
 def _arrived(block: FrameBlock, frames: Download) -> FrameBlock:
     """The block with its frames on the host, once they are there."""
-    return replace(block, frames=frames.wait())
+    return block.with_frames(frames.wait())
 
 
 class Download:

@@ -1,4 +1,4 @@
-"""What is free on a device, and whether it has run out: for those who make their pieces smaller and go on.
+"""Device memory: uploads, what is free, and whether it has run out, for those who make their pieces smaller and go on.
 
 A CUDA device says so by an exception of its own; the CPU's and Apple's allocators do not.
 """
@@ -13,6 +13,11 @@ from pathlib import Path
 import torch
 
 from inspatio.errors import UserError
+
+
+def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device; for a GPU the host goes on at once, which takes a copy from pinned memory."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def free_memory(device: torch.device) -> int:

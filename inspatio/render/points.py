@@ -22,7 +22,7 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.jit import on_threads
 from inspatio.render import point_loops
 from inspatio.render.points_torch import draw_in_chunks
-from inspatio.render.renderer import Renderer, source_to_target
+from inspatio.render.renderer import DeviceRender, Renderer, source_to_target
 from inspatio.scene import Render
 from inspatio.types import DepthMaps, Frames, Image, Intrinsics, WorldToCamera
 
@@ -34,14 +34,16 @@ MIN_POINTS_PER_THREAD = 50_000
 class PointRenderer(Renderer):
     """Draws frames with depth from other cameras as square points with a z-buffer."""
 
+    def render_on_device(
+        self, frames: torch.Tensor, depth: torch.Tensor, source: Cameras, target: Cameras
+    ) -> DeviceRender:
+        return draw_in_chunks(frames, depth, *canvas_maps(source, target))
+
     def _draw(self, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, *, with_depth: bool) -> Render:
         t, h, w, _ = frames.shape
         frames = np.ascontiguousarray(frames)
         depth = np.ascontiguousarray(depth, np.float32)
         maps = canvas_maps(source, target)
-        if self.device.type != "cpu":
-            rendered, masks, target_depth = draw_in_chunks(frames, depth, *maps, device=self.device)
-            return Render(rendered, masks, target_depth if with_depth else None)
         rendered = np.empty((t, h, w, 3), np.uint8)
         masks = np.empty((t, h, w), np.uint8)
         target_depth = np.empty((t, h, w), np.float32)

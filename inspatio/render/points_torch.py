@@ -11,31 +11,27 @@ import torch
 from einops import rearrange, reduce, repeat
 from numpy.typing import NDArray
 
+from inspatio.models.memory import upload
 from inspatio.render.point_loops import DEPTH_TOLERANCE, HALF_SIDE, NEAR_PLANE
-from inspatio.types import DepthMaps, Frames, Masks
+from inspatio.render.renderer import DeviceRender
 
 CHUNK = 8
 """Frames at a time: at 832x480 some 400 MB on the device."""
 
 
 def draw_in_chunks(
-    frames: Frames,
-    depth: DepthMaps,
+    frames: torch.Tensor,
+    depth: torch.Tensor,
     source: NDArray[np.float32],
     rotation: NDArray[np.float32],
     translation: NDArray[np.float32],
     canvas: NDArray[np.float32],
-    device: torch.device,
-) -> tuple[Frames, Masks, DepthMaps]:
-    """Frames ``t h w 3``, masks ``t h w`` and target depth ``t h w`` on the host, drawn on ``device``."""
-    given = (frames, depth, source, rotation, translation, canvas)
-    drawn: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(frames), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        inputs = (torch.tensor(each[chunk], device=device) for each in given)
-        drawn.append(tuple(output.cpu().numpy() for output in draw(*inputs)))
-    rendered, masks, target_depth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-    return rendered, masks, target_depth
+) -> DeviceRender:
+    """Frames ``t h w 3`` with depth ``t h w``, drawn on their device."""
+    maps = [upload(torch.from_numpy(each), frames.device) for each in (source, rotation, translation, canvas)]
+    chunks = zip(*(each.split(CHUNK) for each in (frames, depth, *maps)), strict=True)
+    drawn = [draw(*chunk) for chunk in chunks]
+    return DeviceRender(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
 
 
 def draw(
@@ -55,23 +51,26 @@ def draw(
     u, v, z = project(depth, source, rotation, translation, canvas)
     height, width = 2 * h, 2 * w
     first = repeat(torch.arange(t, device=depth.device) * (height * width), "t -> t h w", h=h, w=w)
-    drawn = z > 0
-    touched = []  # per place of the square: which points are on the canvas there, and on which of its pixels
-    for dy in range(-HALF_SIDE, HALF_SIDE + 1):
-        row = torch.round(v + dy)
-        for dx in range(-HALF_SIDE, HALF_SIDE + 1):
-            column = torch.round(u + dx)
-            on_canvas = drawn & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            touched.append((on_canvas, (first + row.long() * width + column.long())[on_canvas]))
+    places = [(dy, dx) for dy in range(-HALF_SIDE, HALF_SIDE + 1) for dx in range(-HALF_SIDE, HALF_SIDE + 1)]
+    # What falls beside the canvas goes to one pixel more. Leaving it out would make the host wait for its number.
+    beside = t * height * width
 
-    nearest = torch.full((t * height * width,), torch.inf, device=depth.device)
-    for on_canvas, pixel in touched:
-        nearest.scatter_reduce_(0, pixel, z[on_canvas], "amin")
-    point = rearrange(torch.arange(t * h * w, device=depth.device), "(t h w) -> t h w", t=t, h=h)
+    def pixels(dy: int, dx: int) -> torch.Tensor:
+        """The canvas pixel of every point at one place of its square, ``t h w``."""
+        row, column = torch.round(v + dy), torch.round(u + dx)
+        on_canvas = (z > 0) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        return torch.where(on_canvas, first + row.long() * width + column.long(), beside)
+
+    nearest = torch.full((beside + 1,), torch.inf, device=depth.device)
+    for place in places:
+        nearest.scatter_reduce_(0, pixels(*place).flatten(), z.flatten(), "amin")
+    point = torch.arange(t * h * w, device=depth.device)
     shown = torch.full_like(nearest, -1, dtype=torch.int64)
-    for on_canvas, pixel in touched:
-        in_front = z[on_canvas] <= nearest[pixel] + float(DEPTH_TOLERANCE)
-        shown.scatter_reduce_(0, pixel[in_front], point[on_canvas][in_front], "amax")
+    for place in places:
+        pixel = pixels(*place).flatten()
+        in_front = z.flatten() <= nearest[pixel] + float(DEPTH_TOLERANCE)
+        shown.scatter_reduce_(0, torch.where(in_front, pixel, beside), point, "amax")
+    nearest, shown = nearest[:beside], shown[:beside]
 
     colours = rearrange(frames, "t h w c -> (t h w) c")[shown.clamp(min=0)] * (shown >= 0)[:, None]
     colours = rearrange(colours, "(t h w) c -> t h w c", t=t, h=height)

@@ -21,12 +21,13 @@ The CPU runs compiled loops, one frame to a thread (``splat_loops.py``); any oth
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.jit import on_threads
 from inspatio.render import splat_loops
-from inspatio.render.renderer import Renderer, source_to_target
+from inspatio.render.renderer import DeviceRender, Renderer, source_to_target
 from inspatio.render.splat_torch import draw_in_chunks
 from inspatio.scene import Render
 from inspatio.types import DepthMaps, Frames
@@ -35,11 +36,13 @@ from inspatio.types import DepthMaps, Frames
 class WarpRenderer(Renderer):
     """Draws frames with depth from other cameras by a bilinear forward splat."""
 
+    def render_on_device(
+        self, frames: torch.Tensor, depth: torch.Tensor, source: Cameras, target: Cameras
+    ) -> DeviceRender:
+        return draw_in_chunks(frames, depth, *pixel_maps(source, target))
+
     def _draw(self, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, *, with_depth: bool) -> Render:
         rotation, translation = pixel_maps(source, target)
-        if self.device.type != "cpu":
-            rendered, masks, target_depth = draw_in_chunks(frames, depth, rotation, translation, self.device)
-            return Render(rendered, masks, target_depth if with_depth else None)
         t, h, w, _ = frames.shape
         frames = np.ascontiguousarray(frames)
         depth = np.ascontiguousarray(depth, np.float32)

@@ -11,28 +11,22 @@ import torch
 from einops import rearrange, repeat
 from numpy.typing import NDArray
 
+from inspatio.models.memory import upload
+from inspatio.render.renderer import DeviceRender
 from inspatio.render.splat_loops import FAR, SHARPNESS, SNAP
-from inspatio.types import DepthMaps, Frames, Masks
 
 CHUNK = 8
 """Frames at a time: at 832x480 some 400 MB on the device."""
 
 
 def draw_in_chunks(
-    frames: Frames,
-    depth: DepthMaps,
-    rotation: NDArray[np.float32],
-    translation: NDArray[np.float32],
-    device: torch.device,
-) -> tuple[Frames, Masks, DepthMaps]:
-    """Frames ``t h w 3``, masks ``t h w`` and target depth ``t h w`` on the host, drawn on ``device``."""
-    drawn: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(frames), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        inputs = (torch.tensor(a[chunk], device=device) for a in (frames, depth, rotation, translation))
-        drawn.append(tuple(output.cpu().numpy() for output in draw(*inputs)))
-    rendered, masks, target_depth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-    return rendered, masks, target_depth
+    frames: torch.Tensor, depth: torch.Tensor, rotation: NDArray[np.float32], translation: NDArray[np.float32]
+) -> DeviceRender:
+    """Frames ``t h w 3`` with depth ``t h w``, drawn on their device."""
+    maps = [upload(torch.from_numpy(each), frames.device) for each in (rotation, translation)]
+    chunks = zip(*(each.split(CHUNK) for each in (frames, depth, *maps)), strict=True)
+    drawn = [draw(*chunk) for chunk in chunks]
+    return DeviceRender(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
 
 
 def draw(

@@ -12,9 +12,7 @@ import torch
 from numpy.testing import assert_array_equal
 from support.scenes import Clip, hills, turned, wall
 
-from inspatio.render import PointRenderer, Renderer, WarpRenderer, points_torch, splat_torch
-from inspatio.render.points import canvas_maps
-from inspatio.render.splat import pixel_maps
+from inspatio.render import PointRenderer, Renderer, WarpRenderer
 
 BOTH = pytest.mark.parametrize("kind", [WarpRenderer, PointRenderer])
 
@@ -188,10 +186,8 @@ def test_no_colour_is_invented(kind: type[Renderer]) -> None:
 
 def with_torch(clip: Clip, kind: type[Renderer]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the renderer does on any device but the CPU, on the CPU."""
-    cpu = torch.device("cpu")
-    if kind is WarpRenderer:
-        return splat_torch.draw_in_chunks(clip.frames, clip.depth, *pixel_maps(*clip.cameras()), device=cpu)
-    return points_torch.draw_in_chunks(clip.frames, clip.depth, *canvas_maps(*clip.cameras()), device=cpu)
+    render = kind().render_on_device(torch.tensor(clip.frames), torch.tensor(clip.depth), *clip.cameras())
+    return render.frames.numpy(), render.masks.numpy(), render.depth.numpy()
 
 
 def assert_nearly_equal(got: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:

@@ -60,8 +60,8 @@ def test_zero_motion_is_the_identity_at_full_size() -> None:
 
 def test_torch_zero_motion_is_the_identity() -> None:
     clip = hills(2, unknown=0).still()
-    maps = pixel_maps(*clip.cameras())
-    frames, masks, _ = splat_torch.draw_in_chunks(clip.frames, clip.depth, *maps, device=torch.device("cpu"))
+    render = WarpRenderer().render_on_device(torch.tensor(clip.frames), torch.tensor(clip.depth), *clip.cameras())
+    frames, masks = render.frames.numpy(), render.masks.numpy()
     assert_array_equal(frames, clip.frames)
     assert (masks == 255).all()
 

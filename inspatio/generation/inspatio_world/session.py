@@ -45,15 +45,15 @@ from inspatio.generation.base import Download, FrameBlock, Session, check_size
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
-from inspatio.generation.inspatio_world.frames import extended, to_frames, to_mask, upload
+from inspatio.generation.inspatio_world.frames import UploadedFrames, extended, to_frames, to_mask
 from inspatio.generation.inspatio_world.streams import GeneratorStreams
 from inspatio.generation.inspatio_world.video_encoding import VideoEncoding
-from inspatio.models.memory import out_of_memory_said
+from inspatio.models.memory import out_of_memory_said, upload
 from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
 from inspatio.models.wan.cache import TextCache
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import release_unused, resident
-from inspatio.render.renderer import Renderer
+from inspatio.render.renderer import DeviceRender, Renderer
 from inspatio.render.views import context_views, render_scene, render_views
 from inspatio.scene import Render, Scene
 from inspatio.types import Frames, LatentTensor
@@ -121,9 +121,11 @@ class CausalSession(Session):
         self._encoding, self._denoising, self._decoding = streams.encoding, streams.denoising, streams.decoding
         make_loop = GraphedBlockLoop if generator.options.cuda_graphs else BlockLoop
         self._loop = make_loop(generator.dit, generator.schedule, self._text(scene.prompt))
-        self._source, self._target = (VideoEncoding(generator.encoder, self._device, self._dtype) for _ in range(2))
+        self._source, self._target = (VideoEncoding(generator.encoder, self._dtype) for _ in range(2))
         self._decoder_state = generator.decoder.start()
-        self._read_ahead: Frames = np.zeros((0, *scene.size, 3), np.uint8)
+        self._read_ahead = self._no_frames = self._upload(np.zeros((0, *scene.size, 3), np.uint8))
+        self._shown: tuple[int, UploadedFrames] | None = None
+        """The source's frames as they were last encoded, and their first place: live renders are drawn of them."""
         self._next_source: LatentTensor | None = None
         self._sources = 0
         """Blocks whose source latents have been read or encoded."""
@@ -211,11 +213,13 @@ class CausalSession(Session):
         # Only the clip itself is looked ahead at: a live timeline may still decide what comes after it.
         read_until, wanted = start + len(self._read_ahead), start + shown
         places = range(read_until, max(wanted, min(wanted + encoder.lookahead, clip_end)))
-        read = np.concatenate((self._read_ahead, self._scene.read_frames(places))) if places else self._read_ahead
-        # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
-        self._read_ahead = read[shown:]
+        new = self._scene.read_frames(places) if places else None
         with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
-            latents = self._source.encode(extended(read[:shown], block_frames), self._read_ahead)
+            read = self._read_ahead if new is None else self._read_ahead.followed_by(self._upload(new))
+            # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
+            self._read_ahead = read[shown:]
+            self._shown = start, read[:shown]
+            latents = self._source.encode(read[:shown].extended(block_frames), self._read_ahead)
             if kept is not None:
                 self._unkept.append((block, Download(latents)))
             return latents
@@ -226,13 +230,18 @@ class CausalSession(Session):
             assert self._scene.source_latents is not None, "latents are queued where they are kept"
             self._scene.source_latents.keep(block, latents)
 
-    def _render(self, cameras: Cameras) -> Render:
-        """The target view: from the scene's files, or live with its depth."""
+    def _upload(self, frames: Frames) -> UploadedFrames:
+        return UploadedFrames.of(frames, self._device)
+
+    def _render(self, cameras: Cameras) -> Render | DeviceRender:
+        """The target view: from the scene's files, or live with its depth, on the device if it is drawn there."""
         scene, start = self._scene, self._start
         # Not on the caller's stream: a renderer waits for its own work, and that stream is behind the last decoding.
         with self._encoding.run_after(), record_function("render"):
             if scene.renders is not None:
                 render = scene.renders.read(start, cameras)
+            elif self._renders_on_device:
+                render = self._render_on_device(cameras)
             else:
                 render = render_scene(self._generator.renderer, scene, start, cameras, with_depth=True)
         expected = (len(cameras), *scene.size)
@@ -243,25 +252,47 @@ class CausalSession(Session):
             )
         return render
 
+    @property
+    def _renders_on_device(self) -> bool:
+        """Whether live renders are drawn of frames that are on the device for the encoder, and stay there."""
+        renderer, scene = self._generator.renderer, self._scene
+        same = renderer.device.type == self._device.type and renderer.device.index in (None, self._device.index)
+        return same and renderer.draws_on_device and scene.points is None
+
+    def _render_on_device(self, cameras: Cameras) -> DeviceRender:
+        scene, places = self._scene, range(self._start, self._start + len(cameras))
+        first, shown = self._shown or (None, self._no_frames)
+        if first != self._start or len(shown) < len(cameras):  # latents that were read have left them unread
+            shown = self._upload(scene.read_frames(places))
+        depth = upload(torch.from_numpy(scene.read_depth(places)), self._device)
+        frames = shown.on_device[: len(cameras)]
+        return self._generator.renderer.render_on_device(frames, depth, scene.cameras(places), cameras)
+
     def _render_views(self, cameras: Cameras) -> tuple[Render, LatentTensor]:
         """The target view of a still scene from all its views, and the latents of those chosen as context."""
         with self._encoding.run_after(), record_function("render"):
             render, covered = render_views(self._generator.renderer, self._scene, cameras)
             chosen = context_views(covered, first=self._start == 0)
-            frames = extended(self._scene.frames.read(chosen), self.block_frames)
+            frames = self._scene.frames.read(chosen)
         with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
-            return render, self._source.encode(frames, frames[:0])
+            shown = self._upload(frames).extended(self.block_frames)
+            return render, self._source.encode(shown, self._no_frames)
 
-    def _encode_condition(self, render: Render) -> LatentTensor:
+    def _encode_condition(self, render: Render | DeviceRender) -> LatentTensor:
         """Mask and render latents of the target view."""
-        frames, masks = (extended(each, self.block_frames) for each in (render.frames, render.masks))
         renders, lookahead = self._scene.renders, self._generator.encoder.lookahead
-        ahead = frames[:0]
+        following = None
         if renders is not None and lookahead and len(render.frames) == self.block_frames:
-            ahead = renders.read_after(self._start + self.block_frames, lookahead)
+            following = renders.read_after(self._start + self.block_frames, lookahead)
         with self._encoding.run_after(), record_function("encode"), self._resident(self._target.state):
-            latents = self._target.encode(frames, ahead)
-            mask = pack_mask(to_mask(masks, self._device), first=self._start == 0)
+            if isinstance(render, DeviceRender):
+                frames = UploadedFrames(render.frames, None)
+            else:
+                frames = self._upload(render.frames)
+            ahead = self._no_frames if following is None else self._upload(following)
+            latents = self._target.encode(frames.extended(self.block_frames), ahead)
+            masks = extended(to_mask(render.masks, self._device)[0, 0], self.block_frames)
+            mask = pack_mask(masks[None, None], first=self._start == 0)
             return condition_channels(mask, latents)
 
     @torch.inference_mode()

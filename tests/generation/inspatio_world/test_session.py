@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from support.scenes import NOISE_SIZE, ArraySource, frames_of, noise_scene, side
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError, UserError
+from inspatio.generation.base import drive
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_video
 from inspatio.generation.inspatio_world.session import CausalGenerator
 from inspatio.generation.inspatio_world.streams import CudaStream
 from inspatio.models.wan.taehv import TaeEncoder
+from inspatio.render import PointRenderer, WarpRenderer
 from inspatio.scene import Render, Scene
 from inspatio.types import Frames
 
@@ -90,6 +93,16 @@ def test_the_prompt_matters(generator: CausalGenerator) -> None:
     )
 
 
+class CountedSource(ArraySource):
+    """Counts the frames that were read."""
+
+    count = 0
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        self.count += len(indices)
+        return super().read(indices)
+
+
 class RecordingEncoder(TaeEncoder):
     """Keeps the latents of every call: in a step, those of the source come before those of the render."""
 
@@ -120,8 +133,32 @@ def test_an_encoder_that_looks_ahead_reads_every_frame_once() -> None:
 
     # Latents of the whole clip at once, whose last block is filled up with its last frame.
     sources = torch.cat(encoder.made[::2], dim=1)
-    expected = encoder.encode(to_video(extended(whole, 45), CPU, torch.float32), encoder.start())
+    expected = encoder.encode(to_video(extended(torch.from_numpy(whole), 45), CPU, torch.float32), encoder.start())
     torch.testing.assert_close(sources, expected)
+
+
+@pytest.mark.parametrize("kind", [WarpRenderer, PointRenderer])
+@pytest.mark.parametrize("count", [22, 33])
+def test_renders_that_stay_on_the_device_give_what_renders_on_the_host_give(
+    kind: type[WarpRenderer] | type[PointRenderer], count: int
+) -> None:
+    """Also where a block is filled up; every frame of the source is read once for both encoder and renderer."""
+
+    made = []
+    for device, reads in ((CPU, count), (torch.device("cpu", 0), 2 * count)):  # the latter counts as another one
+        renderer = kind(device)
+        source = CountedSource(noise_scene(count).read_frames(range(count)))
+        scene = replace(noise_scene(count), frames=source)
+        session = make_generator(encoder=TaeEncoder(4), renderer=renderer).start(scene, seed=7)
+        with patch.object(kind, "draws_on_device", True):
+            made.append(list(drive(session, path(scene))))
+        assert source.count == reads
+    for stayed, went in zip(*made, strict=True):
+        assert torch.equal(stayed.frames, went.frames)
+        for ours, theirs in ((stayed.depth, went.depth), (stayed.coverage, went.coverage)):
+            assert ours is not None
+            assert theirs is not None
+            assert np.array_equal(ours, theirs)
 
 
 def test_any_size_of_whole_patches() -> None:
@@ -221,4 +258,4 @@ def test_frames_survive_the_way_to_the_network_and_back() -> None:
     assert float(video.min()) == -1
     assert float(video.max()) == 1
     assert np.array_equal(to_frames(video).numpy(), frames)
-    assert np.array_equal(extended(frames[[0]], 3), frames.repeat(3, axis=0))
+    assert np.array_equal(extended(torch.from_numpy(frames), 3), frames.repeat(3, axis=0))

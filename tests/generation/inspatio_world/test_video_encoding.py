@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.networks import seeded
 
-from inspatio.generation.inspatio_world.frames import to_video
+from inspatio.generation.inspatio_world.frames import UploadedFrames, to_video
 from inspatio.generation.inspatio_world.video_encoding import VideoEncoding
 from inspatio.models.wan.taehv import TaeEncoder
 from inspatio.models.wan.vae import WanEncoder
@@ -18,6 +18,10 @@ from inspatio.models.wan.vae import WanEncoder
 HOST = torch.device("cpu")
 STILL = 16
 """Blocks of the same picture: as many as Wan's encoder remembers, and some more."""
+
+
+def uploaded(frames: np.ndarray) -> UploadedFrames:
+    return UploadedFrames.of(frames, HOST)
 
 
 def clip() -> np.ndarray:
@@ -31,14 +35,14 @@ def clip() -> np.ndarray:
 @pytest.mark.parametrize("network", [WanEncoder, TaeEncoder])
 def test_a_still_picture_is_not_encoded_again_and_gives_the_same(network: Any) -> None:
     encoder, frames = seeded(network(4)), clip()
-    encoding, state, start = VideoEncoding(encoder, HOST, torch.float32), encoder.start(), 0
+    encoding, state, start = VideoEncoding(encoder, torch.float32), encoder.start(), 0
     computed = 0
     with torch.inference_mode(), patch.object(encoder, "encode", wraps=encoder.encode) as encode:
         while start < len(frames):
             end = start + (9 if start == 0 else 12)
             group, ahead = frames[start:end], frames[end : end + encoder.lookahead]
             before = encode.call_count
-            got = encoding.encode(group, ahead)
+            got = encoding.encode(uploaded(group), uploaded(ahead))
             computed += encode.call_count - before
             video, following = (to_video(each, HOST, torch.float32) for each in (group, ahead))
             assert torch.equal(got, encoder.encode(video, state, following if len(ahead) else None))
@@ -50,14 +54,14 @@ def test_a_still_picture_is_not_encoded_again_and_gives_the_same(network: Any) -
 
 def test_a_picture_that_changes_in_one_level_is_encoded() -> None:
     encoder = seeded(TaeEncoder(4))
-    encoding = VideoEncoding(encoder, HOST, torch.float32)
+    encoding = VideoEncoding(encoder, torch.float32)
     still = np.full((12, 16, 16, 3), 100, np.uint8)
     with torch.inference_mode():
-        rest = first = encoding.encode(still[:9], still[:0])
+        rest = first = encoding.encode(uploaded(still[:9]), uploaded(still[:0]))
         for _ in range(8):
-            rest = encoding.encode(still, still[:0])
-        assert encoding.encode(still, still[:0]) is rest
+            rest = encoding.encode(uploaded(still), uploaded(still[:0]))
+        assert encoding.encode(uploaded(still), uploaded(still[:0])) is rest
         changed = still.copy()
         changed[7, 3, 4, 1] += 1
-        assert not torch.equal(encoding.encode(changed, still[:0]), rest)
+        assert not torch.equal(encoding.encode(uploaded(changed), uploaded(still[:0])), rest)
     assert not torch.equal(first, rest)
