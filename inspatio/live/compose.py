@@ -1,9 +1,10 @@
 """Make the picture of this moment: the source seen from the camera of now, completed by what was generated last.
 
-The source frame of now is splatted exactly. What it does not show comes from the newest generated frame, warped to the
-camera of now by its depth; the few pixels that neither knows are filled smoothly. A generator that changes the whole
-picture (a neural one) goes the other way round: its warped frame first, the splat where that has holes. Nothing here
-knows of a session, so drawing never changes what is generated.
+The source frame of now is splatted exactly, the mixed pixels of outlines taken apart (``render/matting.py``). What it
+does not show comes from the newest generated frame, warped to the camera of now by its depth; the few pixels that
+neither knows are filled smoothly. A generator that changes the whole picture (a neural one) goes the other way round:
+its warped frame first, the splat where that has holes. Nothing here knows of a session, so drawing never changes what
+is generated.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from inspatio.generation.preview.inpaint import diffuse
 from inspatio.live.protocol import Layer
 from inspatio.live.sources import CachedSource
 from inspatio.render import Renderer
+from inspatio.render.matting import NO_EDGES, Separated, SoftEdges, composite, render_parts, separate
 from inspatio.scene import Render, Scene
 from inspatio.types import CameraToWorld, Image, Intrinsics
 
@@ -57,7 +59,7 @@ class Composed:
 
 
 class Composer:
-    """Draws pictures of one scene; keeps nothing between them."""
+    """Draws pictures of one scene; of what was drawn it keeps the last source frame, taken apart."""
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class Composer:
         self._scene, self._frames, self._depth = scene, frames, depth
         self._renderer, self._intrinsics = renderer, intrinsics
         self._source_first = source_first
+        self._parts: tuple[int, Separated] | None = None
+        """The source frame that was drawn last, and its parts: the camera moves more often than the clip."""
 
     def compose(
         self,
@@ -87,7 +91,7 @@ class Composer:
         ``other``: a frame of the other branch, for the layer that compares them.
         """
         camera = Cameras.from_poses(invert(camera_to_world)[None], self._intrinsics)
-        direct = self._splat(source_frame, camera)
+        direct, edges = self._splat(source_frame, camera, whole=layer == "render")
         seen = direct.masks[0]
         coverage = cv2.countNonZero(seen) / seen.size
         depth = _known_depth(direct)
@@ -96,6 +100,7 @@ class Composer:
         if layer == "source":
             return Composed(self._frames.one(source_frame), depth, coverage)
         image, known = direct.frames[0].copy(), seen.copy()
+        outlined = np.ones(seen.shape, np.bool_)
         if generated is not None:
             warp = self._renderer.render(
                 generated.image[None], generated.depth[None], generated.camera, camera, with_depth=True
@@ -105,7 +110,10 @@ class Composer:
             cv2.copyTo(warp.frames[0], use, image)
             cv2.copyTo(_known_depth(warp), use, depth)
             cv2.bitwise_or(known, there, known)
+            if not self._source_first:
+                outlined = there == 0  # the generated picture has its own outlines
         fill_smoothly(image, known)
+        composite(image, edges.within(outlined))
         match layer:
             case "depth":
                 image = depth_picture(depth)
@@ -130,12 +138,21 @@ class Composer:
             filled[made_up == 0] = 0
         return filled
 
-    def _splat(self, source_frame: int, camera: Cameras) -> Render:
+    def _splat(self, source_frame: int, camera: Cameras, *, whole: bool) -> tuple[Render, SoftEdges]:
+        """The source as the camera sees it, and what the edges of near things cover in part.
+
+        ``whole``: as the generator gets it, mixed pixels left whole.
+        """
         if self._scene.points is not None:
-            return self._scene.points.render(camera, self._scene.size)
+            return self._scene.points.render(camera, self._scene.size), NO_EDGES
         source = Cameras(self._scene.intrinsics, self._scene.world_to_camera)[[source_frame]]
-        frame, depth = self._frames.one(source_frame), self._depth.one(source_frame)
-        return self._renderer.render(frame[None], depth[None], source, camera, with_depth=True)
+        frame, depth = self._frames.one(source_frame)[None], self._depth.one(source_frame)[None]
+        if whole:
+            return self._renderer.render(frame, depth, source, camera, with_depth=True), NO_EDGES
+        if self._parts is None or self._parts[0] != source_frame:
+            self._parts = source_frame, separate(frame, depth, threads=1)
+        render, edges = render_parts(self._renderer, self._parts[1], source, camera, threads=1)
+        return render, edges[0]
 
 
 def _known_depth(render: Render) -> NDArray[np.float32]:

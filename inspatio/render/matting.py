@@ -8,8 +8,8 @@ picture is rendered (:func:`render_separated`), its holes are filled, and :func:
 over it. Without motion that gives the source frame back. (Layers with matted boundaries: Zitnick et al. 2004,
 "High-quality video view interpolation using a layered representation".)
 
-For what shows source pixels to people: the preview, ``--faithful``. Networks are fed with the published
-``warper``, which does nothing of the kind.
+For what shows source pixels to people: the preview, ``--faithful``, the live display. Networks are fed with the
+published ``warper``, which does nothing of the kind.
 """
 
 from __future__ import annotations
@@ -147,12 +147,18 @@ def _square(reach: int) -> NDArray[np.uint8]:
 def render_separated(
     renderer: Renderer, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, threads: int
 ) -> tuple[Render, list[SoftEdges]]:
-    """Render ``t`` frames as ``Renderer.render`` does, their mixed pixels taken apart.
+    """Render ``t`` frames as ``Renderer.render`` does, their mixed pixels taken apart (:func:`render_parts`)."""
+    return render_parts(renderer, separate(frames, depth, threads), source, target, threads)
+
+
+def render_parts(
+    renderer: Renderer, separated: Separated, source: Cameras, target: Cameras, threads: int
+) -> tuple[Render, list[SoftEdges]]:
+    """Render ``t`` frames whose mixed pixels were taken apart.
 
     The render, always with depth, has the opaque part of the edges in it. The soft part is for :func:`composite`, once
     the holes are filled: what is seen through it may lie in one.
     """
-    separated = separate(frames, depth, threads)
     render = renderer.render(separated.frames, separated.depth, source, target, with_depth=True)
     target_depth = render.depth
     assert target_depth is not None, "depth was asked for"
@@ -162,7 +168,7 @@ def render_separated(
         edge = _splat_edges(separated.edges[i], rotation[i], translation[i], render.masks[i].shape)
         return _lay_opaque(edge, render.frames[i], render.masks[i], target_depth[i])
 
-    return render, on_pool(lay, len(frames), threads)
+    return render, on_pool(lay, len(separated.edges), threads)
 
 
 def _splat_edges(

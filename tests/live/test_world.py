@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from support.live import FakeGenerator, nan_depth, served, soft_scene
 from support.networks import make_worldfm
+from support.outlines import BLUE, NEAR, SHIFT, SIDE, disc, disc_before_wall
 from support.panoramas import box_panorama
-from support.scenes import noise_scene, scene_of, wall
+from support.scenes import Clip, noise_scene, scene_of, wall
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
@@ -179,8 +180,8 @@ def test_points_of_the_scene(tmp_path: Path):
     assert np.median(near) <= 2
 
 
-def composer(source_first: bool) -> Composer:
-    scene = scene_of(wall())
+def composer(source_first: bool, clip: Clip | None = None) -> Composer:
+    scene = scene_of(clip or wall())
     frames, depth = CachedSource(scene.frames, 10**8), CachedSource(scene.depth, 10**8)
     return Composer(scene, frames, depth, WarpRenderer(threads=1), scene.intrinsics[0], source_first=source_first)
 
@@ -209,6 +210,24 @@ def test_drawing_fills_everything_and_changes_nothing():
     assert (first.image.max(-1) > 0).all()
     made.compose(0, np.eye(4), None, "holes")
     assert np.array_equal(made.compose(0, aside, None, "result").image, first.image)
+
+
+def test_the_display_takes_outlines_apart():
+    """A disc leaves none of its colour on the wall; the layer of what the generator gets is the plain splat."""
+    clip = disc_before_wall()
+    made, aside = composer(True, clip), np.eye(4)
+    aside[0, 3] = SHIFT
+    plain = made.compose(0, aside, None, "render").image
+    shown = made.compose(0, aside, None, "result").image
+    wall_only = (disc(SHIFT * SIDE / NEAR) == 0) & (plain.max(-1) > 0)
+
+    def red(image: np.ndarray) -> int:
+        return int((np.abs(image.astype(float) - BLUE).max(-1) > 25)[wall_only].sum())
+
+    assert red(plain) > 20
+    assert red(shown) <= 2
+    source, camera = clip.cameras()
+    assert np.array_equal(plain, WarpRenderer(threads=1).render(clip.frames, clip.depth, source, camera).frames[0])
 
 
 def test_holes_in_depth_become_background():

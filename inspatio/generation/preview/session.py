@@ -13,8 +13,7 @@ number: the seed changes nothing. Fills run on the CPU, on as many threads as to
 
 A live session must not stop while a view is completed: it does that on a thread beside, and takes the view into the
 memory a fixed number of blocks later, however long it took, so that the same cameras give the same frames. Outlines are
-left as they are there: the live display draws what the source shows by itself, as a plain splat, and takes the holes
-alone from here.
+left as they are there: the live display takes the source's own apart by itself, and the holes alone from here.
 """
 
 from __future__ import annotations
