@@ -64,13 +64,13 @@ NODES = [
         "Load Scene (inspatio)",
         (400, 60),
         (("generator", "INSPATIO_GENERATOR"),),
-        (SCENE, FPS),
-        {"file": "living_room.mp4", "upload": "image", "fit": "crop", "geometry": "", "prompt": ""},
+        (SCENE,),
+        {"file": "living_room.mp4", "fit": "crop", "geometry": "", "prompt": "", "upload": "image"},
     ),
     Node(
         "InspatioTrajectory",
         "Trajectory (inspatio)",
-        (400, 390),
+        (400, 470),
         outputs=(PATH,),
         widgets={"trajectory": "orbit_left", "frames": 0, "adaptive_frames": True},
     ),
@@ -79,18 +79,18 @@ NODES = [
         "Render (inspatio)",
         (760, 60),
         (SCENE, PATH),
-        (IMAGE, ("holes", "MASK")),
+        (IMAGE, ("holes", "MASK"), FPS),
     ),
     Node(
         "InspatioGenerate",
         "Generate (inspatio)",
-        (760, 320),
+        (760, 360),
         (SCENE, PATH),
-        (IMAGE,),
+        (IMAGE, FPS),
         {"seed": 0, "control_after_generate": "fixed"},
     ),
     *_video("render", 60, "video/render"),
-    *_video("result", 320, "video/result"),
+    *_video("result", 360, "video/result"),
 ]
 LINKS = [
     (0, "generator", 1, "generator"),
@@ -99,10 +99,10 @@ LINKS = [
     (2, "trajectory", 3, "trajectory"),
     (2, "trajectory", 4, "trajectory"),
     (3, "images", 5, "images"),
-    (1, "fps", 5, "fps"),
+    (3, "fps", 5, "fps"),
     (5, "VIDEO", 6, "video"),
     (4, "images", 7, "images"),
-    (1, "fps", 7, "fps"),
+    (4, "fps", 7, "fps"),
     (7, "VIDEO", 8, "video"),
 ]
 """From node and output to node and input."""
@@ -162,8 +162,8 @@ def read_workflow(path: Path) -> dict[str, Any]:
 def prompt_of(workflow: dict[str, Any], schemas: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The prompt that ComfyUI's editor sends for a workflow: by node, its type and its inputs (links and values).
 
-    ``schemas`` are those of the node types: widget values are stored in their order, with one more after an upload and
-    after a number that changes by itself.
+    ``schemas`` are those of the node types: widget values are stored in their order, with one more after a number that
+    changes by itself, and that of the button for uploads at the end.
     """
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
@@ -173,9 +173,10 @@ def prompt_of(workflow: dict[str, Any], schemas: dict[str, Any]) -> dict[str, di
         for each in schemas[node["type"]].inputs:
             if each.has_widget:
                 inputs[each.id] = next(values)
-                if getattr(each, "uploads", False) or getattr(each, "controlled", False):
+                if getattr(each, "controlled", False):
                     next(values)
-        assert not list(values), f"{node['type']}: more widget values than widgets"
+        buttons = sum(getattr(each, "uploads", False) for each in schemas[node["type"]].inputs)
+        assert len(list(values)) == buttons, f"{node['type']}: other widget values than widgets"
         assert set(linked) <= {each.id for each in schemas[node["type"]].inputs}, f"{node['type']}: {linked}"
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": {**inputs, **linked}}
     return prompt

@@ -149,7 +149,7 @@ class LoadScene(io.ComfyNode):
                     tooltip="For generators that read one. Empty: <clip>.txt beside the clip, or nothing",
                 ),
             ],
-            outputs=[SceneType.Output(display_name="scene"), io.Float.Output(display_name="fps")],
+            outputs=[SceneType.Output(display_name="scene")],
         )
 
     @classmethod
@@ -180,7 +180,7 @@ class LoadScene(io.ComfyNode):
             device=generator.device,
             progress=progress_bar(),
         )
-        return io.NodeOutput(LoadedScene(scene, scene.frames.fit, generator), float(scene.frame_rate))
+        return io.NodeOutput(LoadedScene(scene, scene.frames.fit, generator))
 
 
 class LoadTrajectory(io.ComfyNode):
@@ -241,7 +241,11 @@ class Render(io.ComfyNode):
             category=CATEGORY,
             description="The point-cloud render along the path, and a mask of its holes, as inpainting nodes take it.",
             inputs=[SceneType.Input("scene"), TrajectoryType.Input("trajectory")],
-            outputs=[io.Image.Output(display_name="images"), io.Mask.Output(display_name="holes")],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                io.Mask.Output(display_name="holes"),
+                io.Float.Output(display_name="fps"),
+            ],
         )
 
     @classmethod
@@ -259,7 +263,7 @@ class Render(io.ComfyNode):
             images.add(render.frames)
             holes.add(255 * (render.masks == 0)[..., None].astype(render.frames.dtype))
             progress(images.done, len(cameras))
-        return io.NodeOutput(images.whole(), holes.whole()[..., 0])
+        return io.NodeOutput(images.whole(), holes.whole()[..., 0], float(adapted.frame_rate))
 
 
 class Generate(io.ComfyNode):
@@ -277,7 +281,7 @@ class Generate(io.ComfyNode):
                 TrajectoryType.Input("trajectory"),
                 io.Int.Input("seed", default=0, min=0, max=2**32 - 1, control_after_generate=True),
             ],
-            outputs=[io.Image.Output(display_name="images")],
+            outputs=[io.Image.Output(display_name="images"), io.Float.Output(display_name="fps")],
         )
 
     @classmethod
@@ -293,7 +297,7 @@ class Generate(io.ComfyNode):
         for block in drive(session, cameras):
             images.add(block.frames.numpy())
             progress(images.done, len(cameras))
-        return io.NodeOutput(images.whole())
+        return io.NodeOutput(images.whole(), float(adapted.frame_rate))
 
 
 class Images:
