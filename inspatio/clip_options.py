@@ -43,12 +43,22 @@ class Controls(Settings):
     )
     seconds: float | None = setting(
         None,
-        "the same in seconds; still scenes have 15 frames a second",
+        "the same in seconds",
         option="--seconds",
         metavar="S",
         unset="as the path needs",
         least=0.01,
         most=7200,
+        changes="render",
+    )
+    fps: float | None = setting(
+        None,
+        "frames a second of still scenes (images, views, panoramas); videos keep their own",
+        option="--fps",
+        metavar="N",
+        unset="15, or what a 1.5 scene folder says",
+        least=1,
+        most=240,
         changes="render",
     )
     freeze_repeat: int = setting(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +26,8 @@ from inspatio.scene import Scene
 from inspatio.settings import result_settings
 
 
-def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[Scene]:
+@contextmanager
+def open_clip(state: ClipState, workspace: Workspace) -> Iterator[Scene]:
     """The clip as a scene at the job's working size, its frames in the source's order.
 
     Raises:
@@ -34,9 +36,11 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
     if state.geometry is None:
         raise ClipError(f"{state.id}: has no geometry yet; run the geometry stage first (without --skip_step2)")
     folder = workspace.work.folder / state.geometry.folder
+    rate = frame_rate(state, workspace.job)
     if state.source.kind in PLACES:
-        return nullcontext(_place(state, folder, workspace.job))
-    return open_scene(
+        yield replace(_place(state, folder, workspace.job), frame_rate=rate)
+        return
+    with open_scene(
         workspace.info(state),
         folder,
         working_size(state, workspace.job),
@@ -44,7 +48,15 @@ def open_clip(state: ClipState, workspace: Workspace) -> AbstractContextManager[
         clip_id=state.id,
         prompt=state.caption.text if state.caption else "",
         foreground_ratio=state.public.radius_ratio if state.public else 1.0,
-    )
+    ) as scene:
+        yield replace(scene, frame_rate=rate)
+
+
+def frame_rate(state: ClipState, job: Job) -> Fraction:
+    """Frames per second of the clip's result: the source's, or those that --fps gives a still scene."""
+    if isinstance(state.facts, PictureFacts) and job.controls.fps is not None:
+        return Fraction(job.controls.fps).limit_denominator(1001)
+    return Fraction(state.facts.frame_rate)
 
 
 def _place(state: ClipState, folder: Path, job: Job) -> Scene:
@@ -63,8 +75,7 @@ def _place(state: ClipState, folder: Path, job: Job) -> Scene:
         distance = load_distance(folder / DISTANCE_NAME, (image.shape[0], image.shape[1]))
         scene = panorama_scene(image, distance, size, clip_id=state.id).scene
     prompt = state.caption.text if state.caption else ""
-    rate = Fraction(state.facts.frame_rate)
-    return replace(scene, prompt=prompt, frame_rate=rate)
+    return replace(scene, prompt=prompt)
 
 
 def working_size(state: ClipState, job: Job) -> tuple[int, int]:
@@ -85,7 +96,7 @@ def target_frame_count(job: Job, state: ClipState) -> int:
     assert job.trajectory is not None, "a stage of the run without a trajectory"
     try:
         facts = state.facts
-        rate, still = Fraction(facts.frame_rate), isinstance(facts, PictureFacts)
+        rate, still = frame_rate(state, job), isinstance(facts, PictureFacts)
         count = 1 if still else facts.frame_count
         return len(clip_order(count, job.trajectory, job.controls, frame_rate=rate, still=still))
     except ClipError:  # rendering the clip will report it
@@ -103,8 +114,8 @@ def trajectory_inputs(job: Job) -> dict[str, Any]:
     assert job.named is not None, "a stage of the run without a trajectory"
     controls = result_settings(job.controls)
     repeat, frame = controls.pop("freeze_repeat"), controls.pop("freeze_frame")
-    # A length that nobody gave is left out, as before there was one, so that older results count.
-    length = {name: value for name in ("frames", "seconds") if (value := controls.pop(name)) is not None}
+    # A length or rate that nobody gave is left out, as before there was one, so that older results count.
+    length = {name: value for name in ("frames", "seconds", "fps") if (value := controls.pop(name)) is not None}
     return {
         "trajectory": _trajectory_fingerprint(job.named),
         "direction": job.trajectory_direction,

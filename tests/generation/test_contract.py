@@ -167,9 +167,10 @@ def test_a_scene_of_another_size(generator: Generator) -> None:
 
 def test_a_scene_of_the_turned_size(maker: Callable[[Renderer], Generator]) -> None:
     """A portrait clip goes through the generator of wide ones."""
-    scene = noise_scene(21, size=SIZE[::-1])
+    height, width = SIZE
+    scene = noise_scene(21, size=(width, height))
     frames = frames_of(maker(WarpRenderer()).start(scene, seed=3), targets(scene, sideways(21)))
-    assert frames.shape == (21, *SIZE[::-1], 3)
+    assert frames.shape == (21, width, height, 3)
     assert frames.std() > 1
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from support.networks import make_generator
-from support.scenes import ROOM_FRAMES, frames_of, moments, noise_scene, orbit, psnr, room, room_intrinsics, targets
+from support.scenes import (
+    ROOM_FRAMES,
+    frames_of,
+    moments,
+    noise_scene,
+    orbit,
+    psnr,
+    room,
+    room_intrinsics,
+    room_scene,
+    sideways,
+    targets,
+    turned,
+)
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.timeline import Timeline
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.generation.base import FrameBlock, Session, drive
 from inspatio.generation.faithful import FaithfulGenerator, FaithfulSession, keep_covered
 from inspatio.render import WarpRenderer
 from inspatio.render.matting import render_separated
+from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene
 
 SHOWN = 4
@@ -79,6 +96,34 @@ def test_what_is_covered_stays_and_the_rest_meets_it():
     assert seam(frames, covered) < 0.95 * seam(np.where(covered[..., None], render.frames, repainted), covered)
     # The render itself is not exact at the borders: the truth pasted into the holes shows a seam as well.
     assert seam(frames, covered) < seam(np.where(covered[..., None], render.frames, views), covered)
+
+
+def test_of_several_views_what_any_of_them_shows_is_kept():
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = 0.0, -0.4, 0.4
+    lens, size = room_intrinsics(), room().size
+    pictures = np.stack([truth.true_view(0, pose, lens, size) for pose in poses])
+    depth = np.stack([truth.true_depth(0, pose, lens, size) for pose in poses])
+    path = Cameras.from_poses(sideways(3) @ turned(4, 0, (0.1, 0, 0.3)), lens)
+    views = np.stack([truth.true_view(0, pose, lens, size) for pose in path.world_to_camera])
+    generator = FaithfulGenerator(RepaintingGenerator(views), WarpRenderer(), threads=1)
+
+    def made(count: int) -> tuple[np.ndarray, np.ndarray]:
+        scene = room_scene(pictures[:count], depth[:count], poses[:count])
+        still = replace(scene, still=True, timeline=Timeline([0], "hold"))
+        (block,) = drive(generator.start(still, seed=0), path)
+        assert block.coverage is not None
+        render, soft, _, _ = render_separated_scene(WarpRenderer(), still, 0, path, 1)
+        assert np.array_equal(block.coverage, render.masks)
+        kept = render.masks > 0
+        for i, edges in enumerate(soft):
+            kept[i, edges.rows, edges.columns] = False
+        assert np.array_equal(block.frames.numpy()[kept], render.frames[kept])
+        return block.frames.numpy(), block.coverage > 0
+
+    frames, covered = made(3)
+    assert covered.mean() > made(1)[1].mean() + 0.02, "the others show what the first does not"
+    assert psnr(frames[covered], views[covered]) > 27
 
 
 def seam(frames: np.ndarray, covered: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from support.pictures import encoded, gradient, sideways_phone, wide_gamut_profile, write_picture
+from support.pictures import display_p3, encoded, gradient, sideways_phone, wide_gamut_profile, write_picture
 
 from inspatio.errors import ClipError
 from inspatio.media import open_source, probe_source
@@ -89,6 +89,20 @@ def test_a_colour_profile_is_followed(tmp_path: Path):
     image, notes = load_picture(write_picture(tmp_path / "srgb.png", icc_profile=same))
     assert notes == []
     assert error(image, gradient()) < 1
+
+
+def test_a_wide_gamut_photo_has_the_colours_of_srgb(tmp_path: Path):
+    """Display P3 to sRGB as the two are defined; read as sRGB it would be paler than it is."""
+    photo = np.zeros((16, 48, 3), np.uint8)
+    photo[:, :16], photo[:, 16:32], photo[:, 32:] = (200, 110, 90), (90, 160, 100), (128, 128, 128)
+    image, notes = load_picture(write_picture(tmp_path / "phone.png", photo, icc_profile=display_p3()))
+    light = np.where(photo / 255 <= 0.04045, photo / 255 / 12.92, ((photo / 255 + 0.055) / 1.055) ** 2.4)
+    to_srgb = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+    light = np.clip(light @ to_srgb.T, 0, 1)
+    expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert notes == []
+    assert np.abs(image - expected).max() < 2
+    assert np.abs(expected - photo).max() > 10
 
 
 def test_a_hundred_megapixels_are_reduced(tmp_path: Path):

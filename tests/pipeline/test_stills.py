@@ -52,6 +52,9 @@ def test_one_image_is_as_long_as_its_path(here: Path, capsys: pytest.CaptureFixt
     assert (info.frame_count, info.frame_rate) == (121, 15)
     assert run(*dolly, "--seconds", "0.4", "--output_folder", "short") == 0
     assert probe(here / "short/render/photo/render.mp4").frame_count == 6
+    assert run(*dolly, "--seconds", "0.4", "--fps", "30", "--output_folder", "fast") == 0
+    fast = probe(here / "fast/render/photo/render.mp4")
+    assert (fast.frame_count, fast.frame_rate) == (12, 30)
     matrices = "\n".join(["# world_to_camera unit=scene"] + [" ".join(map(str, np.eye(4).ravel()))] * 130)
     (here / "path.txt").write_text(matrices)
     assert run("--traj_txt_path", "path.txt", "--skip_step3", "--output_folder", "long") == 0

@@ -15,14 +15,16 @@ import numpy as np
 import pycolmap
 import pytest
 import trimesh
-from support.clips import write_clip
+from support.clips import encode, write_clip
 from support.paths import SHARED
+from support.pictures import VIEW_SIZE, write_views
 
 from inspatio.captioning.captions import Caption
 from inspatio.captioning.florence import Florence2Captioner
 from inspatio.geometry.store import load_geometry
 from inspatio.media import VideoReader, probe
 from inspatio.media.listing import list_sources
+from inspatio.media.pictures import load_picture
 from inspatio.pipeline.cli import main
 from inspatio.pipeline.manifest import Manifest
 from inspatio.pipeline.records import CaptionResult, GeometryResult
@@ -45,6 +47,26 @@ def geometry_of(here: Path) -> GeometryResult:
     (clip,) = Manifest.open(here / "output/clips", input=here / "clips").clips
     assert clip.geometry
     return clip.geometry
+
+
+def test_views_of_one_place_through_all_networks(here: Path) -> None:
+    """One any-view estimate for all views, whose cameras are no path that is smoothed, then their common result."""
+    views = write_views(here / "places/room", geometry=False)
+    video = here / "film.mp4"
+    encode(video, 3, VIEW_SIZE, picture=lambda index, size: load_picture(views / f"view_{index}.png")[0])
+    still = ("--traj", "still", "--frames", 9, "--caption", "a room")
+    assert run("run", *still, clips="places") == 0
+    (clip,) = Manifest.open(here / "output/places", input=here / "places").clips
+    found = clip.geometry
+    assert found
+    assert (found.backend, found.frame_count) == ("da3", 3)
+    result = probe(here / "output/places/still/room.mp4")
+    assert (result.frame_count, result.frame_rate) == (9, 15)
+    poses = load_geometry(here / "output/places" / found.folder).world_to_camera
+    assert np.abs(poses - np.eye(4)).max() > 1e-3
+    assert run("geometry", "--work_folder", "film", "--pose_smoothing", 0, clips=video) == 0
+    filmed = load_geometry(here / "film/geometry/film").world_to_camera
+    np.testing.assert_allclose(poses, filmed, atol=0.05, err_msg="the same networks on the same pictures")
 
 
 def test_both_florence_layouts_give_one_caption(here: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,31 @@ def sideways_phone(path: Path) -> Path:
 def wide_gamut_profile() -> bytes:
     """A profile whose primaries are not sRGB's: Lab stands in for a camera's own space."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+def display_p3() -> bytes:
+    """The profile of a phone's photos, built from its definition: primaries brought to D50, and sRGB's curve."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"para" + struct.pack(">IHH", 0, 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    text = b"mluc" + struct.pack(">IIIHHII", 0, 1, 12, 0x656E, 0x5553, 4, 28) + "P3".encode("utf-16-be")
+    colours = {
+        b"wtpt": (0.96420, 1.0, 0.82491),
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    tags = {name: b"XYZ " + bytes(4) + fixed(*values) for name, values in colours.items()}
+    tags |= {b"desc": text, b"cprt": text, b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    at, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    header = struct.pack(">I4xI4s4s4s12x4s", at + len(body), 0x04000000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    header += bytes(68 - len(header)) + fixed(0.96420, 1.0, 0.82491)
+    return header + bytes(128 - len(header)) + table + body
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from support.networks import make_generator
-from support.scenes import NOISE_SIZE, ArraySource, frames_of, noise_scene, sideways, targets
+from support.scenes import NOISE_SIZE, ArraySource, frames_of, hills, noise_scene, scene_of, sideways, targets
 
 from inspatio.cameras.cameras import Cameras
+from inspatio.cameras.timeline import Timeline
 from inspatio.errors import ClipError, UserError
 from inspatio.generation.base import drive
 from inspatio.generation.inspatio_world.frames import extended, to_frames, to_video
@@ -21,6 +23,7 @@ from inspatio.generation.inspatio_world.session import CausalGenerator
 from inspatio.generation.inspatio_world.streams import CudaStream
 from inspatio.models.wan.taehv import TaeEncoder
 from inspatio.render import PointRenderer, WarpRenderer
+from inspatio.render.views import render_views
 from inspatio.scene import Render, Scene
 from inspatio.types import Frames
 
@@ -47,6 +50,38 @@ def test_every_frame_of_any_clip_comes_out(generator: CausalGenerator, count: in
     assert frames.shape == (count, *NOISE_SIZE, 3)
     assert frames.dtype == np.uint8
     assert frames.std() > 1
+
+
+def test_live_views_are_those_that_brute_force_chooses(generator: CausalGenerator) -> None:
+    """Without render files each block's context is chosen as it is rendered: the frames are those of a clip that shows
+    the chosen views, beside renders of all views."""
+    clip = hills(4, *NOISE_SIZE, seed=2)
+    scene = replace(scene_of(clip), still=True, timeline=Timeline([0], "hold"))
+    cameras = Cameras.from_poses(clip.target[:1] @ sideways(21), clip.target_intrinsics[0])
+    sources = Cameras(scene.intrinsics, scene.world_to_camera)
+    order: list[int] = []
+    for start, lengths in ((0, (1, 4, 4)), (9, (4, 4, 4))):
+        covered = np.zeros((sum(lengths), 4), int)
+        for (place, view), _ in np.ndenumerate(covered):
+            at = start + place
+            frame, depth = scene.frames.read([view]), scene.depth.read([view])
+            covered[place, view] = (WarpRenderer().render(frame, depth, sources[[view]], cameras[[at]]).masks > 0).sum()
+        rows = [part.sum(axis=0) for part in np.split(covered, np.cumsum(lengths)[:-1])]
+        best = sorted(range(4), key=lambda view: (-covered[:, view].sum(), view))[:3]
+        views = max(permutations(best), key=lambda each: sum(row[view] for row, view in zip(rows, each, strict=True)))
+        order += np.repeat(views, lengths).tolist()
+    assert len(set(order)) == 3, "views that take turns"
+
+    class Rendered:
+        def read(self, start: int, cameras: Cameras) -> Render:
+            return render_views(WarpRenderer(), scene, cameras)[0]
+
+        def read_after(self, place: int, count: int) -> Frames:
+            return np.zeros((0, *NOISE_SIZE, 3), np.uint8)
+
+    live = frames_of(generator.start(scene, seed=3), cameras)
+    filmed = replace(scene, timeline=Timeline(order), renders=Rendered())
+    assert np.array_equal(live, frames_of(generator.start(filmed, seed=3), cameras))
 
 
 def test_cut_back_equals_the_clip_extended_by_its_last_frame(generator: CausalGenerator) -> None:
