@@ -21,6 +21,7 @@ BENCHES = {
     "agreement": "backends, compilation, graphs, streams and renderers held to each other at the published size",
     "breakdown": "where the time of steady blocks goes, by class of kernel",
     "caption": "images per second of Florence-2, random weights",
+    "drift": "what hundreds of live blocks do to colours, sharpness and memory",
     "driver": "what thousands of clips cost the process that plans and records them",
     "generate": "frames per second of the neural generator, end to end and part by part",
     "geometry": "frames per second and memory of Depth Anything 3, random weights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ import pytest
 import torch
 from support.browser import browser
 from support.live import SECONDS, FakeGenerator, Live, served, soft_scene
-from support.networks import make_generator
+from support.networks import make_generator, make_worldfm
+from support.panoramas import box_panorama
 from support.scenes import noise_scene
 
+from inspatio.generation.worldfm.still_scene import panorama_scene
 from inspatio.live.jobs import RenderPlan
 
 if TYPE_CHECKING:
@@ -42,6 +45,14 @@ def live(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
         yield live
 
 
+HALF_ROUND = """() => {
+  const stage = document.getElementById("stage");
+  const pointer = { pointerId: 1, pointerType: "mouse", clientY: 200, bubbles: true };
+  const at = (type, x) => stage.dispatchEvent(new PointerEvent(type, { ...pointer, clientX: x }));
+  at("pointerdown", 0);
+  for (let i = 1; i <= 20; i++) at("pointermove", i * Math.PI / 0.0022 / 20);
+  at("pointerup", 0);
+}"""
 RENDERING = """
 import pathlib, sys, time
 result = pathlib.Path(sys.argv[1])
@@ -267,6 +278,20 @@ def test_a_neural_generator_is_driven_by_the_same_page(chromium: Browser, tmp_pa
         seen.until(lambda stats: stats["shown"]["flags"] > 0 and len(generation.log) >= 3)
         held = tensor_bytes()
         assert [len(event.source_frames) for event in generation.log[:3]] == [9, 12, 12]
+        box = seen.page.locator("#stage").bounding_box()
+        assert box
+        seen.page.mouse.move(box["x"] + 200, box["y"] + 100)
+        seen.page.mouse.down()
+        for i in range(60):  # the mouse turns at once, the model by 0.8 degrees a frame
+            seen.page.mouse.move(box["x"] + 200 + (80 if i % 2 else -80), box["y"] + 100)
+            if "turning faster" in (seen.page.locator("#badge").text_content() or ""):
+                break
+            time.sleep(0.05)
+        seen.page.mouse.up()
+        assert "turning faster" in (seen.page.locator("#badge").text_content() or "")
+        turns = np.concatenate([event.world_to_camera[:, :3, :3] for event in list(generation.log)])
+        cosines = (np.einsum("nij,nij->n", turns[1:], turns[:-1]) - 1) / 2
+        assert np.degrees(np.arccos(np.clip(cosines, -1, 1))).max() < 0.81, "it was never asked for more"
         seen.page.fill("#text", "the same room at night")
         seen.page.press("#text", "Enter")
         seen.until(lambda stats: any(event.prompt == "the same room at night" for event in list(generation.log)))
@@ -326,10 +351,44 @@ def test_a_phone(chromium: Browser, live: Live):
     context.close()
 
 
-def test_the_page_says_that_the_server_has_gone(chromium: Browser, tmp_path: Path):
+def test_the_page_says_that_the_server_has_gone_and_that_another_one_came(chromium: Browser, tmp_path: Path):
+    """The same server takes the page back; one that was started again has another token, and the page says so."""
     context = chromium.new_context()
     with served(soft_scene(4), FakeGenerator(), tmp_path) as live:
         seen = Seen(context, live)
+        seen.page.evaluate("inspatio.stats().connected")
+        port = live.port
     seen.until(lambda stats: not stats["connected"])
-    assert seen.page.locator("#message").text_content()
+    message = seen.page.locator("#message")
+    assert "lost" in (message.text_content() or "")
+    with served(soft_scene(4), FakeGenerator(), tmp_path, port=port) as live:
+        message.filter(has_text="started again").wait_for(timeout=1000 * SECONDS)
+        seen.page.goto(f"http://localhost:{port}/?token={live.token}")
+        seen.until(lambda stats: stats["connected"] and stats["driver"] and stats["drawn"] > 0)
+    context.close()
+
+
+@pytest.mark.parametrize("kind", ["picture", "panorama"])
+def test_a_picture_and_a_panorama_in_the_page(chromium: Browser, tmp_path: Path, kind: str):
+    """Both are places and not moments: the camera moves, time stands, and a panorama is seen all round."""
+    size = (48, 64)
+    scene = panorama_scene(*box_panorama(64), size).scene if kind == "panorama" else replace(soft_scene(1), still=True)
+    generator = make_worldfm(size) if kind == "panorama" else FakeGenerator()
+    context = chromium.new_context()
+    with served(scene, generator, tmp_path) as live:
+        seen = Seen(context, live)
+        seen.page.keyboard.press("Space")
+        before = seen.picture()
+        if kind == "panorama":
+            seen.page.evaluate(HALF_ROUND)
+        seen.hold("KeyD", 0.3)
+        after = seen.rests()
+        assert after["source_frame"] == 0
+        assert seen.page.locator("#frame").text_content() == "0 of 0 · 0.00 s"
+        assert np.abs(seen.picture() - before).mean() > 1
+        if kind == "panorama":
+            assert abs(after["quaternion"][2]) > 0.9, "turned half round"
+            assert after["coverage"] > 0.95
+        seen.until(lambda stats: stats["generator"] == "resting" and stats["shown"]["flags"] > 0)
+    assert seen.wrong == []
     context.close()

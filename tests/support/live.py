@@ -216,6 +216,7 @@ def served(
     plan: RenderPlan | None = None,
     max_session: float | None = None,
     sound: VideoInfo | None = None,
+    port: int = 0,
     **options: Any,
 ) -> Iterator[Live]:
     """A live world in this process, on a free port of loopback."""
@@ -224,7 +225,7 @@ def served(
     given = {"name": "fake", "source_first": True, "max_turn": None, "reads_prompt": True, **options}
     flights = FlightFolder(folder / "flights")
     world = World(scene, generator, WarpRenderer(threads=1), LiveOptions(**given), flights, clips, sound)
-    address = Address(port=0, browser=False, max_session=max_session)
+    address = Address(port=port, browser=False, max_session=max_session)
     server = LiveServer(Hub(world, plan), address, bind(address), clips)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -13,6 +13,7 @@ import { Videos } from "./videos.js";
 const LAYERS = ["result", "render", "holes", "depth", "source", "wipe", "branches"];
 const HEARTBEAT = 1000;
 const SAMPLES = 400;
+const TURN_SECONDS = 0.3;
 
 const get = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const stage = /** @type {HTMLCanvasElement} */ (get("stage"));
@@ -38,6 +39,8 @@ let rate = 1; // to go back to after a pause
 let seq = 0;
 let shown = /** @type {any} */ (null);
 let canRender = false;
+let maxTurn = Infinity; // radians a second that the generator follows
+let turning = 0; // radians a second, over TURN_SECONDS
 let flights = /** @type {any[]} */ ([]);
 let pictureBytes = 0;
 let orbitSeq = -1;
@@ -71,16 +74,25 @@ function tick(now) {
   const wanted = controls.wanted();
   const replaying = flyReplay(now);
   const moving = camera.step(dt, wanted) || replaying;
+  noteTurn(dt);
   if (moving || controls.nudged) {
     controls.nudged = false;
     sendPose();
   } else if (camera.velocity.every((each) => !each) && !wanted.pad && !controls.touches.size) {
     running = false;
-    commanded = 0;
+    commanded = turning = 0;
     sendPose(); // the last one says that nothing moves
     return;
   }
   requestAnimationFrame(tick);
+}
+
+let faced = camera.quaternion;
+/** Measure how fast the camera turns, however it was turned. @param {number} dt */
+function noteTurn(dt) {
+  const along = Math.abs(camera.quaternion.reduce((sum, each, i) => sum + each * faced[i], 0));
+  faced = camera.quaternion;
+  if (dt > 0) turning += (1 - Math.exp(-dt / TURN_SECONDS)) * ((2 * Math.acos(Math.min(along, 1))) / dt - turning);
 }
 
 function sendPose() {
@@ -177,6 +189,7 @@ function receive(message) {
       scene = message.scene;
       driver = message.driver;
       canRender = message.can_render;
+      maxTurn = message.max_turn === null ? Infinity : (message.max_turn * Math.PI) / 180;
       camera.foreground = camera.centreDepth = scene.foreground;
       get("clip").textContent = `${scene.clip} · ${message.generator}`;
       get("prompt").hidden = !message.reads_prompt;
@@ -240,13 +253,13 @@ function moved(state) {
   showModes();
 }
 
-/** @param {boolean} is */
-function connected(is) {
+/** @param {boolean} is @param {boolean} [turnedAway] */
+function connected(is, turnedAway) {
   if (is) return;
   driver = false;
   controls.release();
   get("age").className = "lost";
-  panel.notify("the connection is lost; trying again", "error");
+  panel.notify(turnedAway ? "the server was started again; open the address that it has printed now" : "the connection is lost; trying again", "error");
 }
 
 /** The source camera of the frame shown. */
@@ -433,7 +446,7 @@ function quantile(list, share) {
 
 function told() {
   const sent = shown && `${codecName(shown)} ${(pictureBytes / 1000).toFixed(0)} kB`;
-  return { driver, speed: camera.pace / camera.foreground, latency: quantile(latency, 0.5), sent };
+  return { driver, speed: camera.pace / camera.foreground, latency: quantile(latency, 0.5), sent, tooFast: turning > maxTurn };
 }
 
 /** The numbers of the page, for tests and for whoever wants to know. */

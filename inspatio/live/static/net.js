@@ -6,7 +6,8 @@ const LONGEST_WAIT = 5000;
 
 export class Net {
   /** @param {(message: any) => void} onMessage @param {(header: any, data: Uint8Array<ArrayBuffer>) => Promise<void>} onPicture
-   * @param {(connected: boolean) => void} onState */
+   * @param {(connected: boolean, turnedAway?: boolean) => void} onState told when the connection comes and goes;
+   * `turnedAway`: a server is there, but does not know this page */
   constructor(onMessage, onPicture, onState) {
     this.onMessage = onMessage;
     this.onPicture = onPicture;
@@ -28,8 +29,8 @@ export class Net {
       this.send(this.resume ? { type: "hello", version: VERSION, resume: this.resume } : { type: "hello", version: VERSION });
     };
     socket.onmessage = (event) => (typeof event.data === "string" ? this.text(event.data) : this.picture(event.data));
-    socket.onclose = () => {
-      this.onState(false);
+    socket.onclose = async () => {
+      this.onState(false, await turnedAway());
       if (!this.gone) setTimeout(() => this.connect(), this.wait);
       this.wait = Math.min(2 * this.wait, LONGEST_WAIT);
     };
@@ -66,5 +67,14 @@ export class Net {
     } finally {
       this.send({ type: "ack", frame: header.frame, seen: performance.now() - began });
     }
+  }
+}
+
+/** Whether a server answers that does not know this page's token: it was started again. */
+async function turnedAway() {
+  try {
+    return (await fetch("icon.svg")).status === 403;
+  } catch {
+    return false; // nobody answers
   }
 }

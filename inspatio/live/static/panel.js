@@ -37,7 +37,8 @@ export function showNumbers(status, told) {
   const badge = element("badge");
   badge.classList.toggle("recording", status.recording > 0);
   const replaying = status.generator === "replaying" ? `replaying ${(100 * status.replayed).toFixed(0)} %` : "";
-  badge.textContent = status.recording ? `● ${status.recording} frames` : told.driver ? replaying : "watching";
+  const doing = told.tooFast ? "turning faster than the model follows" : replaying;
+  badge.textContent = status.recording ? `● ${status.recording} frames` : told.driver ? doing : "watching";
   element("wheel").textContent = told.driver ? "hand over the wheel" : "take the wheel";
   element("wheel").disabled = told.driver && status.pages < 2;
   document.body.classList.toggle("watching", !told.driver);
