@@ -15,7 +15,8 @@ On Hopper, FlashAttention-2 is the slowest of the three fused kernels, so cuDNN 
 for a device, a dtype and a head size (:func:`choose`), not for every call. No GPU backend has run on a GPU yet.
 
 The backend is an argument and never hidden state; the code that builds a model passes it on. The environment variable
-``INSPATIO_ATTENTION`` names the backend for a whole run (:func:`attend_from_environment`).
+``INSPATIO_ATTENTION`` names the backend for a whole run (:func:`attend_from_environment`). In the fp8 profile ``auto``
+also allows attention in 8 bits (``attention_8bit.py``).
 
 Shapes: query ``b n h d``, key and value ``b m h d``, result ``b n h d`` in the query's dtype. Sources: FlashAttention-2
 (arXiv 2307.08691), FlashAttention-3 (arXiv 2407.08608).

@@ -29,8 +29,17 @@ from inspatio.generation.base import drive
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
 from inspatio.models.attention import BACKENDS, attend_from_environment, attention, why_not
+from inspatio.models.attention_8bit import GATE, attention_8bit
+from inspatio.models.attention_8bit import why_not as why_not_8bit
 from inspatio.models.wan.dit import CausalDiT, DiTConfig
-from inspatio.models.wan.optimize import compile_blocks, fuse_gelu, join_projections, quantize_fp8, why_no_fp8
+from inspatio.models.wan.optimize import (
+    compile_blocks,
+    fuse_gelu,
+    join_projections,
+    quantize_fp8,
+    round_attention,
+    why_no_fp8,
+)
 from inspatio.render import PointRenderer, WarpRenderer, render_scene
 
 CHECKS = ("attention", "block", "overlap", "renderers")
@@ -102,6 +111,11 @@ def check_attention(
                 continue
             got = attention(query, key, value, backend)[:, some].float()
             yield name, relative(got, exact), LIMITS["attention"][dtype]
+        if device.type == "cuda" and (reason := why_not_8bit(device)):
+            yield f"attention in 8 bits: {reason}"
+            continue
+        got = attention_8bit(query, key, value)[:, some]
+        yield f"attention in 8 bits {query.shape[1]}x{key.shape[1]}", relative(got.float(), exact), GATE
 
 
 def check_block(
@@ -130,7 +144,7 @@ def check_block(
             yield f"{name}: {reason}"
             continue
         if way == "fp8":
-            quantize_fp8(dit, device)
+            round_attention(quantize_fp8(dit, device), device)
         if on_gpu and way != "again":
             fuse_gelu(dit)
         if "compiled" in way:

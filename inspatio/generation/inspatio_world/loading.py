@@ -18,14 +18,14 @@ import torch
 
 from inspatio.config import AutoencoderName, GeneratorConfig
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions, Prompts
-from inspatio.models.attention import attend_from_environment
+from inspatio.models.attention import attend_from_environment, backend_from_environment
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.models.cudnn import fault_in_half
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
 from inspatio.models.wan.checkpoint import load_decoder, load_dit, load_encoder
 from inspatio.models.wan.dit import CausalDiT
 from inspatio.models.wan.offload import offload_blocks
-from inspatio.models.wan.optimize import compile_blocks, fuse_gelu, join_projections, quantize_fp8
+from inspatio.models.wan.optimize import compile_blocks, fuse_gelu, join_projections, quantize_fp8, round_attention
 from inspatio.models.wan.parallel import parallelize
 from inspatio.models.weights import weights_fingerprint
 from inspatio.render.renderer import Renderer
@@ -139,6 +139,8 @@ def assemble(
     compiled = compiles(config, device, frames)
     if config.precision == "fp8":
         quantize_fp8(dit, device)
+        if backend_from_environment() == "auto":
+            round_attention(dit, device)
         if not compiled:
             _log.warning("precision fp8 without compilation is slower than bf16: leave out --no_compile_dit")
     if device.type == "cuda":

@@ -3,6 +3,7 @@
     join_projections(dit)          one product for queries, keys and values
     fuse_gelu(dit)                 the feed-forward's GELU in the product before it, on NVIDIA GPUs
     quantize_fp8(dit, device)      8-bit products
+    round_attention(dit, device)   8-bit attention
     compile_blocks(dit)            last
 
 Regional compilation: a layer is compiled as a whole and once for all layers, so warm-up does not grow with depth, and
@@ -14,7 +15,8 @@ fp8: weights of the products that take most of the time are 8-bit floats (e4m3) 
 inputs are rounded to 8 bits with a scale for each token; PyTorch multiplies the two (``torch._scaled_mm``). The outputs
 of attention and the prompt's keys and values keep their precision: the former would need a pass of their own to be
 rounded, the latter are computed once. It pays only together with compilation, which fuses the rounding into what stands
-before it. None of this has run on a GPU yet.
+before it. Self-attention, half of the work, has a kernel of its own in 8 bits (``models/attention_8bit.py``) behind a
+gate for its error. None of this has run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import nn
 
 from inspatio.errors import UsageError
 from inspatio.models.attention import attention
+from inspatio.models.attention_8bit import attend_in_8bit
 from inspatio.models.compilation import prepare_compiler
 from inspatio.models.wan.dit import CausalDiT
 
@@ -149,6 +152,17 @@ def quantize_fp8(dit: Transformer, device: torch.device) -> Transformer:
         raise UsageError(f"precision fp8 cannot be used here: {reason}; use precision bf16")
     for block in dit.get_submodule("blocks").children():
         round_products(block)
+    return dit
+
+
+def round_attention(dit: CausalDiT, device: torch.device) -> CausalDiT:
+    """Attend in 8 bits in every layer's self-attention, in place, where that passes its gate on the device.
+
+    To be applied before sequence parallelism. The prompt's attention, a tenth of the work, keeps its precision.
+    """
+    attend = attend_in_8bit(device, next(dit.blocks.children()).cached_attention.attend)
+    for block in dit.blocks.children():
+        block.cached_attention.attend = attend
     return dit
 
 
