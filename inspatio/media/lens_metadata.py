@@ -1,8 +1,9 @@
-"""Read the focal length that a phone wrote into a QuickTime or MP4 file.
+"""Read the focal length that a phone or a camera wrote into a QuickTime or MP4 file, or into a picture.
 
 Cameras of some phones write the lens's focal length, as it would be on 35 mm film, into the metadata of the video track
 (key ``com.apple.quicktime.camera.focal_length.35mm_equivalent``), where FFmpeg does not look. The boxes are those of
 the QuickTime File Format ("Metadata"): ``keys`` has names, ``ilst`` the values by the names' numbers from 1 on.
+Pictures have the same number in their EXIF data (FocalLengthIn35mmFilm).
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from PIL import Image as pillow
+
+from inspatio.media.listing import is_image_name
+
 FOCAL_KEY = b"com.apple.quicktime.camera.focal_length.35mm_equivalent"
 FILM_DIAGONAL = math.hypot(36, 24)
 """Millimetres; equivalent focal lengths compare the diagonals of pictures."""
+EXIF_IFD, EXIF_FOCAL = 0x8769, 0xA405
 SENSIBLE = (5.0, 1000.0)
 """Focal lengths in millimetres that a camera may have; others are not believed."""
 LARGEST_INDEX = 64 << 20
@@ -32,12 +38,25 @@ def focal_length_in_pixels(path: Path, size: tuple[int, int]) -> float | None:
     """
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        index = _read_index(file)
-    for value in _values(index, FOCAL_KEY):
+    if is_image_name(path):
+        values = _picture_values(path)
+    else:
+        with path.open("rb") as file:
+            values = _values(_read_index(file), FOCAL_KEY)
+    for value in values:
         if SENSIBLE[0] <= value <= SENSIBLE[1]:
             return value / FILM_DIAGONAL * math.hypot(*size)
     return None
+
+
+def _picture_values(path: Path) -> Iterator[float]:
+    """The focal length in a picture's EXIF data; nothing where it has none, or none that can be read."""
+    try:
+        with pillow.open(path) as opened:
+            value = opened.getexif().get_ifd(EXIF_IFD).get(EXIF_FOCAL)
+        yield float(value or 0)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error, pillow.DecompressionBombError):
+        return  # probing reports what is wrong with the picture itself
 
 
 def _read_index(file: BinaryIO) -> bytes:

@@ -6,7 +6,9 @@ import math
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.clips import encode
 
 from inspatio.media import probe
@@ -90,3 +92,16 @@ def test_files_without_it(tmp_path: Path):
     assert focal_length_in_pixels(encode(tmp_path / "clip.mp4", count=2, size=SIZE), SIZE) is None
     (tmp_path / "noise").write_bytes(b"\x00\x00\x00\x03free" + bytes(range(256)))
     assert focal_length_in_pixels(tmp_path / "noise", SIZE) is None
+
+
+def test_a_photo_says_its_focal_length(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 36
+    picture = Image.new("RGB", (SIZE[1], SIZE[0]))
+    picture.save(tmp_path / "photo.jpg", exif=exif)
+    found = focal_length_in_pixels(tmp_path / "photo.jpg", SIZE)
+    assert found == pytest.approx(36 * np.hypot(*SIZE) / np.hypot(36, 24))
+    picture.save(tmp_path / "plain.jpg")
+    assert focal_length_in_pixels(tmp_path / "plain.jpg", SIZE) is None
+    (tmp_path / "broken.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:60])
+    assert focal_length_in_pixels(tmp_path / "broken.jpg", SIZE) is None

@@ -77,6 +77,19 @@ def test_caption_geometry_render_and_result_all_come_from_networks(here):
     assert (here / "output/clips/still/one.mp4").read_bytes() == before
 
 
+def test_a_portrait_clip_gives_a_portrait_result_of_the_same_networks(here, capsys):
+    """One job, one loading of the networks; the wide clip's result is what it is without the other."""
+    assert run() == 0
+    alone = (here / "output/clips/still/one.mp4").read_bytes()
+    height, width = probe(here / "output/clips/still/one.mp4").size
+    write_clip(here / "clips/tall.mp4", size=(72, 40), count=9)
+    assert run("--force") == 0
+    assert probe(here / "output/clips/still/tall.mp4").size == (width, height)
+    assert (here / "output/clips/still/one.mp4").read_bytes() == alone
+    known = f"{height}x{width} for a portrait source, which is outside of what the weights are known for"
+    assert known in capsys.readouterr().err
+
+
 def test_the_next_trajectory_encodes_no_source_and_gives_what_it_gives_without(here, monkeypatch):
     encode, calls = WanEncoder.encode, []
     monkeypatch.setattr(WanEncoder, "encode", lambda *given: calls.append(given) or encode(*given))

@@ -40,6 +40,7 @@ from inspatio.geometry.plane import PlaneGeometry, plane_depth, plane_intrinsics
 from inspatio.geometry.store import GeometryWriter
 from inspatio.media import SourceInfo, SourceReader, is_still, open_source
 from inspatio.media.lens_metadata import focal_length_in_pixels
+from inspatio.media.pictures import PictureInfo
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
 
@@ -68,7 +69,7 @@ class MotionGeometry:
 
     def fingerprint(self, video: SourceInfo) -> dict[str, Any]:
         """Options, and the versions of the libraries that the numbers come from."""
-        hint = focal_length_in_pixels(video.path, video.size)
+        hint = _focal_hint(video)
         return {
             "backend": "motion",
             "version": VERSION,
@@ -104,7 +105,7 @@ class MotionGeometry:
                 progress(frame.index + 1 + 3 * result.frames, total)
                 yield frame, greys[0]
 
-        hint = focal_length_in_pixels(video.path, video.size)
+        hint = _focal_hint(video)
         focal, start = (None if f is None else f * tracked_size[1] / video.size[1] for f in (self.focal, hint))
         previous: tuple[Piece, Solution] | None = None
         with open_source(video, tracked_size, "stretch") as reader:
@@ -137,7 +138,7 @@ class MotionGeometry:
     def _of_views(self, video: SourceInfo, folder: Path, progress: Progress) -> GeometrySummary:
         """The geometry of several views of one place, which are no path to be followed."""
         size, map_size = _size_within(video.size, TRACKED_LONGEST), _size_within(video.size, MAP_LONGEST)
-        hint = focal_length_in_pixels(video.path, video.size)
+        hint = _focal_hint(video)
         focal, start = (None if f is None else f * size[1] / video.size[1] for f in (self.focal, hint))
         count = video.frame_count
         with open_source(video, size, "stretch") as reader:
@@ -264,6 +265,12 @@ class _Result:
 
 def _has_pycolmap() -> bool:
     return importlib.util.find_spec("pycolmap") is not None
+
+
+def _focal_hint(video: SourceInfo) -> float | None:
+    """The focal length in pixels that the source's file says, of views that of the first."""
+    path = video.files[0] if isinstance(video, PictureInfo) else video.path
+    return focal_length_in_pixels(path, video.size)
 
 
 def _sentence(text: str) -> str:

@@ -107,6 +107,11 @@ def test_offload_fp8_and_small_autoencoders_take_less() -> None:
     assert published_peak(precision="fp8") < published_peak()
 
 
+def test_a_portrait_frame_takes_what_a_wide_one_does() -> None:
+    config = GeneratorConfig(encoder="taehv", decoder="taehv")
+    assert estimate_memory(config, FEWER_LAYERS, (832, 480)).peak == pytest.approx(published_peak(), rel=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "offload", "most"), [("taehv", False, 6.5), ("taehv", True, 4.2), ("wan", False, 8.0), ("wan", True, 4.2)]
