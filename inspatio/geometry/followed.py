@@ -7,6 +7,9 @@ at :data:`DEFAULT_REACH` foreground depths, or at the ``reach`` that is asked fo
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +23,19 @@ from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.errors import ClipError, UsageError
 from inspatio.geometry.imported import FilesGeometry, find_geometry
 from inspatio.geometry.motion.backend import MotionGeometry
-from inspatio.geometry.store import DEPTH_FILE, Geometry, load_geometry
-from inspatio.media import probe
+from inspatio.geometry.store import CAMERAS_FILE, DEPTH_FILE, Geometry, GeometryWriter, load_geometry
+from inspatio.locations import cache
+from inspatio.media import VideoInfo, probe
 from inspatio.media.listing import is_video_name
 from inspatio.scene import FOREGROUND_PERCENTILE
+from inspatio.storage import atomic_folder
 
 DEFAULT_REACH = 0.3
 """How far a followed path without depth goes from its start, in foreground depths."""
+_FORMAT = 1
+"""Raised when what is kept of an estimate changes."""
+
+_log = logging.getLogger(__name__)
 
 
 def follow(path: Path, reach: float | None = None) -> TrajectoryFile:
@@ -60,18 +69,51 @@ def follow(path: Path, reach: float | None = None) -> TrajectoryFile:
 
 
 def _follow_video(path: Path, reach: float | None) -> TrajectoryFile:
-    video = probe(path)
-    beside = find_geometry(path)
+    video, beside = probe(path), find_geometry(path)
+    if beside is None:
+        geometry = load_geometry(_estimated(video))
+        found = _follow_geometry(path, geometry, (path,), reach)
+        return replace(found, notes=(*found.notes, *geometry.settings["notes"]))
     with TemporaryDirectory(prefix="inspatio-followed-") as folder:
-        backend = MotionGeometry(None) if beside is None else FilesGeometry(beside)
+        FilesGeometry(beside).estimate(video, Path(folder), lambda done, total: None)
+        files = (path, *sorted(each for each in beside.rglob("*") if each.is_file()))
+        return _follow_geometry(path, load_geometry(Path(folder)), files, reach)
+
+
+def _estimated(video: VideoInfo) -> Path:
+    """The camera of a clip by its motion: a geometry folder with the depth of the first frame alone.
+
+    It is kept in the user's cache by the clip's content and what it is estimated with, so that the next run, which
+    reads its trajectory anew, does not estimate again.
+
+    Raises:
+        UsageError: the clip does not show how its camera moves.
+    """
+    backend = MotionGeometry(None)
+    with video.path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    made_from = json.dumps([_FORMAT, content, backend.fingerprint(video)], sort_keys=True)
+    kept = cache() / "followed" / hashlib.sha256(made_from.encode()).hexdigest()[:24]
+    if (kept / CAMERAS_FILE).is_file():
+        return kept
+    _log.info("follow: estimating the camera of %s (%d frames); it is kept", video.path.name, video.frame_count)
+    with TemporaryDirectory(prefix="inspatio-followed-") as folder:
         summary = backend.estimate(video, Path(folder), lambda done, total: None)
-        if beside is None and summary.scale == "prior":
+        notes = list(summary.notes)
+        if summary.scale == "prior":
             raise UsageError(
-                f"follow({path}): its camera could not be estimated: {'; '.join(summary.notes) or 'it does not move'}. "
+                f"follow({video.path}): its camera could not be estimated: {'; '.join(notes) or 'it does not move'}. "
                 "Put geometry beside the clip, or give a camera path"
             )
-        files = (path,) if beside is None else (path, *sorted(each for each in beside.rglob("*") if each.is_file()))
-        return _follow_geometry(path, load_geometry(Path(folder)), files, reach)
+        found = load_geometry(Path(folder))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(kept) as made:
+            height, width = found.depth.shape[1:]
+            writer = GeometryWriter(made, found.image_size, (height, width), found.frame_count, same_depth=True)
+            writer.write(found.depth[:1])
+            facts = {"followed": video.path.name, "notes": notes}
+            writer.finish(found.intrinsics, found.world_to_camera, found.scale, found.backend, facts)
+    return kept
 
 
 def _follow_geometry(path: Path, geometry: Geometry, files: tuple[Path, ...], reach: float | None) -> TrajectoryFile:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+from support import moving_room
 from support.clips import write_clip
 from support.scenes import noise_scene
 from support.true_scene import cameras as true_cameras
@@ -18,9 +20,12 @@ from inspatio.cameras.formats.paths import write_path
 from inspatio.cameras.poses import invert
 from inspatio.clip_options import Controls
 from inspatio.errors import UsageError
+from inspatio.evaluation.synthetic_room import scene as room
 from inspatio.factory import make_trajectory
 from inspatio.geometry.followed import DEFAULT_REACH
-from inspatio.scene import adapt
+from inspatio.geometry.motion.backend import MotionGeometry
+from inspatio.locations import HOME_VARIABLE
+from inspatio.scene import FOREGROUND_PERCENTILE, adapt
 
 COUNT = 8
 
@@ -68,6 +73,32 @@ def test_a_followed_clip_without_motion_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="does not move") as raised:
         make_trajectory(f"follow({tmp_path / 'other.mp4'})")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_the_camera_of_a_bare_clip_is_estimated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The synthetic room's truck, found by motion: within a degree, 5 % of its way, and of the foreground's scale."""
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    pictures = moving_room.pictures()
+    path = moving_room.film(tmp_path / "other.mp4", pictures).path
+    first = make_trajectory(f"follow({path})")
+    monkeypatch.setattr(MotionGeometry, "estimate", lambda *_: pytest.fail("estimated again"))
+    again = make_trajectory(f"follow({path})")
+    poses = again.trajectory.camera_to_world(len(pictures), 1.0)
+    assert np.array_equal(poses, first.trajectory.camera_to_world(len(pictures), 1.0))
+    assert (again.files, again.notes) == (first.files, first.notes)
+    depth = room.true_depth(0, moving_room.moving()[0], moving_room.INTRINSICS, moving_room.SIZE)
+    expected = invert(moving_room.moving() @ invert(moving_room.moving()[:1]))
+    expected[:, :3, 3] /= np.percentile(depth[depth > 0], FOREGROUND_PERCENTILE)
+    farthest = np.linalg.norm(expected[:, :3, 3], axis=1).max()
+    assert np.abs(poses[:, :3, 3] - expected[:, :3, 3]).max() < 0.05 * farthest
+    turned = Rotation.from_matrix(poses[:, :3, :3].swapaxes(1, 2) @ expected[:, :3, :3]).magnitude()
+    assert np.rad2deg(turned).max() < 1
+    monkeypatch.undo()
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    standing = moving_room.film(tmp_path / "other.mp4", pictures[:1] * 12).path
+    with pytest.raises(UsageError, match="could not be estimated"):
+        make_trajectory(f"follow({standing})")
 
 
 @pytest.mark.slow
