@@ -11,6 +11,8 @@ import pytest
 import torch
 from parity_cases import wan
 from safetensors.torch import save_file
+from support import plain_worldfm
+from support.panoramas import box_panorama
 from support.paths import GOLDEN
 
 from inspatio.evaluation.golden import TOLERANCES, GoldenCase, Measured, compare, judge, noise, read_set, uniform
@@ -157,3 +159,54 @@ def test_a_set_of_other_sizes_and_shifts(tmp_path: Path) -> None:
         packed[f"pack{count}"][0, 0, :3] = packed[f"pack{count}"][0, 0, 3]
     save_file(packed, tmp_path / "mask_pack.safetensors")
     assert parity.main(arguments) == 0
+
+
+def plain_worldfm_set(folder: Path, tag: str) -> Path:
+    """Other widths, depths, positions, feed-forwards, picture sizes, steps and another room than the kept set's."""
+    network = {"hidden_size": 80, "depth": 1, "num_heads": 5, "input_size": 24, "pe_interpolation": 0.75}
+    small = {"hidden_size": 48, "depth": 2, "num_heads": 3, "input_size": 6, "pe_interpolation": 0.2}
+    autoencoder = {"layers_per_block": 1, "norm_num_groups": 4, "scaling_factor": 0.2}
+    cases = {
+        "worldfm_dit": plain_worldfm.network_case(tag, network | {"mlp_ratio": 3.0}, (6, 4)),
+        "worldfm_vae": plain_worldfm.autoencoder_case(
+            tag, autoencoder | {"block_out_channels": [8, 8, 12, 16]}, (48, 32)
+        ),
+        "worldfm_sample": plain_worldfm.sample_case(
+            tag,
+            small | {"mlp_ratio": 2.0},
+            autoencoder | {"block_out_channels": [8, 12, 12, 16]},
+            side=48,
+            steps=(900, 350),
+        ),
+        "worldfm_conditions": plain_worldfm.conditions_case(*box_panorama(48), side=28, view_side=22),
+    }
+    plain_worldfm.write_set(folder, tag, cases)
+    return folder
+
+
+def test_worldfm_against_its_formulas_at_other_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A set of the published layout that a second, plain implementation makes, which the next test holds."""
+    assert parity.main(["--golden", str(plain_worldfm_set(tmp_path, "other"))]) == 0, capsys.readouterr().out
+
+
+def test_the_formulas_of_worldfm_are_the_published_ones() -> None:
+    """The plain implementation gives the kept set's numbers, which public code computed."""
+    case = CASES["worldfm_dit"]
+    cameras = (case.stored["prope.viewmats"][0].numpy(), case.stored["prope.Ks"][0].numpy())
+    made = plain_worldfm.network_case("public", case.manifest["config"], tuple(case.manifest["latent_hw"]), cameras)[1]
+    vae = CASES["worldfm_vae"]
+    made |= plain_worldfm.autoencoder_case("public", vae.manifest["config"], (64, 96))[1]
+    expected = case.stored | vae.stored
+    assert expected.keys() <= made.keys()
+    for name, value in expected.items():
+        measured = compare(torch.as_tensor(made[name]), value, 1e-5)
+        assert measured.passed, f"{name}: {measured}"
+    room = CASES["worldfm_conditions"].stored
+    sizes = CASES["worldfm_conditions"].manifest
+    image, distance = room["pano_rgb"].numpy(), room["depth"].numpy()
+    seen = plain_worldfm.conditions_case(image, distance, sizes["render_size"], sizes["condition_size"])[1]
+    for name in ("xyz", "condition_c2w", "condition_K", "condition_P"):
+        assert compare(torch.as_tensor(seen[name]), room[name], 1e-6).passed, name
+    views = seen["condition_images"].astype(int) - room["condition_images"].numpy()
+    assert (abs(views) <= 1).mean() > 0.999
+    assert (abs(seen["condition_depth"] - room["condition_depth"].numpy()) < 1e-4).mean() > 0.995
