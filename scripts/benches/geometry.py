@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,11 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     found: list[Notes] = []
+    cpu = time.process_time()
     seconds = seconds_of(lambda: found.append(estimate(networks, count, size, settings, device)), device)
     return {
         "frames_per_second": round(count / seconds, 2),
+        "cpu_seconds_per_frame": round((time.process_time() - cpu) / count, 2),
         "windows": found[0].settings.get("windows", []),
         **peak_memory(device),
     }

@@ -76,8 +76,8 @@ class Observations:
 class Reconstruction:
     """What the mapper found: a camera with one radial distortion, poses of keyframes, and points.
 
-    ``world_to_camera`` is ``k 4 4``, with NaN for keyframes that were not registered; ``point_ids`` (``v``, ascending)
-    are the tracks' ids and ``points`` ``v 3``. The world and its scale are arbitrary.
+    ``world_to_camera`` is ``k 4 4``, with NaN for keyframes that were not registered (perhaps all);
+    ``point_ids`` (``v``, ascending) are the tracks' ids and ``points`` ``v 3``. The world and its scale are arbitrary.
     """
 
     focal: float
@@ -94,7 +94,7 @@ def map_keyframes(
     """Reconstruct in a process of its own.
 
     Raises:
-        MapperError: it found nothing, crashed, or did not end within ``limit_s`` seconds of computing.
+        MapperError: it crashed, or did not end within ``limit_s`` seconds of computing.
     """
     with tempfile.TemporaryDirectory(prefix="inspatio-mapper-") as work:
         problem, solution = Path(work) / "problem.npz", Path(work) / "solution.npz"
@@ -124,8 +124,6 @@ def map_keyframes(
             what = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
             raise MapperError(f"the mapper {what} ({lines[-1][:200]})")
         with np.load(solution) as found:
-            if not len(found["point_ids"]):
-                raise MapperError("the mapper found no consistent cameras")
             return Reconstruction(
                 float(found["focal"]),
                 float(found["distortion"]),

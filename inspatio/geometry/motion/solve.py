@@ -39,6 +39,10 @@ LEAST_REGISTERED = 0.6
 """Share of the keyframes that the mapper must have placed."""
 LEAST_EXPLAINED = 0.4
 """Share of the longer tracks that must be one scene at rest."""
+LEAST_AT_REST = 0.6
+"""Share of the tracks between two keyframes that one rigid motion of the camera explains, where the picture is mostly a
+scene at rest: at least 0.9 in clips that are solved."""
+NO_CAMERAS = "the mapper found no consistent cameras"
 LEAST_ANGLE = 1.0
 """Degrees: the median angle under which a point is seen from the two ends of its track."""
 LARGEST_HELD_OUT_ERROR = 2.0
@@ -115,7 +119,13 @@ def solve(
         raise Unsolvable("mapper", f"{error}") from None
     registered = np.isfinite(found.world_to_camera[:, 0, 0])
     if registered.mean() < LEAST_REGISTERED:
-        raise Unsolvable("mapper", f"only {registered.sum()} of {len(keyframes)} keyframes fit together")
+        at_rest = _share_at_rest(keyframes, max(size))
+        if at_rest < LEAST_AT_REST:
+            raise Unsolvable(
+                "moving", f"what fills the picture moves by itself ({at_rest:.0%} of it could be one scene at rest)"
+            )
+        fit = f"only {registered.sum()} of {len(keyframes)} keyframes fit together" if registered.any() else NO_CAMERAS
+        raise Unsolvable("mapper", fit)
     ids, counts = np.unique(np.concatenate(observations.ids), return_counts=True)
     explained = np.isin(ids[counts >= 3], found.point_ids).mean()
     if explained < LEAST_EXPLAINED:
@@ -164,6 +174,18 @@ def _turning_share(first: NDArray[np.float32], second: NDArray[np.float32], long
         return 0.0
     moved = cv2.perspectiveTransform(first[:, None], homography)[:, 0]
     return float((np.linalg.norm(moved - second, axis=1) < limit).mean())
+
+
+def _share_at_rest(keyframes: Sequence[TrackedFrame], longest: int) -> float:
+    """The share of the tracks that one fundamental matrix explains between keyframes, median over the clip."""
+    limit = TURN_PIXELS * max(longest / 832, 0.5)
+    shares = []
+    for first, second in zip(keyframes, keyframes[2:], strict=False):
+        _, a, b = np.intersect1d(first.ids, second.ids, assume_unique=True, return_indices=True)
+        if len(a) >= LEAST_TRACKS:
+            _, fits = cv2.findFundamentalMat(first.points[a], second.points[b], cv2.USAC_DEFAULT, limit)
+            shares.append(0.0 if fits is None else float(np.mean(fits)))
+    return float(np.median(shares)) if shares else 1.0
 
 
 def _locate_all(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from support.clips import encode
@@ -116,14 +118,40 @@ def test_a_still_camera_gets_what_the_plane_gives(filmed: list[np.ndarray], tmp_
         assert (tmp_path / "motion" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_cut_is_found_and_each_shot_has_what_it_can_have(filmed: list[np.ndarray], tmp_path: Path) -> None:
-    video = film(tmp_path / "cut.mp4", [*filmed[2:20], *turning(filmed[20], 12)])
+def filled_by_a_person(filmed: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Most of the picture is the clothes of somebody close by, who sways and turns; around them the room goes by."""
+    height, width = SIZE
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    noise = np.random.default_rng(4).uniform(0, 255, (height + 80, width + 80, 3)).astype(np.float32)
+    cloth = np.clip((cv2.GaussianBlur(noise, (0, 0), 2) - 127) * 6 + 127, 0, 255).astype(np.uint8)
+    body = ((columns - width / 2) / (0.46 * width)) ** 2 + ((rows - 0.6 * height) / (0.62 * height)) ** 2 < 1
+    frames = []
+    for time in range(count):
+        across = columns + 40 + 14 * np.sin(0.35 * time + columns / 55) + 8 * np.sin(0.5 * time + rows / 40)
+        down = rows + 40 + 12 * np.sin(0.3 * time + columns / 70 + 1) + 6 * np.cos(0.45 * time + rows / 30)
+        person = cv2.remap(cloth, across, down, cv2.INTER_LINEAR)
+        frames.append(np.where(body[..., None], person, filmed[time]))
+    return frames
+
+
+def test_cuts_are_found_and_each_shot_has_what_it_can_have(filmed: list[np.ndarray], tmp_path: Path) -> None:
+    """A camera that moves, one that stands, one that turns, one that sees a bare wall, one that sees a person."""
+    shots: dict[str, list[np.ndarray]] = {
+        "motion": filmed[2:20],
+        "still": [filmed[20][::-1]] * 9,
+        "rotation": turning(filmed[22], 12),
+        "texture": [np.full_like(filmed[0], 90)] * 9,
+        "moving": filled_by_a_person(filmed, 14),
+    }
+    video = film(tmp_path / "cuts.mp4", [frame for shot in shots.values() for frame in shot])
     summary, geometry, _ = estimate(video, tmp_path / "g")
-    first, second = geometry.settings["shots"]
-    assert (first["first"], first["last"], first["kind"]) == (0, 17, "motion")
-    assert (second["first"], second["last"], second["kind"], second["because"]) == (18, 29, "plane", "rotation")
-    assert any("frames 18 to 29" in note.lower() for note in summary.notes)
-    np.testing.assert_array_equal(geometry.world_to_camera[18:], np.tile(np.eye(4), (12, 1, 1)))
+    found = geometry.settings["shots"]
+    assert [shot.get("because", shot["kind"]) for shot in found] == list(shots)
+    starts = np.cumsum([0, *map(len, shots.values())]).tolist()
+    assert [(shot["first"], shot["last"] + 1) for shot in found] == list(pairwise(starts))
+    for shot in found[1:]:
+        assert any(note.startswith(f"Frames {shot['first']} to {shot['last']}: ") for note in summary.notes)
+    np.testing.assert_array_equal(geometry.world_to_camera[18:], np.tile(np.eye(4), (44, 1, 1)))
     assert (geometry.intrinsics[0] != geometry.intrinsics[18]).any()
     assert (geometry.depth[18:] == geometry.depth[18]).all()
 
@@ -198,22 +226,3 @@ def test_a_file_that_says_its_focal_length_starts_the_search_only(
     assert MotionGeometry().fingerprint(clip) != usual
     _, geometry, _ = estimate(clip, tmp_path / "hinted")
     assert errors(geometry)[3] < 0.03
-
-
-def test_a_picture_that_moves_by_itself_gets_the_prior(filmed: list[np.ndarray], tmp_path: Path) -> None:
-    """Patches of the room that slide about, each on a way of its own, as a crowd would fill the picture."""
-    random = np.random.default_rng(4)
-    steps = np.cumsum(random.normal(0, 1.2, (20, 6, 2)), axis=0)
-
-    def frame(moment: int) -> np.ndarray:
-        picture = np.zeros_like(filmed[0])
-        for patch in range(6):
-            top, left = 60 * (patch // 2), 156 * (patch % 2)
-            dx, dy = np.clip(np.rint(steps[moment, patch]), -20, 20).astype(int)
-            moved = np.roll(filmed[4 * patch], (dy, dx), axis=(0, 1))
-            picture[top : top + 60, left : left + 156] = moved[top : top + 60, left : left + 156]
-        return picture
-
-    summary, _, _ = estimate(film(tmp_path / "crowd.mp4", [frame(moment) for moment in range(20)]), tmp_path / "g")
-    assert summary.backend == "plane"
-    assert summary.notes[0].startswith("No geometry by motion: ")
