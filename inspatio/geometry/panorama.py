@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import centred_intrinsics, invert
 from inspatio.errors import ClipError
+from inspatio.geometry.formats.exr import read_exr
 from inspatio.storage import DAMAGED_ARRAYS
 from inspatio.types import Image, Intrinsics
 
@@ -32,6 +33,10 @@ VIEW_COUNT = len(VIEW_PITCHES) * len(VIEW_YAWS) + 2
 """The published reference views: eight around at five heights, one up, one down."""
 VIEW_FOCAL = 320.0 / 504.0
 """Their focal length in units of their side: 76.4 degrees."""
+MASKS = {"depth.exr": "mask.png", "moge_depth_raw.npy": "moge_mask.png"}
+"""The files of MoGe's own program and of the public WorldFM's cache, with the masks of what is valid in them."""
+EXR_CHANNEL = "Y"
+"""What OpenCV calls the one channel of an OpenEXR image."""
 EDGE_JUMP = 0.05
 """A change of inverse depth between neighbours, relative, from which a pixel between two surfaces is told."""
 DISC_SPACING = 1.0
@@ -68,8 +73,9 @@ def check_panorama_shape(path: Path, size: tuple[int, int]) -> None:
 def load_distance(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     """Read the distance of every pixel and bring it to ``size`` (height, width); holes are filled.
 
-    ``.npy`` (one array), ``.npz`` (its array ``depth`` or ``distance``; also the published cache of MoGe's result) or
-    a 16-bit or floating-point picture. 0, negative, NaN and infinite values are holes.
+    ``.npy`` (one array), ``.npz`` (its array ``depth`` or ``distance``; also the published cache of MoGe's result),
+    ``.exr`` as MoGe writes it, or a 16-bit picture. 0, negative, NaN and infinite values are holes, and so is what the
+    mask that MoGe writes beside it (:data:`MASKS`) leaves out.
 
     Raises:
         ClipError: it cannot be read, has another shape than 2:1, or no valid value.
@@ -83,11 +89,15 @@ def load_distance(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
                 if name is None:
                     raise ClipError(f"{path}: got arrays {', '.join(arrays.files)}, expected one called depth")
                 values = arrays[name]
+        elif path.suffix == ".exr":
+            values = read_exr(path.read_bytes(), EXR_CHANNEL)
         else:
             values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
     except (*DAMAGED_ARRAYS, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ClipError(f"{path}: cannot be read as depth ({reason}). Expected .npy, .npz or a 16-bit PNG") from error
+        raise ClipError(
+            f"{path}: cannot be read as depth ({reason}). Expected .npy, .npz, .exr or a 16-bit PNG"
+        ) from error
     if (
         values is None
         or not isinstance(values, np.ndarray)
@@ -95,13 +105,26 @@ def load_distance(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
         or values.dtype.kind not in "fui"
     ):
         got = "nothing readable" if not isinstance(values, np.ndarray) else f"an array of {values.dtype}"
-        raise ClipError(f"{path}: got {got}, expected distances as .npy, .npz or a 16-bit PNG")
+        raise ClipError(f"{path}: got {got}, expected distances as .npy, .npz, .exr or a 16-bit PNG")
     if values.ndim != 2 or values.shape[1] != 2 * values.shape[0]:
         raise ClipError(
             f"{path}: got an array of {'x'.join(map(str, values.shape))}, expected one value for each pixel of the "
             f"panorama ({size[1]}x{size[0]}, or another picture twice as wide as high)"
         )
-    return fill_holes(values.astype(np.float32), size, str(path))
+    return fill_holes(np.where(_mask_beside(path, values.shape), values, 0).astype(np.float32), size, str(path))
+
+
+def _mask_beside(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which values count by the mask beside a file of MoGe's; all of them where there is none."""
+    name = MASKS.get(path.name)
+    file = path.with_name(name) if name else None
+    if file is None or not file.is_file():
+        return np.ones(shape, bool)
+    mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    if mask is None or mask.shape != shape:
+        got = "nothing readable" if mask is None else f"{mask.shape[1]}x{mask.shape[0]} pixels"
+        raise ClipError(f"{file}: got {got}, expected the mask of {path.name} ({shape[1]}x{shape[0]})")
+    return np.asarray(mask) > 127
 
 
 def fill_holes(distance: NDArray[np.float32], size: tuple[int, int], what: str) -> NDArray[np.float32]:

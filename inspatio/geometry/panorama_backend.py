@@ -70,7 +70,7 @@ class PanoramaGeometry:
             weights = tuple(each.path for each in self._estimator.folders)
         else:
             raise ClipError(
-                f"{video.path}: no depth beside it, expected {video.path.stem}{DEPTH_ENDINGS[0]} (or .npz, .png). "
+                f"{video.path}: no depth beside it, expected {video.path.stem}{DEPTH_ENDINGS[0]} (.npz, .exr, .png). "
                 "Estimate it with another program, or use --geometry da3"
             )
         with atomic_file(folder / DISTANCE_NAME) as part, part.open("wb") as handle:

@@ -41,7 +41,7 @@ PROMPT_NAME = "input/prompt.txt"
 GEOMETRY_SUFFIX = ".geometry"
 PANORAMA_SUFFIX = ".panorama"
 """What a panorama's name ends in before the picture's own suffix, unless its depth lies beside it."""
-DEPTH_ENDINGS = (".depth.npy", ".depth.npz", ".depth.png")
+DEPTH_ENDINGS = (".depth.npy", ".depth.npz", ".depth.exr", ".depth.png")
 """What follows a panorama's stem in the name of the file with its distances."""
 EXPECTED = f"files ending in {' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, or folders of views"
 

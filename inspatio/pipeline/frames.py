@@ -5,7 +5,7 @@ cloud with reference pictures. Every pose becomes a picture, all of them a video
 
     meta.json           {"name", "image", "K" 3x3, "c2w" one or several 4x4}; OpenCV axes
     panorama.png        or <name>.panorama.png, or ``image`` itself where it is twice as wide as high
-    panorama.depth.npy  or .npz or .png; also the names that MoGe's and the public code's caches have
+    panorama.depth.npy  or .npz, .exr, .png; also the names that MoGe's and the public code's files have
     pointcloud.ply      with transforms_condition.json, in place of a panorama
 
 The public code makes the panorama itself, with a model of 24 GB under a licence that is not commercial; this command
@@ -49,8 +49,8 @@ from inspatio.types import Image
 
 LOW_COVERAGE = 0.2
 """A frame of which the scene shows less is mentioned: its camera may be inside a wall."""
-DEPTH_NAMES = ("moge_depth_raw.npy", "postprocess_arrays.npz")
-"""What the caches of the public code call a panorama's distance."""
+DEPTH_NAMES = ("depth.exr", "moge_depth_raw.npy", "postprocess_arrays.npz")
+"""What MoGe's own program and the caches of the public code call a panorama's distance."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def open_still_scene(meta: Meta, options: FrameOptions, profile: Profile) -> Sti
             np.save(handle, estimated)
     if depth is None:
         raise ClipError(
-            f"{image}: no depth beside it, expected {stem.name}{DEPTH_ENDINGS[0]} (or .npz, .png). Estimate it with "
+            f"{image}: no depth beside it, expected {stem.name}{DEPTH_ENDINGS[0]} (.npz, .exr, .png). Estimate it with "
             "another program, name it with --panorama_depth, or take a profile whose geometry is da3"
         )
     distance = load_distance(depth, shape)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
+from support.geometry_folders import exr
 from support.panoramas import LOWER, UPPER, box_depth, box_panorama
 
 from inspatio.cameras.cameras import Cameras
@@ -119,6 +120,24 @@ def test_depth_of_half_the_size_and_with_holes(tmp_path: Path) -> None:
     assert np.array_equal(panorama.load_distance(tmp_path / "cache.npz", (128, 256)), loaded)
 
 
+def test_depth_as_moge_writes_it(tmp_path: Path) -> None:
+    """depth.exr with mask.png beside it: what the mask leaves out is a hole, whatever the depth says there."""
+    distance = box_panorama(64)[1]
+    wild = distance.copy()
+    wild[30:34, 50:60] = 1e4
+    (tmp_path / "depth.exr").write_bytes(exr(wild, "Y"))
+    assert np.array_equal(panorama.load_distance(tmp_path / "depth.exr", distance.shape), wild)
+    mask = np.full(distance.shape, 255, np.uint8)
+    mask[30:34, 50:60] = 0
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    loaded = panorama.load_distance(tmp_path / "depth.exr", distance.shape)
+    assert np.array_equal(loaded[mask > 0], distance[mask > 0])
+    assert loaded[31, 55] == distance[mask > 0].max()
+    cv2.imwrite(str(tmp_path / "mask.png"), mask[:20])
+    with pytest.raises(ClipError, match="128x20"):
+        panorama.load_distance(tmp_path / "depth.exr", distance.shape)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -138,7 +157,7 @@ def test_depth_that_is_none_is_refused(tmp_path: Path, values: np.ndarray, said:
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04 cut"])
 def test_damaged_depth_is_one_line(tmp_path: Path, content: bytes) -> None:
-    for name in ("depth.npy", "depth.npz", "depth.png"):
+    for name in ("depth.npy", "depth.npz", "depth.png", "depth.exr"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ClipError) as caught:
             panorama.load_distance(tmp_path / name, (64, 128))

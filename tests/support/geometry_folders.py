@@ -193,19 +193,20 @@ def write_vipe(folder: Path) -> None:
             archive.writestr(f"{i:05d}.exr", exr(np.where(depth > 0, depth, np.nan).astype("<f2")))
 
 
-def exr(values: NDArray) -> bytes:
-    """An uncompressed OpenEXR image of half floats in channel Z."""
+def exr(values: NDArray, channel: str = "Z") -> bytes:
+    """An uncompressed OpenEXR image of half or full floats in one channel."""
     height, width = values.shape
+    pixel = {2: 1, 4: 2}[values.itemsize]
 
     def attribute(name: str, kind: str, value: bytes) -> bytes:
         return name.encode() + b"\0" + kind.encode() + b"\0" + struct.pack("<i", len(value)) + value
 
     window = struct.pack("<4i", 0, 0, width - 1, height - 1)
     header = struct.pack("<ii", 20000630, 2)
-    header += attribute("channels", "chlist", b"Z\0" + struct.pack("<iB3xii", 1, 0, 1, 1) + b"\0")
+    header += attribute("channels", "chlist", channel.encode() + b"\0" + struct.pack("<iB3xii", pixel, 0, 1, 1) + b"\0")
     header += attribute("compression", "compression", b"\0") + attribute("dataWindow", "box2i", window)
     header += attribute("displayWindow", "box2i", window) + attribute("lineOrder", "lineOrder", b"\0") + b"\0"
-    lines = [struct.pack("<ii", row, 2 * width) + values[row].tobytes() for row in range(height)]
+    lines = [struct.pack("<ii", row, values.itemsize * width) + values[row].tobytes() for row in range(height)]
     starts = [len(header) + 8 * height + row * len(lines[0]) for row in range(height)]
     return header + struct.pack(f"<{height}Q", *starts) + b"".join(lines)
 
