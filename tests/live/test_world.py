@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,8 @@ from support.scenes import Clip, noise_scene, scene_of, wall
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
+from inspatio.cameras.timeline import Timeline
+from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.generation.worldfm.still_scene import panorama_scene
 from inspatio.live.compose import Composer, GeneratedFrame, fill_depth
 from inspatio.live.motion import Motion, clamped, slewed
@@ -63,6 +67,23 @@ def test_flying_through_a_panorama_frame_by_frame(tmp_path: Path):
         assert arrived()
         assert {event.source_frames for event in log} == {(0,)}
         assert live.world.status().coverage > 0.95
+
+
+def test_a_portrait_photo_is_flown_through_without_end(tmp_path: Path):
+    """In the turned frame of a generator of wide ones, with the principal point of the photo's calibration."""
+    photo = noise_scene(1, size=(48, 32))
+    lens = photo.intrinsics + np.array([[0, 0, 5], [0, 0, -3], [0, 0, 0]])
+    scene = replace(photo, intrinsics=lens, calibrated=True, still=True, timeline=Timeline([0], "hold"))
+    with served(scene, PreviewGenerator((32, 48), threads=1, live=True), tmp_path) as live, live.page() as page:
+        assert live.world.facts().size == (48, 32)
+        np.testing.assert_array_equal(live.world.intrinsics, lens[0])
+        ends, log = time.monotonic() + 20, live.world.generation.log
+        for i in itertools.count():
+            page.picture(page.pose((0.01 * (i % 7), 0.0, 0.0)))
+            if sum(len(event.source_frames) for event in log) > 20 or time.monotonic() > ends:
+                break
+        assert sum(len(event.source_frames) for event in log) > 20
+        assert {frame for event in log for frame in event.source_frames} == {0}
 
 
 def test_nothing_is_drawn_while_nothing_changes(tmp_path: Path):
