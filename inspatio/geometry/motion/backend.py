@@ -152,7 +152,7 @@ class MotionGeometry:
         lens = Lens(map_size, solution.lens.focal * map_size[1] / size[1], solution.lens.distortion)
         writer = GeometryWriter(folder, video.size, map_size, count)
         for done, inverse in enumerate(view_depth([shrunk(view, map_size) for view in views], solution, lens), start=1):
-            writer.write(1 / np.maximum(inverse, 1e-6)[None])
+            writer.write(np.where(inverse > 0, 1 / np.maximum(inverse, 1e-6), 0).astype(np.float32)[None])
             progress(done, count)
         camera = _pinhole(solution.lens, video.size)
         facts = _solution_facts(camera, solution)

@@ -38,6 +38,8 @@ from inspatio.geometry.motion.triangulate import triangulate, weighted_median
 
 MOST_NEIGHBOURS = 6
 """Views that the depth of one is triangulated with."""
+LEAST_BEFORE = 1.05
+"""How many times as near as what another view sees something is that it sees through."""
 PAIR_VIEW = (30.0, 100.0)
 """Horizontal fields of view in degrees that two views alone are believed: they hardly show their focal length."""
 
@@ -94,13 +96,17 @@ def solve_views(
 
 
 def view_depth(views: Sequence[Grey], solution: Solution, lens: Lens) -> list[Map]:
-    """Inverse depth of each view, ``h w`` of the lens's size, which is that of ``views``."""
+    """Inverse depth of each view, ``h w`` of the lens's size, which is that of ``views``; 0 where it is not known.
+
+    Filled depth is spread over outlines; where another view looks through it at what is behind, it is dropped.
+    """
     rows, columns = np.mgrid[: lens.size[0], : lens.size[1]]
     grid = np.stack([columns, rows], axis=-1).astype(np.float32)
     rays = lens.rays(grid.astype(np.float64)).astype(np.float32)
     sparse = [_sparse(solution, index, lens) for index in range(len(views))]
     maps = [fill(at, (at > 0).astype(np.float32), view) for at, view in zip(sparse, views, strict=True)]
-    return [_triangulated(views, index, solution, lens, grid, rays, sparse, maps) for index in range(len(views))]
+    found = [_triangulated(views, index, solution, lens, grid, rays, sparse, maps) for index in range(len(views))]
+    return [_without_floating(found, index, solution, lens, rays) for index in range(len(views))]
 
 
 def _triangulated(
@@ -112,8 +118,9 @@ def _triangulated(
     rays: Map,
     sparse: Sequence[Map],
     maps: Sequence[Map],
-) -> Map:
-    """The filled inverse depth of a view by its flow to others, which starts from what ``maps`` predict."""
+) -> tuple[Map, NDArray[np.bool_]]:
+    """The filled inverse depth of a view by its flow to others, which starts from what ``maps`` predict; and where it
+    was triangulated."""
     others = _neighbours(solution, index)
     inverse = np.zeros((len(others), *lens.size), np.float32)
     weight = np.zeros_like(inverse)
@@ -142,7 +149,28 @@ def _triangulated(
     median[~trusted] = 0
     open_ = (sparse[index] > 0) & ~trusted
     median[open_], known[open_] = sparse[index][open_], 0.1
-    return np.where(trusted, median, fill(median, known, views[index]))
+    return np.where(trusted, median, fill(median, known, views[index])), trusted
+
+
+def _without_floating(
+    found: Sequence[tuple[Map, NDArray[np.bool_]]], index: int, solution: Solution, lens: Lens, rays: Map
+) -> Map:
+    """A view's inverse depth without what was filled before surfaces that other views have triangulated."""
+    inverse, trusted = found[index][0].copy(), found[index][1]
+    rows, columns = np.nonzero(~trusted)
+    for other in _neighbours(solution, index):
+        pose = solution.world_to_camera[other] @ invert(solution.world_to_camera[index])
+        there = rays[rows, columns] @ pose[:3, :2].T + pose[:3, 2] + inverse[rows, columns, None] * pose[:3, 3]
+        ahead = there[:, 2] > 1e-3
+        pixels = lens.pixels(there[:, :2] / np.where(ahead, there[:, 2], 1)[:, None])
+        column, row = np.rint(np.clip(pixels, -1, 1e6)).astype(int).T
+        inside = ahead & (column >= 0) & (column < lens.size[1]) & (row >= 0) & (row < lens.size[0])
+        row, column = np.where(inside, row, 0), np.where(inside, column, 0)
+        nearer = inverse[rows, columns] / np.where(ahead, there[:, 2], 1) > LEAST_BEFORE * found[other][0][row, column]
+        floats = inside & found[other][1][row, column] & nearer
+        inverse[rows[floats], columns[floats]] = 0
+        rows, columns = rows[~floats], columns[~floats]
+    return inverse
 
 
 def _neighbours(solution: Solution, index: int) -> list[int]:

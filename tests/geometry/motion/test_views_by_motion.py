@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from support.pictures import write_picture
+from support.scenes import psnr
 
 from inspatio.cameras.poses import invert, relative_to_first
 from inspatio.errors import ClipError
@@ -17,8 +18,11 @@ from inspatio.evaluation.metrics import depth_errors
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.geometry.motion.backend import MotionGeometry
 from inspatio.geometry.motion.features import match_views
+from inspatio.geometry.motion.views import LEAST_BEFORE
+from inspatio.geometry.scene import read_scene
 from inspatio.geometry.store import Geometry, load_geometry
-from inspatio.media import probe_source
+from inspatio.media import open_source, probe_source
+from inspatio.render import WarpRenderer, render_scene
 
 SIZE = (288, 496)
 LENS = truth.intrinsics().copy()
@@ -72,6 +76,19 @@ def test_views_half_a_metre_apart_have_their_cameras_and_depth(views: Path, tmp_
     assert abs(geometry.intrinsics[0, 0, 0] / LENS[0, 0] - 1) < 0.03
 
 
+def test_what_floats_before_what_other_views_see_is_dropped(views: Path, tmp_path: Path, monkeypatch) -> None:
+    """Seen from where the first view was taken, the others' depth must not stand before what it shows."""
+    seen = {}
+    for limit in (LEAST_BEFORE, 1e9):
+        monkeypatch.setattr("inspatio.geometry.motion.views.LEAST_BEFORE", limit)
+        estimate(views, tmp_path / f"{limit}")
+        scene = read_scene(probe_source(views), tmp_path / f"{limit}", SIZE)
+        render = render_scene(WarpRenderer(), scene, 0, scene.cameras([0]))
+        assert (render.masks > 0).mean() > 0.98
+        seen[limit] = psnr(render.frames[0], scene.frames.read([0])[0])
+    assert seen[LEAST_BEFORE] > seen[1e9] + 0.5, seen
+
+
 def test_two_views_with_a_focal_length(views: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pair"
     folder.mkdir()
@@ -84,8 +101,8 @@ def test_two_views_with_a_focal_length(views: Path, tmp_path: Path) -> None:
 
 def test_matched_points_are_the_same_point(views: Path) -> None:
     """By the true depth, and no view has a point twice."""
-    pictures = [truth.true_view(0, pose, LENS, SIZE) @ np.array([0.3, 0.59, 0.11]) for pose in poses()]
-    frames = match_views([picture.astype(np.uint8) for picture in pictures])
+    with open_source(probe_source(views)) as reader:
+        frames = match_views([picture[..., 1] for picture in reader.read(range(len(PLACES)))])
     assert all(len(np.unique(frame.ids)) == len(frame.ids) for frame in frames)
     _, a, b = np.intersect1d(frames[0].ids, frames[1].ids, return_indices=True)
     assert len(a) > 150
