@@ -9,6 +9,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.geometry.imported import FilesGeometry
 from inspatio.geometry.scene import open_scene
 from inspatio.live.compose import Composer, GeneratedFrame, fill_smoothly
+from inspatio.live.encode import H264Encoder, encode_jpeg
 from inspatio.live.sources import DEPTH_BYTES, FRAME_BYTES, CachedSource
 from inspatio.media import probe
 from inspatio.render import WarpRenderer
 from inspatio.scene import Scene, adapt
+from inspatio.types import Image
 
 SIZE = (480, 832)
 TRAJECTORY = Path("traj/orbit_left.txt")
@@ -41,12 +44,29 @@ def measure(clip: Path) -> dict[str, Any]:
         FilesGeometry().estimate(video, Path(work), lambda done, total: None)
         with open_scene(video, Path(work), SIZE) as scene:
             adapted, cameras = adapt(scene, load_trajectory(TRAJECTORY), Controls())
-            return {**_render_bench(), **_cost_and_warp(adapted, cameras)}
+            return {**_render_bench(), **_cost_and_warp(adapted, cameras), **_cost_of_codecs(adapted)}
 
 
 def _render_bench() -> dict[str, float]:
     options = argparse.Namespace(frames=48, size=SIZE, backend="warper", device="cpu")
     return {"render_bench_frames_per_second": render.run(options)["frames_per_second"]}
+
+
+def _cost_of_codecs(scene: Scene) -> dict[str, float]:
+    """What a picture of the clip costs as JPEG and as H.264: CPU time on one thread, and size."""
+    pictures = scene.read_frames(range(FRAMES))
+    encoder = H264Encoder(SIZE)
+    coded: dict[str, Callable[[Image], bytes]] = {
+        "jpeg": encode_jpeg,
+        "h264": lambda picture: encoder.encode(picture, key=False)[0],
+    }
+    found = {}
+    for name, encode in coded.items():
+        began = time.thread_time()
+        sizes = [len(encode(picture)) for picture in pictures]
+        found[f"{name}_cpu_ms"] = round(1000 * (time.thread_time() - began) / len(pictures), 2)
+        found[f"{name}_kb"] = round(statistics.mean(sizes) / 1000, 1)
+    return found
 
 
 def _cost_and_warp(scene: Scene, cameras: Cameras) -> dict[str, Any]:

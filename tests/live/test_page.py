@@ -347,6 +347,8 @@ def test_a_phone(chromium: Browser, live: Live):
     assert width <= 390
     assert stage
     assert stage["width"] > 300
+    assert seen.page.locator(".fingers").is_visible(), "hints for fingers, not for keys"
+    assert not seen.page.locator(".keyboard").is_visible()
     assert seen.wrong == []
     context.close()
 
