@@ -85,13 +85,16 @@ class Composer:
         generated: GeneratedFrame | None,
         layer: Layer,
         other: GeneratedFrame | None = None,
+        *,
+        outlines: bool = True,
     ) -> Composed:
         """The picture that ``camera_to_world`` sees while the source shows ``source_frame``.
 
-        ``other``: a frame of the other branch, for the layer that compares them.
+        ``other``: a frame of the other branch, for the layer that compares them. ``outlines``: take mixed pixels apart,
+        which costs as much as two splats for every source frame that is new, and one for every picture.
         """
         camera = Cameras.from_poses(invert(camera_to_world)[None], self._intrinsics)
-        direct, edges = self._splat(source_frame, camera, whole=layer == "render")
+        direct, edges = self._splat(source_frame, camera, whole=layer == "render" or not outlines)
         seen = direct.masks[0]
         coverage = cv2.countNonZero(seen) / seen.size
         depth = _known_depth(direct)
@@ -123,7 +126,7 @@ class Composer:
             case "wipe":
                 beside(image, self._frames.one(source_frame))
             case "branches" if other is not None:
-                beside(image, self.compose(source_frame, camera_to_world, other, "result").image)
+                beside(image, self.compose(source_frame, camera_to_world, other, "result", outlines=outlines).image)
         return Composed(image, depth, coverage)
 
     def warpable(

@@ -119,6 +119,7 @@ class DisplayLoop(threading.Thread):
                 moment.layer,
                 moment.source_frame,
                 moment.camera.tobytes(),
+                moment.rate == 0,
                 generated and generated.number,
             )
             if looks == self._looks:
@@ -137,7 +138,10 @@ class DisplayLoop(threading.Thread):
     def _draw(self, moment: Moment, generated: GeneratedFrame | None, *, resting: bool) -> None:
         branch = self.generation.other if self.generation is not None and moment.layer == "branches" else None
         other = None if branch is None else branch.frame_near(moment.camera, moment.source_frame)
-        composed = self._composer.compose(moment.source_frame, moment.camera, generated, moment.layer, other)
+        # While time runs every picture is of another source frame, and taking it apart would halve their rate.
+        composed = self._composer.compose(
+            moment.source_frame, moment.camera, generated, moment.layer, other, outlines=moment.rate == 0
+        )
         jpeg = encode_jpeg(composed.image)
         # A generator that rests has nothing newer to show, so the content is as new as the picture.
         lag = 0.0 if generated is None or resting else (moment.time - generated.commanded) * 1000

@@ -251,6 +251,17 @@ def test_the_display_takes_outlines_apart():
     assert np.array_equal(plain, WarpRenderer(threads=1).render(clip.frames, clip.depth, source, camera).frames[0])
 
 
+def test_outlines_are_left_whole_where_it_is_asked_for():
+    """As while time runs: what the source shows is then the plain splat, and nothing is laid over it."""
+    made, aside = composer(True), np.eye(4)
+    aside[0, 3] = 0.5
+    plain = made.compose(0, aside, None, "result", outlines=False)
+    render = made.compose(0, aside, None, "render")
+    seen = render.image.max(-1) > 0
+    assert plain.coverage == render.coverage
+    assert np.array_equal(plain.image[seen], render.image[seen])
+
+
 def test_holes_in_depth_become_background():
     depth = np.full((40, 60), 1.0, np.float32)
     depth[:, 30:] = 5.0
