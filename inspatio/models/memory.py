@@ -17,7 +17,9 @@ from inspatio.errors import UserError
 
 def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A tensor of the host on a device; for a GPU the host goes on at once, which takes a copy from pinned memory."""
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+    if device.type != "cuda":
+        return host.to(device)
+    return (host if host.is_pinned() else host.pin_memory()).to(device, non_blocking=True)
 
 
 def free_memory(device: torch.device) -> int:

@@ -4,7 +4,8 @@
 
 The networks have their published sizes and run on torch's meta device in bfloat16: no weights, no GPU, a few seconds.
 ``counting.py`` has the rules. The autoencoders' parts are the source's and the render's encoding and the decoding of
-one block, each as a session with render files calls it. The transformer's part is in ``structure_transformer.py``.
+one block, each as a session with render files calls it. The transformer's part is in ``structure_transformer.py``, the
+session's in ``structure_session.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from benches.counting import Counter, Counts
 from benches.measure import Bench, size_argument
+from benches.structure_session import session_waits
 from benches.structure_transformer import count_graphs, count_transformer, fused_bytes
 
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES
@@ -39,6 +41,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         | {"layers_fused_gb": round(fused_bytes(options.size) / 1e9, 2), **count_graphs()}
     }
     print(f"transformer {results['transformer']}", flush=True)
+    results["session_host_waits"] = session_waits()
+    print(f"host waits of a session, at most, in a steady block: {results['session_host_waits']}", flush=True)
     for name in AUTOENCODERS:
         parts = count_autoencoder(name, options.size)
         whole = sum(parts.values(), Counts())

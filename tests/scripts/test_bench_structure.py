@@ -9,8 +9,11 @@ import pytest
 import torch
 from benches.counting import Counter, Counts
 from benches.structure import count_autoencoder
+from benches.structure_session import CASES, count_session_waits
 from benches.structure_transformer import count_graphs, count_transformer, fused_bytes
 from torch.nn import functional
+
+from inspatio.render import WarpRenderer
 
 
 def tensor(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
@@ -106,3 +109,25 @@ def test_a_steady_block_of_the_transformer() -> None:
 
 def test_graphs_of_the_transformer() -> None:
     assert count_graphs() == {"graphs": 4, "graph_breaks": 0, "recompilations_in_a_second_clip": 0}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_host_waits_at_most_once_in_a_block(case: str) -> None:
+    """For the answer whether an earlier block was finite, where the device lags behind."""
+    assert max(count_session_waits(*CASES[case], late=True)[1:]) == 1
+
+
+def test_the_host_does_not_wait_for_a_device_that_keeps_up() -> None:
+    assert max(count_session_waits("taehv", None, late=False)[1:]) == 0
+
+
+def test_what_the_host_waits_for_in_a_session_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a copy from memory that is not pinned."""
+    render = WarpRenderer.render_on_device
+
+    def copies(*given: Any) -> Any:
+        torch.ones(3).to("meta")
+        return render(*given)
+
+    monkeypatch.setattr(WarpRenderer, "render_on_device", copies)
+    assert max(count_session_waits(*CASES["taehv, warper"], late=True)[1:]) == 2

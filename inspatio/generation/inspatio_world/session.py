@@ -170,7 +170,7 @@ class CausalSession(Session):
                 with record_function("prefill"):
                     self._loop.prefill(source)
                 with record_function("denoise"):
-                    latents = self._loop.denoise(condition, noise.to(self._device, non_blocking=True))
+                    latents = self._loop.denoise(condition, upload(noise, self._device))
                 if self._generator.options.offload:
                     self._loop.free_cache()
                     release_unused(self._device)
