@@ -24,7 +24,7 @@ from inspatio.errors import ClipError, UserError
 from inspatio.evaluation.clip import Clip
 from inspatio.evaluation.regions import Mask
 from inspatio.geometry.scene import open_scene
-from inspatio.media import VideoInfo, VideoReader, probe
+from inspatio.media import VideoInfo, VideoReader, probe, probe_source
 from inspatio.media.fit import Fit
 from inspatio.render import WarpRenderer, render_scene
 from inspatio.render.files import RenderFiles
@@ -132,7 +132,7 @@ def _mode(files: ResultFiles, rendered: tuple[int, int], result: tuple[int, int]
     """How the source was brought to the render's size, told by the sizes (height, width) alone."""
     if files.source is None:
         return "crop"
-    source = probe(files.source).size
+    source = probe_source(files.source).size
     modes: tuple[FitMode, ...] = ("crop", "pad", "stretch")
     fitting: list[FitMode] = [mode for mode in modes if Fit.make(source, rendered, mode).natural_size == result]
     return fitting[0] if fitting else "crop"

@@ -24,7 +24,7 @@ from inspatio.pipeline.distributed import ProcessGroup
 from inspatio.pipeline.inputs import RESULT_ENDINGS
 from inspatio.pipeline.records import OutputResult, StageResult
 from inspatio.pipeline.result_files import find_damage, record_files
-from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, working_size
+from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, turn_note, working_size
 from inspatio.pipeline.source_latents import FOLDER, SourceLatents
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
@@ -166,16 +166,9 @@ class GenerateStage(Stage):
                 writing.finish()
                 self.workspace.check_source(state)
         silent = not keeps_timing and info.has_audio
-        return [*(["without sound, since the clip's timing was changed"] if silent else []), *self._turn_note(fit)]
-
-    def _turn_note(self, fit: Fit) -> list[str]:
-        """What to tell the user where a network works on another frame than its weights are known for."""
-        if fit.target == self.job.profile.size or self._config.backend == "preview":
-            return []
-        (height, width), (known_height, known_width) = fit.target, self.job.profile.size
         return [
-            f"made at {width}x{height} for a portrait source, which is outside of what the weights are known for "
-            f"({known_width}x{known_height}). --no_turn keeps that frame."
+            *(["without sound, since the clip's timing was changed"] if silent else []),
+            *turn_note(state, self.job),
         ]
 
     def _source_latents(self, state: ClipState, order: Sequence[int]) -> AbstractContextManager[SourceLatents | None]:

@@ -18,7 +18,7 @@ from inspatio.models.checkpoints import require
 from inspatio.pipeline.job import Job, resolve
 from inspatio.pipeline.options import GROUPS, Group, LiveOptions, dest, given
 from inspatio.pipeline.run import READING, run
-from inspatio.pipeline.scenes import open_clip
+from inspatio.pipeline.scenes import crop_note, open_clip, turn_note
 from inspatio.pipeline.workspace import Workspace
 from inspatio.settings import Setting, declared
 from inspatio.storage import folder_lock
@@ -69,6 +69,8 @@ def live(arguments: argparse.Namespace) -> int:
         workspace = Workspace.open(job)
         (state,) = workspace.clips
         info, scene = workspace.info(state), stack.enter_context(open_clip(state, workspace))
+        for note in (*crop_note(state, job), *turn_note(state, job)):
+            _log.info("    note: %s", note)
         device, profile = job.device("generate"), job.profile
         prompts = workspace.work.folder / "prompts"
         factory.prepare_prompts(profile.generator, [scene.prompt], prompts, device)

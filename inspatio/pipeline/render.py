@@ -9,10 +9,9 @@ from typing import Any
 from inspatio import factory
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
-from inspatio.media.fit import ROUNDING_CUT
 from inspatio.pipeline.records import RenderResult, StageResult
 from inspatio.pipeline.result_files import files_below, record_files
-from inspatio.pipeline.scenes import fit_of, open_clip, target_frame_count, trajectory_inputs, working_size
+from inspatio.pipeline.scenes import crop_note, open_clip, target_frame_count, trajectory_inputs, working_size
 from inspatio.pipeline.stage import Stage
 from inspatio.pipeline.workspace import ClipState, Workspace
 from inspatio.render.files import CAMERAS_NAME, MASK_NAME, RENDER_NAME, RenderedCameras, RenderWriter
@@ -90,7 +89,7 @@ class RenderStage(Stage):
                 folder=relative,
                 frame_count=n,
                 coverage=round(coverage, 6),
-                notes=[*self._trajectory_notes(), *self._crop_note(state), *_coverage_note(coverage)],
+                notes=[*self._trajectory_notes(), *crop_note(state, self.job), *_coverage_note(coverage)],
             )
         ]
 
@@ -112,17 +111,6 @@ class RenderStage(Stage):
             some = cameras[start : start + CHUNK]
             render = render_scene(self._renderer, scene, start, some)
             yield start, render, scene.source_frames(range(start, start + len(some)))
-
-    def _crop_note(self, state: ClipState) -> list[str]:
-        """What to tell the user where some of the source's picture is cut to make the working frame."""
-        fit = fit_of(state, self.job)
-        if fit.cut_share <= ROUNDING_CUT:
-            return []
-        (height, width), (from_height, from_width) = fit.target, fit.source
-        return [
-            f"{fit.cut_share:.1%} of the picture is cut away to make {width}x{height} of {from_width}x{from_height}. "
-            "--fit pad keeps all of it."
-        ]
 
     def _folder(self, relative: str) -> Path:
         assert self.workspace.run is not None, "the render stage has a run folder"

@@ -16,7 +16,7 @@ from inspatio.generation.worldfm.still_scene import panorama_scene, point_cloud_
 from inspatio.geometry.panorama import load_distance, load_panorama
 from inspatio.geometry.panorama_backend import DISTANCE_NAME
 from inspatio.geometry.scene import open_scene
-from inspatio.media.fit import Fit, working_frame
+from inspatio.media.fit import ROUNDING_CUT, Fit, working_frame
 from inspatio.media.listing import PLACES
 from inspatio.pipeline.fingerprints import file_fingerprint, fingerprint
 from inspatio.pipeline.job import Job
@@ -89,6 +89,29 @@ def fit_of(state: ClipState, job: Job) -> Fit:
     size = working_size(state, job)
     own = size if state.source.kind in PLACES else (state.facts.height, state.facts.width)
     return Fit.make(own, size, job.fit)
+
+
+def crop_note(state: ClipState, job: Job) -> list[str]:
+    """What to tell the user where some of the source's picture is cut to make the working frame."""
+    fit = fit_of(state, job)
+    if fit.cut_share <= ROUNDING_CUT:
+        return []
+    (height, width), (from_height, from_width) = fit.target, fit.source
+    return [
+        f"{fit.cut_share:.1%} of the picture is cut away to make {width}x{height} of {from_width}x{from_height}. "
+        "--fit pad keeps all of it."
+    ]
+
+
+def turn_note(state: ClipState, job: Job) -> list[str]:
+    """What to tell the user where a network works on another frame than its weights are known for."""
+    (height, width), (known_height, known_width) = working_size(state, job), job.profile.size
+    if (height, width) == (known_height, known_width) or job.profile.generator.backend == "preview":
+        return []
+    return [
+        f"made at {width}x{height} for a portrait source, which is outside of what the weights are known for "
+        f"({known_width}x{known_height}). --no_turn keeps that frame."
+    ]
 
 
 def target_frame_count(job: Job, state: ClipState) -> int:
