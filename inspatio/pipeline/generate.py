@@ -165,11 +165,10 @@ class GenerateStage(Stage):
                     progress(block.start + len(frames), len(renders.targets))
                 writing.finish()
                 self.workspace.check_source(state)
-        silent = not keeps_timing and info.has_audio
-        return [
-            *(["without sound, since the clip's timing was changed"] if silent else []),
-            *turn_note(state, self.job),
-        ]
+        notes = turn_note(state, self.job)
+        if not keeps_timing and info.has_audio:
+            notes.append("without sound, since the clip's timing was changed")
+        return notes
 
     def _source_latents(self, state: ClipState, order: Sequence[int]) -> AbstractContextManager[SourceLatents | None]:
         """The latents of a clip's source where an earlier run has kept them; else they are kept by this one."""
