@@ -155,14 +155,16 @@ def test_a_device_in_a_clip_list_is_not_read(here: Path, capsys: pytest.CaptureF
 
 
 def test_what_is_cut_away_is_said(here: Path, capsys: pytest.CaptureFixture[str]):
-    """A portrait clip lost two thirds of its picture in a landscape frame without a word."""
+    """A portrait clip loses two thirds of its picture in a wide frame, and little in a turned one."""
     write_clip(here / "clips/portrait.mp4", 2, (96, 54))
     trajectory = ("--traj_txt_path", ROOT / "traj/still.txt", "--skip_step3")
-    assert run("run", *trajectory) == 0
-    notes = [line.strip() for line in capsys.readouterr().err.splitlines() if "cut away" in line]
-    assert len(notes) == 1
-    assert notes[0].startswith("note: portrait: 67% of the picture is cut away to make 80x48 of 54x96.")
-    assert "--fit pad" in notes[0]
+    for more, cut in (((), "7.0%"), (("--no_turn", "--output_folder", "wide"), "66.7%")):
+        assert run("run", *trajectory, *more) == 0
+        notes = [line.strip() for line in capsys.readouterr().err.splitlines() if "cut away" in line]
+        assert len(notes) == 1
+        frame = "80x48" if more else "48x80"
+        assert notes[0].startswith(f"note: portrait: {cut} of the picture is cut away to make {frame} of 54x96.")
+        assert "--fit pad" in notes[0]
     assert run("run", *trajectory, "--fit", "pad", "--output_folder", "padded") == 0
     assert "cut away" not in capsys.readouterr().err
 
