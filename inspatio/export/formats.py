@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.gltf_reader import SOURCE
@@ -23,7 +23,7 @@ from inspatio.export.colmap import write_colmap
 from inspatio.export.glb import gltf_document
 from inspatio.export.nerfstudio import write_nerfstudio
 from inspatio.export.ply import ply_bytes
-from inspatio.export.points import evenly_spaced, point_cloud
+from inspatio.export.points import PointCloud, evenly_spaced, point_cloud
 from inspatio.geometry.store import Geometry
 from inspatio.scene import FrameSource
 from inspatio.storage import atomic_file, atomic_folder, file_name
@@ -78,13 +78,22 @@ def export(
         with atomic_folder(target) as folder:
             write(geometry, frames, cloud, folder)
         return
-    with atomic_file(target) as path:
-        if form == "ply" and cloud is not None:
-            path.write_bytes(ply_bytes(cloud.points, cloud.colours))
-        else:
+    if form == "ply" and cloud is not None:
+        write_points(cloud, target, form)
+    else:
+        with atomic_file(target) as path:
             source = {SOURCE: Cameras(geometry.intrinsics, geometry.world_to_camera)}
             document = gltf_document(cloud, {**source, **(paths or {})}, float(frame_rate), geometry.image_size)
             path.write_bytes(document.binary() if form == "glb" else document.text().encode())
+
+
+def write_points(cloud: PointCloud, target: Path, form: Literal["ply", "glb"]) -> None:
+    """Write points alone, whole or not at all."""
+    with atomic_file(target) as path:
+        if form == "ply":
+            path.write_bytes(ply_bytes(cloud.points, cloud.colours))
+        else:
+            path.write_bytes(gltf_document(cloud, {}, 1.0, (1, 1)).binary())
 
 
 def export_name(clip_id: str, form: ExportFormat) -> str:

@@ -6,16 +6,22 @@ import logging
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
 from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.formats.paths import read_path
 from inspatio.captioning.captions import read_sidecar
 from inspatio.errors import UsageError
-from inspatio.export.formats import export, export_name
+from inspatio.export.formats import MOST_POINTS, export, export_name, write_points
+from inspatio.export.points import PointCloud
 from inspatio.export.v15 import SIZE, write_v15
+from inspatio.geometry.panorama import even_points, load_distance, load_panorama, views
+from inspatio.geometry.panorama_backend import DISTANCE_NAME
 from inspatio.geometry.scene import open_scene
 from inspatio.geometry.store import load_geometry
 from inspatio.media import open_source, probe_source
 from inspatio.media.fit import ROUNDING_CUT, Fit
+from inspatio.media.listing import identify
 from inspatio.pipeline.job import OUTPUT_ROOT
 from inspatio.pipeline.path_options import ExportOptions
 from inspatio.storage import atomic_folder
@@ -32,20 +38,25 @@ def export_clip(options: ExportOptions) -> int:
     """
     form, clip = options.export_format, options.clip
     if form is None or clip is None:
-        raise UsageError(f"export: expected a format ({', '.join(get_args(ExportFormat))}) and a video")
+        raise UsageError(f"export: expected a format ({', '.join(get_args(ExportFormat))}) and a clip")
     work = options.work_folder or work_folder_of(clip)
     folder = geometry_folder(clip, work)
     if folder is None:
         raise UsageError(
             f"{clip}: has no geometry in {work}. Run inspatio geometry --input_dir {clip} --work_folder {work} first"
         )
+    target = options.target or work / "exports" / export_name(clip.stem, form)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found = identify(clip)
+    if found is not None and found.kind == "panorama":
+        _export_panorama(clip, folder, target, form)
+        _log.info("export: %s", target)
+        return 0
     geometry = load_geometry(folder)
     paths = {}
     if options.cameras is not None:
-        found = read_path(options.cameras, geometry.image_size).cameras
-        paths["target"] = Cameras(found.intrinsics, found.world_to_camera)
-    target = options.target or work / "exports" / export_name(clip.stem, form)
-    target.parent.mkdir(parents=True, exist_ok=True)
+        given = read_path(options.cameras, geometry.image_size).cameras
+        paths["target"] = Cameras(given.intrinsics, given.world_to_camera)
     info = probe_source(clip)
     if form == "v15":
         caption = read_sidecar(clip)
@@ -62,6 +73,21 @@ def export_clip(options: ExportOptions) -> int:
             export(geometry, frames, target, form, frame_rate=info.frame_rate, indices=options.frames, paths=paths)
     _log.info("export: %s", target)
     return 0
+
+
+def _export_panorama(path: Path, folder: Path, target: Path, form: ExportFormat) -> None:
+    """Write a panorama's points, in the world of its results: the first view, which looks at the panorama's middle.
+
+    Raises:
+        UsageError: a format that is of frames along a path.
+    """
+    if form not in ("ply", "glb"):
+        raise UsageError(f"export {form}: {path} is a panorama, which has points but no frames; expected ply or glb")
+    image = load_panorama(path)
+    distance = load_distance(folder / DISTANCE_NAME, (image.shape[0], image.shape[1]))
+    points, colours, _ = even_points(image, distance, MOST_POINTS)
+    first = views((1, 1)).world_to_camera[0]
+    write_points(PointCloud(points.astype(np.float64) @ first[:3, :3].T, colours), target, form)
 
 
 def work_folder_of(clip: Path) -> Path:

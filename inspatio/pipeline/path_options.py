@@ -96,7 +96,12 @@ class ExportOptions(Settings):
     """What `inspatio export` takes."""
 
     export_format: ExportFormat | None = setting(None, "format to write", option="FORMAT", unset="none")
-    clip: Path | None = setting(None, "the clip, a video whose geometry is there", option="VIDEO", unset="none")
+    clip: Path | None = setting(
+        None,
+        "the clip (a video, image, folder of views, scene folder or panorama) whose geometry is there",
+        option="VIDEO",
+        unset="none",
+    )
     work_folder: Path | None = setting(
         None,
         "where an earlier run left the clip's geometry",

@@ -14,6 +14,9 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 from support.clips import write_clip
+from support.panoramas import LOWER, UPPER, box_panorama
+from support.pictures import view_poses, write_picture, write_views
+from support.runs import PROFILE
 from support.true_scene import scene as true_scene
 from support.true_scene import write_geometry
 
@@ -92,7 +95,7 @@ def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pyt
 
 
 def exported(clip: Path, target: Path, form: str, *more: str) -> Path:
-    work = str(clip.parent / "work")
+    work = str(next(folder / "work" for folder in clip.parents if (folder / "work").is_dir()))
     assert main(["export", form, str(clip), "--work_folder", work, "--to", str(target), *more]) == 0
     return target
 
@@ -183,3 +186,48 @@ def test_colmap_opens_its_export(clip: Path, tmp_path: Path) -> None:
     model = pycolmap.Reconstruction(str(exported(clip, tmp_path / "model", "colmap")))
     assert model.num_images() == 10
     assert model.num_points3D() > 0
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo, three views and a panorama with the geometry of a run, in one input folder."""
+    folder = tmp_path_factory.mktemp("stills")
+    write_picture(folder / "in/photo.jpg")
+    write_views(folder / "in/room")
+    image, distance = box_panorama(64)
+    write_picture(folder / "in/hall.panorama.png", image)
+    np.save(folder / "in/hall.panorama.depth.npy", distance)
+    (folder / "small.yaml").write_text(PROFILE)
+    given = ["--config_path", str(folder / "small.yaml"), "--work_folder", str(folder / "work")]
+    assert main(["geometry", "--input_dir", str(folder / "in"), *given]) == 0
+    return folder / "in"
+
+
+def test_views_and_a_photo_are_exported(stills: Path, tmp_path: Path) -> None:
+    """Views as a COLMAP model of their own cameras; the one picture of a photo with its points."""
+    views = pycolmap.Reconstruction(str(exported(stills / "room", tmp_path / "model", "colmap")))
+    found = np.array([views.images[n].cam_from_world().matrix() for n in sorted(views.images)])
+    assert np.allclose(found, view_poses()[:, :3], atol=1e-8)
+    record = json.loads((exported(stills / "photo.jpg", tmp_path / "ns", "nerfstudio") / "transforms.json").read_text())
+    assert len(record["frames"]) == 1
+    cloud: Any = trimesh.load(tmp_path / "ns" / record["ply_file_path"])
+    assert len(cloud.vertices) > 1000
+
+
+def test_a_panorama_is_exported_as_points_and_nothing_else(
+    stills: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the walls of the box, in the world of its first view: to the right is what was -z, ahead what was +x."""
+    cloud: Any = trimesh.load(exported(stills / "hall.panorama.png", tmp_path / "hall.ply", "ply"))
+    right, down, ahead = np.asarray(cloud.vertices).T
+    points = np.stack([ahead, down, -right], axis=-1)
+    scale = (UPPER - LOWER) / np.ptp(points, axis=0)
+    assert np.allclose(scale, scale[0], rtol=0.02), "lengths are in another unit, the same on every axis"
+    walls = np.minimum(np.abs(points * scale - LOWER), np.abs(points * scale - UPPER)).min(axis=-1)
+    assert np.quantile(walls, 0.95) < 0.02
+    work = str(stills.parent / "work")
+    capsys.readouterr()
+    assert main(["export", "colmap", str(stills / "hall.panorama.png"), "--work_folder", work]) == 2
+    text = capsys.readouterr().err
+    assert "expected ply or glb" in text
+    assert text.count("\n") == 1
