@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +52,8 @@ def live(arguments: argparse.Namespace) -> int:
             f"inspatio live needs the package {error.name}, which is not installed. "
             "Start it with `bash run_pipeline.sh live VIDEO`, or install inspatio[live]."
         ) from error
+    if options.deterministic:
+        make_deterministic()
     address = Address(options.host, options.port, options.allow_host or (), not options.no_browser, options.max_session)
     job = resolve(arguments)
     if not (job.input.is_file() and identify(job.input)):
@@ -102,6 +105,19 @@ def live(arguments: argparse.Namespace) -> int:
             server.run()
     leave_if_busy(END_SECONDS)
     return 0
+
+
+def make_deterministic() -> None:
+    """Have torch add up in a fixed order in this process, on a GPU as it does on a CPU; call it before CUDA is used.
+
+    The splat's sums are what differs from run to run otherwise. An operation that cannot be repeated raises.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable with workspaces of its own only
+    torch.use_deterministic_algorithms(True)
+    # Filling memory that nobody has written is a search for bugs, at the cost of time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def offline_plan(arguments: argparse.Namespace, job: Job, folder: Path, clip_id: str) -> RenderPlan:

@@ -247,6 +247,11 @@ class LiveOptions(Settings):
         "keep the profile's wide frame for portrait sources too, which else get one on its end (480x832)",
         off="--no_turn",
     )
+    deterministic: bool = setting(
+        False,
+        "on a GPU too, replaying a flight's event log gives the same frames bit for bit; what it costs is not measured",
+        option="--deterministic",
+    )
     host: str = setting(
         "127.0.0.1",
         "address to listen on; another than this machine's own lets everybody in who has the token",

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.spatial.transform import Rotation
 from support.clips import write_clip
 from support.live import FakeGenerator, served, soft_scene
+from support.networks import make_generator, make_worldfm
 from support.scenes import noise_scene
 
 from inspatio.cameras.camera_file import CameraFile
@@ -26,15 +29,18 @@ from inspatio.cameras.poses import compose, invert
 from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.clip_options import Controls
 from inspatio.errors import ClipError, UsageError, UserError
+from inspatio.generation.base import Generator
 from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.live.branches import MOST_SAMPLES, Samples
 from inspatio.live.clock import SourceClock
 from inspatio.live.compose import GeneratedFrame
 from inspatio.live.flights import FlightFolder, Recorder
-from inspatio.live.generation import replay
+from inspatio.live.generation import replay, start_live
 from inspatio.pipeline.cli import main, make_parser
 from inspatio.pipeline.job import resolve
-from inspatio.pipeline.live import offline_plan
+from inspatio.pipeline.live import make_deterministic, offline_plan
+from inspatio.render.splat import pixel_maps
+from inspatio.render.splat_torch import draw_in_chunks
 from inspatio.scene import adapt
 
 
@@ -200,6 +206,33 @@ def test_the_event_log_replays_bit_for_bit(tmp_path: Path):
     assert len(again) == len(log)
     for first, second in zip(live_blocks, again, strict=True):
         assert np.array_equal(first.frames.numpy(), second.frames.numpy())
+
+
+@pytest.mark.parametrize("make", [make_generator, make_worldfm])
+def test_nothing_that_a_session_does_is_refused_where_all_must_be_repeatable(
+    make: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch
+):
+    """With --deterministic torch raises at an operation that has no fixed order; the torch splat is among them."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    scene = noise_scene(9)
+    poses = np.tile(np.eye(4), (9, 1, 1))
+    poses[:, 0, 3] = 0.01 * np.arange(9)
+    try:
+        make_deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+        made = []
+        for _ in range(2):
+            session, timeline = start_live(make(scene.size), scene)
+            count = session.block_frames
+            timeline.append(range(count))
+            made.append(session.step(Cameras.from_poses(poses[:count], scene.lens)).frames)
+        assert torch.equal(*made)
+        maps = pixel_maps(scene.cameras(range(2)), Cameras.from_poses(poses[3:5], scene.lens))
+        pictures, depth = (torch.from_numpy(each) for each in (scene.read_frames([0, 1]), scene.read_depth([0, 1])))
+        assert int(draw_in_chunks(pictures, depth, *maps).masks.count_nonzero()) > 0
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_a_bookmark_is_gone_back_to_by_replaying(tmp_path: Path):
