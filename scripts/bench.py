@@ -27,6 +27,7 @@ BENCHES = {
     "geometry": "frames per second and memory of Depth Anything 3, random weights",
     "kernels": "single products, attentions and convolutions at the shapes of a block",
     "live": "how soon the live world answers, on loopback",
+    "motion": "geometry by motion of the example: errors against the truth, time, memory, new views",
     "outlines": "what taking mixed pixels apart brings near the silhouettes of things, against the truth",
     "preview": "frames per second of the preview generator on the example",
     "render": "frames per second of a renderer, streamed in chunks",

@@ -134,14 +134,16 @@ def _measure(case: Case) -> dict[str, dict[str, float]]:
         composite(render.frames[0], edges[0])
         renders[side] = render
         results[side] = _preview(case, separated=side == "after")
-    near, shown = _near_silhouettes(case.true_depth), _shown(case)
-    both = (renders["before"].masks[0] > 0) & (renders["after"].masks[0] > 0) & shown
+    near = _near_silhouettes(case.true_depth)
+    both = (renders["before"].masks[0] > 0) & (renders["after"].masks[0] > 0) & _shown(case)
     figures = {}
     for side in SIDES:
         for what, image, measured in (("render", renders[side].frames[0], both), ("result", results[side], True)):
             fidelity = Fidelity()
             # "border" is near silhouettes, "covered" the rest: the names of regions of the evaluation.
-            fidelity.add(image, case.true, {"border": measured & near, "covered": measured & ~near})
+            # FLIP looks at what is around a pixel: what is not measured must not count there.
+            shown = np.where(np.broadcast_to(measured, near.shape)[..., None], image, case.true)
+            fidelity.add(shown, case.true, {"border": measured & near, "covered": measured & ~near})
             figures[f"{what} {side}"] = _named(fidelity.figures())
     return figures
 

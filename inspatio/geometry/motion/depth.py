@@ -2,6 +2,7 @@
 
 Keyframes: DIS optical flow (Kroeger et al. 2016) to up to six frames with useful parallax on both sides, each pixel
 triangulated with the known poses where its flow returns and lies on its epipolar line, and the weighted median taken.
+What comes out far and yet hides what is nearer goes along its epipolar lines, and its depth does not count.
 What that leaves open (occlusions, surfaces without texture) is filled with an edge-aware smoother (Min et al. 2014),
 guided by the picture and tied to the sparse points. What moves by itself is told by its flow to the next frame, which
 its filled depth cannot explain. It gets one depth: that of the same surface in the keyframe before, carried along the
@@ -49,6 +50,10 @@ MOVING_PIXELS = 0.6
 """What moves by itself is this far from where it should be, in pixels of the depth map from one frame to the next."""
 LEAST_MOVING_AREA = 0.0006
 """As a share of the frame; smaller spots are noise of the flow."""
+FAR_PERCENTILE, FARTHER = 98.0, 1.5
+"""What is so many times as far as this percentile of the sparse points is sky, or goes along its epipolar lines."""
+LEAST_HIDDEN, HIDDEN_SHARE = 4, 0.25
+"""It is the latter where it hides so many sparse points that are nearer, and this share of what is usual."""
 AT_REST = 20.0
 """How many guesses the depth of a surface seen at rest counts for; also the most that guesses add up to."""
 LEAST_CARRIED = 0.5
@@ -114,6 +119,7 @@ class _Estimator:
         points = self._points(frame)
         middle = float(np.median(1 / points[:, 2]))
         trusted = np.sqrt(weight) * middle > TRUSTED_PARALLAX
+        trusted &= ~self._hiding_what_is_nearer(frame, np.where(trusted, inverse, 0), points)
         guide = self._at.greys[frame]
         sparse, at = self._sparse(points)
         inverse[~trusted] = 0
@@ -207,6 +213,34 @@ class _Estimator:
         median, total = np.empty(lens.size, np.float32), np.empty(lens.size, np.float32)
         weighted_median(inverse, weight, median, total)
         return median, total
+
+    def _hiding_what_is_nearer(self, frame: int, inverse: Map, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Where a frame's inverse depth (0 unknown) is of something far that hides what is nearer, as nothing can.
+
+        Something that goes along its epipolar lines passes every check of triangulation and comes out too far. It is
+        told from sky by the sparse points of other frames that lie before it and yet are not seen here.
+        """
+        height, width = inverse.shape
+        far = FARTHER * float(np.percentile(points[:, 2], FAR_PERCENTILE))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        suspects = cv2.morphologyEx(((inverse > 0) & (inverse < 1 / far)).astype(np.uint8), cv2.MORPH_CLOSE, disc)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(suspects)
+        if count == 1:
+            return np.zeros((height, width), np.bool_)
+        nearby = range(max(frame - MOST_APART, 0), min(frame + MOST_APART + 1, len(self._at.greys)))
+        elsewhere = np.unique(np.concatenate([self._at.visible[other] for other in nearby]), axis=0)
+        pose = self._at.world_to_camera[frame]
+        elsewhere = elsewhere @ pose[:3, :3].T + pose[:3, 3]
+        expected, nearer = self._sparse(elsewhere[elsewhere[:, 2] > 0])
+        hidden = expected & (inverse > 0) & (nearer > FARTHER * inverse)
+        usual = expected.mean()
+        untrue = np.zeros((height, width), np.bool_)
+        for label in range(1, count):
+            own = labels == label
+            found = int(np.count_nonzero(hidden & own))
+            if found >= LEAST_HIDDEN and found >= HIDDEN_SHARE * usual * stats[label, cv2.CC_STAT_AREA]:
+                untrue |= own
+        return untrue
 
     def _neighbours(self, frame: int) -> list[int]:
         """The nearest frames on both sides at which the parallax reaches each wanted size, or comes nearest to it."""
