@@ -27,7 +27,7 @@ from inspatio.storage import folder_lock
 FLIGHTS_FOLDER = "flights"
 """Where in the work folder recorded flights and their renders are kept, one folder to a clip."""
 
-END_SECONDS = 1.0
+END_SECONDS = 0.5
 """How long the end waits for a block that is being made."""
 
 _log = logging.getLogger(__name__)

@@ -195,6 +195,32 @@ def test_looking_by_keys_and_mouse(seen: Seen):
     assert seen.rests()["quaternion"][2] < by_keys[2] - 0.01, "the picture follows the hand"
 
 
+def test_orbiting_what_is_under_the_cursor(seen: Seen):
+    """The near thing in the middle, 1.5 away: a drag keeps that distance, the wheel changes it, F flies again."""
+    seen.rests()
+    box = seen.page.locator("#stage").bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    seen.page.mouse.move(x, y)
+    seen.page.keyboard.press("KeyF")
+    seen.until(lambda stats: stats["orbit"])
+    seen.rests()
+
+    def distance() -> float:
+        return float(np.linalg.norm(np.array(seen.rests()["position"]) - [0, 0, 1.5]))
+
+    assert distance() == pytest.approx(1.5, abs=0.05)
+    seen.page.mouse.down()
+    seen.page.mouse.move(x + 100, y, steps=4)
+    seen.page.mouse.up()
+    assert abs(seen.rests()["position"][0]) > 0.1
+    assert distance() == pytest.approx(1.5, abs=0.05)
+    seen.page.mouse.wheel(0, -100)
+    seen.until(lambda stats: np.linalg.norm(np.array(stats["position"]) - [0, 0, 1.5]) < 1.4)
+    seen.page.keyboard.press("KeyF")
+    seen.until(lambda stats: not stats["orbit"])
+
+
 def test_time_stands_while_the_camera_moves(seen: Seen):
     seen.page.keyboard.press("Space")
     running = seen.until(lambda stats: stats.get("rate") == 1)["shown"]["sourceFrame"]

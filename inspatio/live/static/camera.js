@@ -129,6 +129,11 @@ export class Camera {
     this.position = plus(this.pivot, rotate(change, plus(this.position, this.pivot, -1)));
   }
 
+  /** Go nearer to the pivot, or further: to so many times the distance. @param {number} factor */
+  dolly(factor) {
+    if (this.pivot) this.position = plus(this.pivot, plus(this.position, this.pivot, -1), factor);
+  }
+
   /** @param {number} dt */
   easeHome(dt) {
     const share = 1 - Math.exp(-dt / HOME_SECONDS);

@@ -140,6 +140,11 @@ export class Controls {
   /** @param {WheelEvent} event */
   wheel(event) {
     event.preventDefault();
+    if (this.camera.pivot) {
+      this.camera.dolly(1.1 ** Math.sign(event.deltaY));
+      this.nudged = true;
+      return this.wake();
+    }
     this.camera.speed = Math.min(Math.max(this.camera.speed * 1.15 ** -Math.sign(event.deltaY), 0.05), 20);
     this.act("speed", "");
   }
