@@ -192,6 +192,13 @@ class GeneratorConfig(Settings):
         changes="generate",
         by_content=True,
     )
+    completion_path: str | None = setting(
+        None,
+        "weights of a network that corrects what the preview makes up, as `inspatio train` writes them; none ships",
+        changes="generate",
+        by_content=True,
+        unset="none",
+    )
     encoder: AutoencoderName = setting("wan", "encodes videos to latents", option="--encoder", changes="generate")
     decoder: AutoencoderName = setting("wan", "decodes latents to videos", option="--decoder", changes="generate")
     compile_dit: bool | None = setting(

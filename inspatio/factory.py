@@ -150,7 +150,12 @@ def describe_generator(config: GeneratorConfig, size: tuple[int, int]) -> dict[s
         case "preview":
             from inspatio.generation.preview.session import describe_preview
 
-            return describe_preview(size)
+            description = describe_preview(size)
+            if config.completion_path:
+                from inspatio.generation.preview.learned import describe_completion
+
+                description["completion"] = describe_completion(Path(config.completion_path))
+            return description
         case "causal":
             from inspatio.generation.inspatio_world.loading import describe_causal
 
@@ -263,7 +268,11 @@ def _make_repainting(
         case "preview":
             from inspatio.generation.preview.session import PreviewGenerator
 
-            return PreviewGenerator(size, renderer, live=live)
+            if not config.completion_path:
+                return PreviewGenerator(size, renderer, live=live)
+            from inspatio.generation.preview.learned import load_finish
+
+            return PreviewGenerator(size, renderer, live=live, finish=load_finish(Path(config.completion_path)))
         case "causal":
             import torch
 

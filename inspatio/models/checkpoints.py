@@ -21,7 +21,7 @@ from inspatio.locations import download_command, in_home, shown, tiny_checkpoint
 if TYPE_CHECKING:
     from inspatio.config import Profile
 
-Family: TypeAlias = Literal["florence", "da3", "inspatio-world", "wan", "taehv", "linear", "worldfm"]
+Family: TypeAlias = Literal["florence", "da3", "inspatio-world", "wan", "taehv", "linear", "worldfm", "completion"]
 """Checkpoints that can stand for each other, as far as the code that loads them is concerned."""
 
 WAN_TEXT_ENCODER = "models_t5_umt5-xxl-enc-bf16.pth"
@@ -343,6 +343,8 @@ def needs(profile: Profile) -> list[Need]:
             found.append(Need("generate", "TAEHV", "taehv", Path(generator.tae_checkpoint_path)))
         if "linear" in (generator.encoder, generator.decoder):
             found.append(Need("generate", "linear autoencoder", "linear", Path(generator.linear_path)))
+    if generator.backend == "preview" and generator.completion_path:
+        found.append(Need("generate", "completion network", "completion", Path(generator.completion_path)))
     if generator.backend == "worldfm":
         found.append(Need("generate", "WorldFM", "worldfm", Path(generator.checkpoint_path)))
         vae = Path(generator.image_vae_path)

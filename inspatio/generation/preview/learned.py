@@ -1,6 +1,6 @@
 """A learned finish for completed views: a small network corrects what patches made up, once for each view.
 
-    finish = LearnedFinish(load_completion(path))
+    finish = load_finish(path)
     keyframe = complete_view(memory, camera, threads, finish)
 
 The network sees the view in cells, :data:`CELLS_ACROSS` or so across whatever its size: its colours by patches and
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +24,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from inspatio.generation.preview.inpaint import DEPTH_RANGE, KNOWN, SHARP_REACH, WANTED, Completion
-from inspatio.models.completion import SUBCELLS, CompletionNetwork
+from inspatio.models.completion import SUBCELLS, CompletionNetwork, load_completion
+from inspatio.models.weights import weights_fingerprint
 from inspatio.types import Image
 
 VERSION = 1
@@ -139,6 +142,24 @@ class LearnedFinish:
         made = finished(self._network, padded, cell)[0, :, :height, :width]
         picture = rearrange(made.clamp(0, 1) * 255 + 0.5, "c h w -> h w c").to(torch.uint8).numpy()
         return np.where((completion.state == KNOWN)[..., None], completion.image, picture)
+
+
+def load_finish(path: Path) -> LearnedFinish:
+    """The finish of a network's weights.
+
+    Raises:
+        MissingWeightsError: the file is missing, damaged, or of another network.
+    """
+    return LearnedFinish(load_completion(path))
+
+
+def describe_completion(path: Path) -> dict[str, Any]:
+    """What completed views depend on besides what is completed, as JSON values.
+
+    Raises:
+        MissingWeightsError: the file is not there.
+    """
+    return {"version": VERSION, "weights": weights_fingerprint(path)}
 
 
 def _tensor(values: NDArray) -> torch.Tensor:

@@ -28,9 +28,9 @@ CROP = 0.75
 """The share of a view's height and width that a step looks at."""
 MULTIPLE = 32
 """Sides of crops are multiples of it: of cells at every level of the network."""
-BLUR_WEIGHT, SQUARE_WEIGHT, STRUCTURE_WEIGHT, SHARPNESS_WEIGHT = 1.0, 4.0, 0.3, 1.0
+BLUR_WEIGHT, SQUARE_WEIGHT, STRUCTURE_WEIGHT, SHARPNESS_WEIGHT = 1.0, 4.0, 0.6, 1.0
 """Weights of the terms beside the absolute error, whose weight is 1."""
-SHARPNESS_GOAL = 0.92
+SHARPNESS_GOAL = 0.945
 """How much of the preview's sharpness is to be kept."""
 NEAR_WEIGHT, FAR_WEIGHT = 0.4, 0.1
 """What pixels of the margin count, in its inner half and beyond, which few frames show; the view itself counts 1."""

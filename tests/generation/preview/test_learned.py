@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.networks import seeded
 from support.scenes import ROOM_FRAMES, ROOM_SIZE, frames_of, orbit, room, targets
 
+from inspatio import factory
+from inspatio.config import GeneratorConfig, Profile
+from inspatio.errors import MissingWeightsError
 from inspatio.generation.preview.inpaint import IGNORED, KNOWN, WANTED, Completion, complete_picture
 from inspatio.generation.preview.learned import LearnedFinish
 from inspatio.generation.preview.session import PreviewGenerator
+from inspatio.models.checkpoints import needs
 from inspatio.models.completion import CompletionConfig, CompletionNetwork
+from inspatio.render import WarpRenderer
 
 
 def completion(height: int = 96, width: int = 144) -> Completion:
@@ -55,6 +63,26 @@ def test_threads_change_nothing() -> None:
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*pictures)
+
+
+def test_a_profile_names_its_weights(tmp_path: Path) -> None:
+    """Named weights are loaded and are part of what results depend on; without them it is the preview as it was."""
+    path = tmp_path / "model.safetensors"
+    config = GeneratorConfig(backend="preview", completion_path=str(path))
+    with pytest.raises(MissingWeightsError):
+        factory.make_generator(config, ROOM_SIZE, "cpu", tmp_path, renderer=WarpRenderer())
+    assert [need.path for need in needs(Profile(generator=config)) if need.stage == "generate"] == [path]
+    network = seeded(CompletionNetwork(CompletionConfig()))
+    save_file(network.state_dict(), path)
+    generator = factory.make_generator(config, ROOM_SIZE, "cpu", tmp_path, renderer=WarpRenderer())
+    assert isinstance(generator, PreviewGenerator)
+    found = completion()
+    assert np.array_equal(generator.finish(found), LearnedFinish(network)(found))
+    described = factory.describe_generator(config, ROOM_SIZE)
+    plain = factory.describe_generator(GeneratorConfig(backend="preview"), ROOM_SIZE)
+    assert described == {**plain, "completion": described["completion"]}
+    save_file(seeded(CompletionNetwork(CompletionConfig()), 1).state_dict(), path)
+    assert factory.describe_generator(config, ROOM_SIZE) != described
 
 
 @pytest.mark.parametrize("live", [False, True])
