@@ -24,12 +24,12 @@ def test_a_run_of_two_minutes_learns(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path = tmp_path / "configs/train" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         text = (ROOT / "configs/train" / name).read_text()
-        path.write_text(text.replace("step_00000400", "step_00000100"))
+        path.write_text(text.replace("step_00000400", "step_00000060"))
     profile = "configs/train/toy_profile.yaml"
     data = "output/training/toy_data"
-    prepare = ["train", "prepare", "--rooms", "12", "--profile", profile, "--frames", "21", "--output_folder", data]
+    prepare = ["train", "prepare", "--rooms", "10", "--profile", profile, "--frames", "21", "--output_folder", data]
     assert main(prepare) == 0
-    assert main(["train", "--config_path", "configs/train/toy.yaml", "--steps", "100"]) == 0
+    assert main(["train", "--config_path", "configs/train/toy.yaml", "--steps", "60"]) == 0
     errors = [line["error"] for line in read_log(Path("output/training/toy")) if line["event"] == "held_out"]
     assert errors[-1] < 2 / 3 * errors[0]
     clips, path = str(ROOT / "examples"), str(ROOT / "traj/orbit_left.txt")
