@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from support.paths import EXAMPLES
+from support.pictures import gradient, write_picture, write_views
 
 import inspatio
-from inspatio.errors import MissingWeightsError, UsageError
+from inspatio.errors import ClipError, MissingWeightsError, UsageError
 
 SMALL = (48, 80)
 
@@ -30,6 +31,20 @@ def test_a_few_lines_give_frames(tmp_path: Path) -> None:
     first, second = next(blocks), next(blocks)
     assert first.frames.shape[1:] == second.frames.shape[1:] == (*SMALL, 3)
     assert second.start == len(first.frames)
+
+
+def test_sources_of_other_kinds(tmp_path: Path) -> None:
+    """A folder of views, and a portrait photo, which turns the frame; a panorama is no plain picture."""
+    views = inspatio.open_scene(write_views(tmp_path / "room"), size=SMALL)
+    assert (views.clip_id, views.view_count, views.size, views.still) == ("room", 3, SMALL, True)
+    photo = write_picture(tmp_path / "tall.png", gradient(80, 48))
+    assert inspatio.open_scene(photo, size=SMALL).size == SMALL[::-1]
+    assert inspatio.open_scene(photo, size=SMALL, turn=False).size == SMALL
+    with pytest.raises(ClipError, match="panorama"):
+        inspatio.open_scene(write_picture(tmp_path / "all.panorama.png"), size=SMALL)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="two or more"):
+        inspatio.open_scene(tmp_path / "empty", size=SMALL)
 
 
 def test_a_converted_geometry_lives_as_long_as_something_reads_it() -> None:
