@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from benches.measure import Bench, cpu_seconds, size_argument
+from benches.worldfm_frames import time_frames
 from benches.worldfm_network import time_network
 
 from inspatio.cameras.cameras import Cameras
@@ -29,6 +30,8 @@ from inspatio.generation.worldfm.noise import NoiseSource
 from inspatio.generation.worldfm.references import ReferenceViews, plan
 from inspatio.generation.worldfm.still_scene import StillScene, panorama_scene
 from inspatio.geometry import panorama
+from inspatio.models.worldfm.autoencoder import AutoencoderConfig
+from inspatio.models.worldfm.dit import WorldFMConfig
 from inspatio.render.disc_cloud import DiscCloud
 from inspatio.render.points import splat_points
 
@@ -58,7 +61,28 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     far = np.asarray(cv2.resize(distance, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     results["speed"] = _speed(large, far, options.size, options.repeats)
     results["network"] = time_network(options.size, options.layers, options.repeats)
+    results["frames"] = _frames(image, distance, unit, options)
     return results
+
+
+def _frames(image: np.ndarray, distance: np.ndarray, unit: float, options: argparse.Namespace) -> dict[str, Any] | str:
+    """Whole frames on the device along the path into the room; on a CPU only with a network of a few layers."""
+    device = torch.device(options.device)
+    published = WorldFMConfig(depth=options.frame_layers)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "not measured: no GPU"
+    still = panorama_scene(image, distance, options.size)
+    poses = [_forward(still, metres, unit)[1] for metres in np.linspace(0, 0.5, options.repeats + 2)]
+    cameras = Cameras.from_poses(np.stack(poses), _lens(options.size))
+    return time_frames(
+        still.scene,
+        cameras,
+        device,
+        network=published,
+        autoencoder=AutoencoderConfig(),
+        compiled=options.compiled,
+        repeats=options.repeats,
+    )
 
 
 def _lens(size: tuple[int, int]) -> np.ndarray:
@@ -216,6 +240,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size_argument, default=(512, 512), help="of the timed pictures [512x512]")
     parser.add_argument("--layers", type=int, default=4, help="of the network, at its published width [4]")
     parser.add_argument("--repeats", type=int, default=3, help="timed frames of each [3]")
+    parser.add_argument("--device", default="cuda", help="where whole frames are timed: cuda, cuda:1, cpu [cuda]")
+    parser.add_argument("--frame_layers", type=int, default=28, help="layers of the network that makes them [28]")
+    parser.add_argument("--compiled", action="store_true", help="compile its layers")
 
 
 BENCH = Bench(add_arguments, run)

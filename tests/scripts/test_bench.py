@@ -11,10 +11,18 @@ import sys
 from datetime import UTC, datetime
 
 import bench
+import numpy as np
 import pytest
 import torch
 from benches.measure import median_seconds, size_argument
+from benches.worldfm_frames import count_tflop, time_frames
+from support.panoramas import box_panorama
 from support.paths import ROOT
+
+from inspatio.cameras.cameras import Cameras
+from inspatio.generation.worldfm.still_scene import panorama_scene
+from inspatio.models.worldfm.autoencoder import AutoencoderConfig
+from inspatio.models.worldfm.dit import WorldFMConfig
 
 
 @pytest.mark.parametrize("backend", ["warper", "ply"])
@@ -49,7 +57,32 @@ def test_worldfm(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(kept["fresh"].values()) == 0
     assert results["plan"]["planned_changes"] <= results["plan"]["alone_changes"]
     assert results["network"]["relative_difference"] < 1e-4
+    assert torch.cuda.is_available() or results["frames"] == "not measured: no GPU"
     assert results["speed"]["points"] < results["speed"]["published_points"]
+
+
+def test_a_frame_of_worldfm_is_what_is_said() -> None:
+    """Of the published sizes, as the documentation states them: a pass, encoding, decoding."""
+    found = count_tflop(WorldFMConfig(), AutoencoderConfig(), (512, 512))
+    assert found == pytest.approx({"pass": 3.88, "encode": 1.12, "decode": 2.51}, abs=0.01)
+
+
+def test_frames_of_worldfm_are_timed_where_there_is_a_device() -> None:
+    """The same code as on a GPU, with small networks on the CPU: two steps take longer than one."""
+    still = panorama_scene(*box_panorama(32), (64, 64))
+    cameras = Cameras.from_poses(np.tile(np.eye(4), (4, 1, 1)), still.scene.intrinsics[0])
+    found = time_frames(
+        still.scene,
+        cameras,
+        torch.device("cpu"),
+        network=WorldFMConfig(hidden_size=32, depth=1, num_heads=2),
+        autoencoder=AutoencoderConfig((8, 8, 16, 16), layers_per_block=1, norm_num_groups=4),
+        compiled=False,
+        repeats=2,
+    )
+    assert found["one_step"]["roofline_frames_per_second"] > found["two_steps"]["roofline_frames_per_second"]
+    assert all(0 < found[name]["share_of_roofline"] < 1 for name in ("one_step", "two_steps"))
+    assert found["parts_ms"].keys() == {"render", "encode", "pass", "decode"}
 
 
 def test_size_argument() -> None:
