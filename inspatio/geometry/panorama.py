@@ -33,6 +33,9 @@ VIEW_COUNT = len(VIEW_PITCHES) * len(VIEW_YAWS) + 2
 """The published reference views: eight around at five heights, one up, one down."""
 VIEW_FOCAL = 320.0 / 504.0
 """Their focal length in units of their side: 76.4 degrees."""
+MOST_POINTS = 6_000_000
+"""Points that a panorama's scene keeps: 114 MB, one for every direction that a picture of 4096x2048 pixels has. A
+quarter of them, one to a pixel of a 512x512 view, cost 3 to 4 dB."""
 MASKS = {"depth.exr": "mask.png", "moge_depth_raw.npy": "moge_mask.png"}
 """The files of MoGe's own program and of the public WorldFM's cache, with the masks of what is valid in them."""
 EXR_CHANNEL = "Y"

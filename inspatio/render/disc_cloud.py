@@ -29,7 +29,7 @@ from inspatio.scene import Render
 CHUNK = 256
 """Points to a chunk."""
 MOST_POINTS = 2_000_000
-"""Points that a scene keeps: 48 MB, and more than a 512x512 picture can show."""
+"""Points that a scanned place keeps: 38 MB, and more than a 512x512 picture can show."""
 NEAR = 1e-3
 BULGE = 0.02
 """How much farther a disc's rim counts than its middle, relative to its depth."""

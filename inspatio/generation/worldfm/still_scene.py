@@ -111,7 +111,7 @@ def panorama_scene(
     size: tuple[int, int],
     *,
     clip_id: str = "panorama",
-    most_points: int = MOST_POINTS,
+    most_points: int = panorama.MOST_POINTS,
     photo: Photo | None = None,
 ) -> StillScene:
     """A panorama ``h w 3`` with the distance of every pixel (``h w``, any unit), seen in pictures of ``size``.
