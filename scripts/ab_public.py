@@ -19,77 +19,33 @@ of JSON, written to ``--output`` after every case as well.
     tae_encode   TAEHV's encoding of 12 frames and the one before; ours in windows that remember (public: all at once)
     tae_decode   TAEHV's decoding of 4 latents; ours 3 and 1
     render       the forward splat of 12 frames, from frames and depth on the host to 8-bit frames and masks there
+    depth        the small any-view network of Depth Anything 3 on six frames of 504x280 (``--depth``: a checkout of its
+                 public code), without the ray half of the head, which ours does not compute
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from unittest import mock
 
-import numpy as np
 import torch
-from benches.measure import fill, report, size_argument
-from benches.render import CHUNK, YAW_DEG, made_up_scene
-from torch import nn
+from ab_cases.setting import STAND_INS, Setting, Work, use_stand_ins
+from benches.measure import report, size_argument
 
-from inspatio.cameras import poses
-from inspatio.cameras.cameras import Cameras, target_intrinsics
-from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
-from inspatio.models.attention import attend_from_environment
-from inspatio.models.wan.checkpoint import PUBLISHED, channels_last
-from inspatio.models.wan.dit import CausalDiT
-from inspatio.models.wan.optimize import compile_blocks, fuse_gelu, join_projections
-from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
-from inspatio.models.wan.vae import LATENT_MEAN, LATENT_STD, WanDecoder, WanEncoder
-from inspatio.render import WarpRenderer, render_scene
-
-STAND_INS = {
-    "diffusers": "ModelMixin is nn.Module, ConfigMixin and register_to_config do nothing",
-    "wan, wan.modules, utils, pipeline": "packages without their __init__ files, which import other networks",
-    "utils.wan_wrapper": "left out; its conversion of flow to x0 is retold in Wrapper",
-    "datasets.utils": "left out; it makes trajectories",
-    "torch.cuda.current_device": "answers with the CPU where the run is on the CPU",
-    "PIL": "left out where it is not installed; it reads pictures",
-}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-STEPS, SHIFT = (1000, 750, 500, 250), 5.0
-FRAMES = 13
-
-Work = Callable[[], Sequence[torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is compared on what."""
-
-    public: Path
-    device: torch.device
-    dtype: torch.dtype
-    size: tuple[int, int]
-    layers: int
-    compiled: bool
-    own_attention: bool
-
-    def random(self, *shape: int, seed: int = 0) -> torch.Tensor:
-        values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        return values.to(self.device, self.dtype)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Time this code and the public code side by side.")
     parser.add_argument("public", type=Path, help="a checkout of the public InSpatio-World code")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="[all]")
+    parser.add_argument("--depth", type=Path, metavar="FOLDER", help="a checkout of the public Depth Anything 3 code")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), help="[all; depth if --depth is given]")
     on_gpu = torch.cuda.is_available()
     parser.add_argument("--device", default="cuda" if on_gpu else "cpu", help="cpu, cuda, cuda:1")
     parser.add_argument("--dtype", choices=list(DTYPES), help="[bfloat16 on a GPU, float32 on a CPU]")
@@ -112,15 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         layers=options.layers or (30 if cuda else 4),
         compiled=options.compile,
         own_attention=options.attention == "ours",
+        depth=options.depth.resolve() if options.depth else None,
     )
     use_stand_ins(setting.public)
     results: dict[str, Any] = {"stand_ins": STAND_INS, "cases": {}}
     print(f"{'case':<12} {'public s':>9} {'ours s':>9} {'ratio':>6} {'pairs':>13} {'differ by':>10}")
     failed, line = False, ""
-    for name in options.cases:
+    for name in options.cases or [name for name in CASES if name != "depth" or options.depth]:
         try:
             with torch.inference_mode():
-                results["cases"][name] = measured = compare(*CASES[name](setting), device, options.pairs)
+                results["cases"][name] = measured = compare(*prepare(name, setting), device, options.pairs)
         except Exception as error:  # noqa: BLE001 - the other cases are still worth measuring; the exit status is 1
             failed = True
             results["cases"][name] = {"error": f"{type(error).__name__}: {error}"}
@@ -132,12 +89,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{low:6.2f}-{high:<6.2f} {measured['differ_by']:10.1e}",
                 flush=True,
             )
-        line = report({**vars(options), "public": "the public code"}, results)
+        line = report({**vars(options), "public": "the public code", "depth": bool(options.depth)}, results)
         if options.output:
             options.output.mkdir(parents=True, exist_ok=True)
             (options.output / "ab_public.json").write_text(line + "\n", encoding="utf-8")
     print(line)
     return int(failed)
+
+
+def prepare(name: str, setting: Setting) -> tuple[Work, Work]:
+    """Both sides of a case: the public code's work and ours."""
+    module, function = CASES[name]
+    make: Callable[[Setting], tuple[Work, Work]] = getattr(import_module(f"ab_cases.{module}"), function)
+    return make(setting)
 
 
 def compare(public: Work, ours: Work, device: torch.device, pairs: int) -> dict[str, Any]:
@@ -179,324 +143,16 @@ def seconds(work: Work, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def use_stand_ins(public: Path) -> None:
-    """Make the public modules importable without what they need only to be loaded; see ``STAND_INS``."""
-
-    def module(name: str, **content: Any) -> None:
-        sys.modules[name] = made = ModuleType(name)
-        vars(made).update(content)
-
-    def unchanged(function: Any) -> Any:
-        return function
-
-    module("diffusers")
-    module("diffusers.configuration_utils", ConfigMixin=object, register_to_config=unchanged)
-    module("diffusers.models")
-    module("diffusers.models.modeling_utils", ModelMixin=nn.Module)
-    for package in ("wan", "wan.modules", "utils", "pipeline"):
-        module(package, __path__=[str(public / package.replace(".", "/"))])
-    module("utils.wan_wrapper", WanDiffusionWrapper=None, WanTextEncoder=None, WanVAEWrapper=None)
-    module("datasets")
-    module("datasets.utils", generate_traj_txt=None)
-    if importlib.util.find_spec("PIL") is None:
-        module("PIL", Image=None)
-
-
-# --- the transformer ------------------------------------------------------------------------------------------------
-
-
-class Wrapper:
-    """The public ``WanDiffusionWrapper`` around its network: axes, and flow to x0 in float64."""
-
-    def __init__(self, network: nn.Module, scheduler: Any) -> None:
-        self.network, self.scheduler = network, scheduler
-
-    def __call__(
-        self,
-        noisy_image_or_video: torch.Tensor,
-        conditional_dict: dict[str, Any],
-        timestep: torch.Tensor,
-        kv_cache: list[dict[str, torch.Tensor]],
-        kv_size: tuple[int, int],
-        render_latent_input: torch.Tensor,
-        freqs_offset: int,
-    ) -> Any:
-        flow = self.network(
-            noisy_image_or_video.permute(0, 2, 1, 3, 4).contiguous(),
-            t=timestep,
-            context=conditional_dict["prompt_embeds"],
-            seq_len=10**6,
-            kv_cache=kv_cache,
-            kv_size=kv_size,
-            render_latent_input=render_latent_input.permute(0, 2, 1, 3, 4).contiguous(),
-            freqs_offset=freqs_offset,
-        ).permute(0, 2, 1, 3, 4)
-        if kv_size[1] < 0:
-            return flow
-        flat, noisy, at = flow.flatten(0, 1), noisy_image_or_video.flatten(0, 1), timestep.flatten(0, 1)
-        exact, xt, sigmas, times = (
-            x.double().to(flow.device) for x in (flat, noisy, self.scheduler.sigmas, self.scheduler.timesteps)
-        )
-        index = torch.argmin((times.unsqueeze(0) - at.unsqueeze(1)).abs(), dim=1)
-        clean = (xt - sigmas[index].reshape(-1, 1, 1, 1) * exact).to(flat.dtype)
-        return flow, clean.unflatten(0, flow.shape[:2])
-
-
-def dit(setting: Setting) -> tuple[Work, Work]:
-    """One steady block of both."""
-    config = replace(PUBLISHED[1536], num_layers=setting.layers)
-    rows, columns = (side // 8 for side in setting.size)
-    attend = attend_from_environment()
-    with torch.device("meta"):
-        ours = CausalDiT(config, attend)
-    fill(ours, setting.device)
-    ours.place(setting.device, setting.dtype)
-    network = public_network(setting, config, ours.state_dict())
-    scheduler_class = importlib.import_module("utils.scheduler").FlowMatchScheduler
-    scheduler = scheduler_class(shift=SHIFT, sigma_min=0.0, extra_one_step=True)
-    scheduler.set_timesteps(1000, training=True)
-    denoise_block = importlib.import_module("pipeline.causal_inference").denoise_block
-    wrapper = Wrapper(network, scheduler)
-
-    def latents(channels: int, seed: int) -> torch.Tensor:
-        return setting.random(1, 3, channels, rows, columns, seed=seed)
-
-    source, previous, mask_and_render = latents(16, 1), latents(16, 2), latents(20, 3)
-    noise = torch.randn(len(STEPS), 1, 3, 16, rows, columns, generator=torch.Generator().manual_seed(4))
-    noise = noise.to(setting.device, setting.dtype)
-    prompt = setting.random(1, config.text_len, config.text_dim, seed=5)
-    times = torch.cat((scheduler.timesteps.cpu(), torch.zeros(1)))[1000 - torch.tensor(STEPS)]
-    tokens = rows * columns // 4
-    cache_shape = (1, 6 * tokens, config.num_heads, config.head_size)
-    cache = [
-        {part: torch.zeros(cache_shape, device=setting.device, dtype=setting.dtype) for part in ("k", "v")}
-        for _ in range(config.num_layers)
-    ]
-
-    class SameNoise:
-        """The scheduler, whose fresh noise (drawn all the same) is replaced by the block's, so that outputs compare."""
-
-        def __init__(self) -> None:
-            self.drawn = 0
-
-        def add_noise(self, clean: torch.Tensor, fresh: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-            self.drawn += 1
-            return scheduler.add_noise(clean, noise[self.drawn].flatten(0, 1), at)
-
-    zeros = torch.zeros_like(source)
-    context = torch.cat([torch.cat([part, zeros[:, :, :4], zeros], dim=2) for part in (source, previous)], dim=1)
-
-    def run_public() -> Sequence[torch.Tensor]:
-        with on_its_device(setting.device):
-            clean, _ = denoise_block(
-                wrapper,
-                SameNoise(),
-                noise[0],
-                {"prompt_embeds": prompt},
-                cache,
-                context_frames=context,
-                render_block=mask_and_render,
-                denoising_kv_size=6 * tokens,
-                denoising_steps=times,
-            )
-        return [clean]
-
-    if setting.device.type == "cuda":
-        fuse_gelu(ours)
-    if setting.compiled:
-        compile_blocks(join_projections(ours))
-    schedule = Schedule.make(ours, STEPS, SHIFT)
-    loop = BlockLoop(ours, schedule, ours.encode_text(prompt))
-    unit = noise.float()
-
-    def run_ours() -> Sequence[torch.Tensor]:
-        loop.previous = previous
-        return [loop.step(source, mask_and_render, unit)]
-
-    return run_public, run_ours
-
-
-def on_its_device(device: torch.device) -> AbstractContextManager[Any]:
-    """Without a GPU, answer the public code's question for the current CUDA device with the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.device(device)
-    return mock.patch.object(torch.cuda, "current_device", return_value=device)
-
-
-def public_network(setting: Setting, config: Any, state: dict[str, torch.Tensor]) -> nn.Module:
-    module = importlib.import_module("wan.modules.causal_model")
-    layers = importlib.import_module("wan.modules.model")
-    if setting.own_attention:
-        attend = attend_from_environment()
-
-        def same_kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **_: Any) -> torch.Tensor:
-            return attend(q, k, v)
-
-        vars(module)["attention"] = vars(layers)["flash_attention"] = same_kernel
-        vars(layers)["FLASH_ATTN_2_AVAILABLE"] = True  # takes the branch that calls flash_attention
-    with torch.device("meta"):
-        network = module.CausalWanModel(
-            in_dim=config.in_dim,
-            dim=config.dim,
-            ffn_dim=config.ffn_dim,
-            freq_dim=config.freq_dim,
-            text_dim=config.text_dim,
-            text_len=config.text_len,
-            out_dim=config.out_dim,
-            num_heads=config.num_heads,
-            num_layers=config.num_layers,
-        )
-    network.load_state_dict(state, assign=True)
-    network.to(setting.dtype).requires_grad_(False).eval()
-    if setting.compiled:
-        for block in network.blocks:
-            block.compile(mode="max-autotune-no-cudagraphs" if setting.device.type == "cuda" else None)
-    return network
-
-
-# --- the autoencoders -----------------------------------------------------------------------------------------------
-
-
-def wan_pair(setting: Setting) -> tuple[Any, Any, Any, list[torch.Tensor]]:
-    """Public VAE, our encoder and decoder with the same weights, and the public scale of latents."""
-    with torch.device("meta"):
-        encoder, decoder = WanEncoder(), WanDecoder()
-    for half in (encoder, decoder):
-        fill(half, setting.device)
-        half.to(setting.dtype)
-    with torch.device("meta"):
-        public = importlib.import_module("wan.modules.vae").WanVAE_(
-            dim=96, z_dim=16, temperal_downsample=[False, True, True]
-        )
-    # Copies, since ours are laid out for convolutions and the public ones stay as they were loaded.
-    state = {name: value.clone() for half in (encoder, decoder) for name, value in half.state_dict().items()}
-    public.load_state_dict(state, assign=True)
-    scale = [torch.tensor(LATENT_MEAN), 1 / torch.tensor(LATENT_STD)]
-    if setting.device.type == "cuda":
-        for half in (encoder, decoder):
-            channels_last(half)
-    scale = [each.to(setting.device, setting.dtype) for each in scale]
-    return public.requires_grad_(False).eval(), encoder.eval(), decoder.eval(), scale
-
-
-def vae_encode(setting: Setting) -> tuple[Work, Work]:
-    public, encoder, _, scale = wan_pair(setting)
-    video = setting.random(1, 3, FRAMES, *setting.size).clamp(-1, 1)
-
-    def run_ours() -> Sequence[torch.Tensor]:
-        state = encoder.start()
-        return [torch.cat([encoder.encode(part, state) for part in video.split([9, 4], dim=2)], dim=1)]
-
-    return lambda: [public.encode(video, scale).transpose(1, 2)], run_ours
-
-
-def vae_decode(setting: Setting) -> tuple[Work, Work]:
-    public, _, decoder, scale = wan_pair(setting)
-    latents = setting.random(1, 4, 16, *(side // 8 for side in setting.size))
-
-    def run_ours() -> Sequence[torch.Tensor]:
-        state = decoder.start()
-        return [torch.cat([decoder.decode(part, state) for part in latents.split([3, 1], dim=1)], dim=2)]
-
-    return lambda: [public.decode(latents.transpose(1, 2), scale).clamp(-1, 1)], run_ours
-
-
-def tae_pair(setting: Setting) -> tuple[Any, Any, Any]:
-    with torch.device("meta"):
-        encoder, decoder = TaeEncoder(), TaeDecoder()
-    for half in (encoder, decoder):
-        fill(half, setting.device)
-        half.to(setting.dtype)
-    state = {name: value.clone() for half in (encoder, decoder) for name, value in half.state_dict().items()}
-    with torch.device("meta"):
-        public = importlib.import_module("utils.taehv").TAEHV(checkpoint_path=None)
-    public.load_state_dict(state, assign=True)
-    if setting.device.type == "cuda":
-        for half in (encoder, decoder):
-            channels_last(half)
-    return public.requires_grad_(False).eval(), encoder.eval(), decoder.eval()
-
-
-def tae_encode(setting: Setting) -> tuple[Work, Work]:
-    public, encoder, _ = tae_pair(setting)
-    video = setting.random(1, 3, FRAMES, *setting.size).clamp(-1, 1)
-
-    def run_public() -> Sequence[torch.Tensor]:
-        return [public.encode_video(video.transpose(1, 2) * 0.5 + 0.5, parallel=True, show_progress_bar=False)]
-
-    def run_ours() -> Sequence[torch.Tensor]:
-        state = encoder.start()
-        first = encoder.encode(video[:, :, :9], state, video[:, :, 9:12])
-        return [torch.cat([first, encoder.encode(video[:, :, 9:], state)], dim=1)]
-
-    return run_public, run_ours
-
-
-def tae_decode(setting: Setting) -> tuple[Work, Work]:
-    public, _, decoder = tae_pair(setting)
-    latents = setting.random(1, 4, 16, *(side // 8 for side in setting.size))
-
-    def run_public() -> Sequence[torch.Tensor]:
-        video = public.decode_video(latents, parallel=True, show_progress_bar=False)
-        return [video.transpose(1, 2) * 2 - 1]
-
-    def run_ours() -> Sequence[torch.Tensor]:
-        state = decoder.start()
-        return [torch.cat([decoder.decode(part, state) for part in latents.split([3, 1], dim=1)], dim=2)]
-
-    return run_public, run_ours
-
-
-# --- the renderer ---------------------------------------------------------------------------------------------------
-
-
-def render(setting: Setting) -> tuple[Work, Work]:
-    sys.path.insert(0, str(setting.public))
-    spec = importlib.util.spec_from_file_location("public_render", setting.public / "scripts" / "render_point_cloud.py")
-    assert spec is not None, "a file of that name has a loader"
-    assert spec.loader is not None, "a file of that name has a loader"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    warper = module.DepthWarper()
-    scene = made_up_scene(CHUNK, setting.size)
-    orbit = poses.invert(poses.orbit(0.0, np.linspace(0, YAW_DEG, CHUNK), scene.foreground_depth()))
-    targets = Cameras.from_poses(orbit, target_intrinsics(scene.intrinsics[0], scene.size))
-    frames, depth = scene.read_frames(range(CHUNK)), scene.read_depth(range(CHUNK))
-    source = scene.cameras(range(CHUNK))
-    renderer = WarpRenderer(setting.device)
-
-    def run_public() -> Sequence[torch.Tensor]:
-        def on_device(values: np.ndarray) -> torch.Tensor:
-            return torch.tensor(values).to(setting.device, torch.float32)
-
-        pictures = on_device(frames).permute(0, 3, 1, 2) / 127.5 - 1
-        warped, seen = warper.forward_warp(
-            pictures,
-            None,
-            on_device(depth)[:, None],
-            on_device(source.world_to_camera),
-            on_device(targets.world_to_camera),
-            on_device(source.intrinsics),
-            on_device(targets.intrinsics),
-        )
-        levels = ((warped + 1) * 127.5).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu()
-        return [levels, (seen[:, 0] * 255).to(torch.uint8).cpu()]
-
-    def run_ours() -> Sequence[torch.Tensor]:
-        made = render_scene(renderer, scene, 0, targets)
-        return [torch.from_numpy(made.frames), torch.from_numpy(made.masks)]
-
-    return run_public, run_ours
-
-
-CASES: dict[str, Callable[[Setting], tuple[Work, Work]]] = {
-    "dit": dit,
-    "vae_encode": vae_encode,
-    "vae_decode": vae_decode,
-    "tae_encode": tae_encode,
-    "tae_decode": tae_decode,
-    "render": render,
+CASES = {
+    "dit": ("transformer", "dit"),
+    "vae_encode": ("autoencoders", "vae_encode"),
+    "vae_decode": ("autoencoders", "vae_decode"),
+    "tae_encode": ("autoencoders", "tae_encode"),
+    "tae_decode": ("autoencoders", "tae_decode"),
+    "render": ("render", "render"),
+    "depth": ("depth_anything3", "depth"),
 }
+"""Module of ``ab_cases`` and function. A module is imported when its case comes: a missing package fails no other."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,15 +6,16 @@
 #     correctness   attention backends, compiled and replayed blocks, streams and renderers held to each other at the
 #                   published size; parity with the golden numbers in float32 and bfloat16; the pipeline with tiny networks
 #     breakdown     single kernels at the shapes of a block; where the time of a block goes, eager and compiled
-#     ab            this code and the public code side by side (PUBLIC_CODE names a checkout of it), eager and compiled;
-#                   frames per second and memory end to end
-#     tuning        the same with CUDA graphs, 8-bit products, the Wan VAE, offload and each attention backend
+#     ab            this code and the public code side by side (PUBLIC_CODE names a checkout of it, PUBLIC_DEPTH_CODE one of
+#                   Depth Anything 3), eager and compiled; frames per second and memory end to end
+#     tuning        the same with CUDA graphs, 8-bit products and attention, the Wan VAE, offload and each attention backend
 #     models        Depth Anything 3 and Florence-2
 #
 # Nothing is installed and no network is used: it runs with the Python that is there (INSPATIO_PYTHON, else .venv, else
 # python3), and says what it skips and why. Each step has a time limit and leaves NAME.log and, where it measures,
 # NAME.json in GPU_CHECK_OUT [output/gpu_check] as soon as it is done; a step that fails stops no other. summary.txt
-# there has one line for each. The exit status is 1 if a step failed. --rehearse runs the same steps tiny on the CPU.
+# there has one line for each. The exit status is 1 if a step failed. --rehearse runs the same steps tiny on the CPU, with
+# five times the limits.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,6 +39,20 @@ if ! $rehearse && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_
     exit 2
 fi
 
+has() { # packages... : whether all of them can be imported; says which cannot
+    "$python" - "$@" <<'PYTHON'
+import importlib.util, sys
+missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
+print("not installed: " + ", ".join(missing) if missing else "")
+sys.exit(bool(missing))
+PYTHON
+}
+
+if ! missing=$(has torch numpy scipy numba einops safetensors cv2); then
+    echo "gpu_check: $python has not what every step needs ($missing); set INSPATIO_PYTHON to one that has" >&2
+    exit 2
+fi
+
 out=${GPU_CHECK_OUT:-output/gpu_check}
 mkdir -p "$out"
 failed=()
@@ -53,6 +68,7 @@ note() { echo "$*" | tee -a "$out/summary.txt"; }
 step() { # name, seconds at most, command...
     local name=$1 limit=$2 began=$SECONDS status
     shift 2
+    if $rehearse; then limit=$((5 * limit)); fi  # any machine may be used for it
     echo
     echo "== $name: $*"
     timeout --kill-after=5 "$limit" "$@" 2>&1 | tee "$out/$name.log"
@@ -80,15 +96,6 @@ speed() { # name, seconds at most, arguments...
     bench "$name" "$limit" generate --random_weights "${small[@]}" --blocks "${blocks[@]}" "$@"
 }
 
-has() { # packages... : whether all of them can be imported; says which cannot
-    "$python" - "$@" <<'PYTHON'
-import importlib.util, sys
-missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
-print("not installed: " + ", ".join(missing) if missing else "")
-sys.exit(bool(missing))
-PYTHON
-}
-
 correctness() {
     step environment 30 "$python" - <<'PYTHON'
 import importlib.util, subprocess, torch
@@ -103,9 +110,13 @@ PYTHON
     bench agreement_attention 60 agreement --checks attention "${small[@]}"
     bench agreement_block 180 agreement --checks block --ways "${ways[@]}" "${small[@]}"
     bench agreement_streams 60 agreement --checks overlap renderers "${small[@]}"
-    step parity_float32 75 "$python" scripts/parity.py --golden tests/golden --device "$device"
-    step parity_bfloat16 75 "$python" scripts/parity.py --golden tests/golden --device "$device" --dtype bfloat16
     local missing
+    if missing=$(has tokenizers); then
+        step parity_float32 75 "$python" scripts/parity.py --golden tests/golden --device "$device"
+        step parity_bfloat16 75 "$python" scripts/parity.py --golden tests/golden --device "$device" --dtype bfloat16
+    else
+        note "parity: skipped ($missing)"
+    fi
     if missing=$(has av omegaconf ftfy pydantic); then
         step tiny_checkpoints 30 "$python" scripts/make_tiny_checkpoints.py
         step tiny_pipeline 80 "$python" -m inspatio run --profile tiny --input_dir examples \
@@ -125,7 +136,7 @@ breakdown() {
 
 ab() {
     if [[ -n ${PUBLIC_CODE:-} ]]; then
-        step ab_public_eager 150 "$python" scripts/ab_public.py "$PUBLIC_CODE" --device "$device" --output "$out/ab_eager" "${ab[@]}"
+        step ab_public_eager 150 "$python" scripts/ab_public.py "$PUBLIC_CODE" ${PUBLIC_DEPTH_CODE:+--depth "$PUBLIC_DEPTH_CODE"} --device "$device" --output "$out/ab_eager" "${ab[@]}"
         if ! $rehearse; then
             step ab_public_compiled 230 "$python" scripts/ab_public.py "$PUBLIC_CODE" --cases dit --device "$device" \
                 --compile --output "$out/ab_compiled"
@@ -146,6 +157,7 @@ tuning() {
     if reason=$("$python" -c 'import torch; from inspatio.models.wan.optimize import why_no_fp8
 print(why_no_fp8(torch.device("cuda")) or "")') && [[ -z $reason ]]; then
         speed fp8_taehv_compiled 120 --use_tae --precision fp8 --compile_dit
+        INSPATIO_ATTENTION=cudnn speed fp8_taehv_compiled_attention_16bit 120 --use_tae --precision fp8 --compile_dit
     else
         note "fp8: skipped ($reason)"
     fi
@@ -158,7 +170,12 @@ print(why_no_fp8(torch.device("cuda")) or "")') && [[ -z $reason ]]; then
 
 models() {
     bench depth_anything3 300 geometry "${geometry[@]}"
-    bench florence2 200 caption "${captions[@]}"
+    local missing
+    if missing=$(has transformers); then
+        bench florence2 200 caption "${captions[@]}"
+    else
+        note "florence2: skipped ($missing)"
+    fi
 }
 
 for piece in "${pieces[@]}"; do "$piece"; done
