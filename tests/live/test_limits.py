@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.clips import write_clip
-from support.live import SECONDS, FakeGenerator, Page, served, soft_scene
+from support.live import FakeGenerator, Page, served, soft_scene
 from support.paths import ROOT
 from support.scenes import noise_scene
 from websockets.exceptions import ConnectionClosed
@@ -21,6 +21,9 @@ from inspatio.cameras.trajectory import FlightTrajectory
 from inspatio.errors import UserError
 from inspatio.live.clock import SourceClock
 from inspatio.live.flights import MAX_SECONDS, FlightFolder, Recorder
+
+COMPILING_SECONDS = 180.0
+"""A process that finds no compiled loops in the user's cache makes them first."""
 
 
 def test_a_session_without_input_rests_and_is_freed_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -125,13 +128,13 @@ def test_terminated_while_it_generates_and_records(tmp_path: Path):
             page = Page(socket)
             page.send("record", action="start")
             page.send("time", rate=1)
-            page.until(lambda got: getattr(got, "generated", 0) > 0)
+            page.until(lambda got: getattr(got, "generated", 0) > 0, seconds=COMPILING_SECONDS)
             for i in range(10):
                 page.picture(page.pose((0.02 * i, 0.0, 0.0)))
             server.send_signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosed) as end:
                 page.until(lambda got: False)
-        said = server.communicate(timeout=SECONDS)[1]
+        said = server.communicate(timeout=COMPILING_SECONDS)[1]
     finally:
         server.kill()
     assert end.value.rcvd is not None

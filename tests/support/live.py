@@ -187,9 +187,9 @@ class Page:
             self.send("ack", frame=header.frame, seen=1.0)
         return header
 
-    def until(self, found: Callable[[Any], bool], what: str = "") -> Any:
+    def until(self, found: Callable[[Any], bool], what: str = "", seconds: float = SECONDS) -> Any:
         """The next message or picture for which ``found`` is true."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             got = self.receive(0.2)
             if got is not None and found(got):
