@@ -123,6 +123,7 @@ async function picture(header, data) {
     const same = shown && codecName(shown) === codecName(header);
     pictureBytes = same ? 0.9 * pictureBytes + 0.1 * data.length : data.length;
     shown = header;
+    if (!same && status) panel.showNumbers(status, told());
     if (scene) {
       const frame = Math.round(header.sourceFrame);
       panel.showTime(frame, scene.frames, scene.fps);
