@@ -35,7 +35,7 @@ OPTIONAL = re.compile(r"^(pos_embed$|y_embedder\.|plucker_proj\.|blocks\.\d+\.cr
 """Known parts of a checkpoint that this model does not execute: a position buffer, the text path, Plücker rays."""
 
 _LARGEST_SIZE = 1_000_000
-_FRACTIONAL = ("input_size", "mlp_ratio", "pe_interpolation", "position_range", "scaling_factor")
+_FRACTIONAL = ("input_size", "interpolation_scale", "mlp_ratio", "pe_interpolation", "position_range", "scaling_factor")
 
 _DIFFUSERS = (
     (r"^pos_embed\.proj\.", "x_embedder.proj."),
@@ -120,7 +120,12 @@ def parse_config(values: Mapping[str, Any]) -> WorldFMConfig:
     if "num_attention_heads" in values:
         heads, head_size = values["num_attention_heads"], values.get("attention_head_dim")
         width = heads * head_size if isinstance(heads, int) and isinstance(head_size, int) else None
-        values = {"hidden_size": width, "depth": values.get("num_layers"), "num_heads": heads}
+        size = values.get("sample_size", 64)
+        _check_sizes({"sample_size": size})
+        scale = values.get("interpolation_scale") or max(size // 64, 1)
+        _check_sizes({"interpolation_scale": scale})
+        ours = {"hidden_size": width, "depth": values.get("num_layers"), "num_heads": heads}
+        values = ours | {"position_range": size / PATCH / scale}
     elif "input_size" in values:
         # The published class: a base of input_size / patch tokens, positions divided by pe_interpolation.
         _check_sizes({key: values.get(key, 1.0) for key in ("input_size", "pe_interpolation")})

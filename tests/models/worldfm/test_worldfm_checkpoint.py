@@ -159,6 +159,10 @@ def test_the_published_class_gives_positions_by_its_input(tmp_path: Path) -> Non
     """An image size of 1024: twice the tokens, positions twice as close."""
     published = SMALL | {"input_size": 128, "pe_interpolation": 2.0}
     assert parse_config(published).position_range == parse_config(SMALL).position_range == 32.0
+    diffusers = {"num_attention_heads": 2, "attention_head_dim": 16, "num_layers": 2}
+    for size, scale, reach in ((64, None, 32.0), (128, None, 32.0), (32, None, 16.0), (64, 2.0, 16.0)):
+        made = parse_config(diffusers | {"sample_size": size, "interpolation_scale": scale})
+        assert made.position_range == reach
 
 
 def test_autoencoder_halves_load_apart(tmp_path: Path) -> None:
