@@ -117,11 +117,8 @@ def estimate_memory(
         kept["encoder states (source and render)"] = source.bytes + render.bytes
         kept["decoder state"] = going.bytes
     if config.offload:
-        # Caches and states are on the device only while their part runs, and the encoder's two streams take turns.
-        del kept["encoder states (source and render)"]
-        passing["encode"] += max(source.bytes, render.bytes)
+        # The cache is on the device only while its part runs.
         passing["denoise"] += kept.pop("context keys and values")
-        passing["decode"] += kept.pop("decoder state")
     return MemoryEstimate(kept, passing, overlap=not config.offload)
 
 

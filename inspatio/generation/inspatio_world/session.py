@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -49,10 +49,10 @@ from inspatio.generation.inspatio_world.frames import UploadedFrames, extended, 
 from inspatio.generation.inspatio_world.streams import GeneratorStreams
 from inspatio.generation.inspatio_world.video_encoding import VideoEncoding
 from inspatio.models.memory import out_of_memory_said, upload
-from inspatio.models.wan.autoencoder import AutoencoderState, VideoDecoder, VideoEncoder
+from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
 from inspatio.models.wan.cache import TextCache
 from inspatio.models.wan.dit import CausalDiT
-from inspatio.models.wan.offload import release_unused, resident
+from inspatio.models.wan.offload import release_unused
 from inspatio.render.renderer import DeviceRender, Renderer
 from inspatio.render.views import context_views, render_scene, render_views
 from inspatio.scene import Render, Scene
@@ -175,11 +175,7 @@ class CausalSession(Session):
                     self._loop.free_cache()
                     release_unused(self._device)
                 self._unchecked.append((self._block, Download(latents.isfinite().all())))
-            with (
-                self._decoding.run_after(self._denoising, reads=(latents,)),
-                record_function("decode"),
-                self._resident(self._decoder_state),
-            ):
+            with self._decoding.run_after(self._denoising, reads=(latents,)), record_function("decode"):
                 frames = to_frames(self._generator.decoder.decode(latents.to(self._dtype), self._decoder_state))
             frames = self._decoding.to_current(frames)[: len(cameras)]
             self._block += 1
@@ -214,7 +210,7 @@ class CausalSession(Session):
         read_until, wanted = start + len(self._read_ahead), start + shown
         places = range(read_until, max(wanted, min(wanted + encoder.lookahead, clip_end)))
         new = self._scene.read_frames(places) if places else None
-        with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
+        with self._encoding.run_after(), record_function("encode"):
             read = self._read_ahead if new is None else self._read_ahead.followed_by(self._upload(new))
             # What the encoder looks ahead at is kept for the next block, since reading backwards would cost a seek.
             self._read_ahead = read[shown:]
@@ -274,7 +270,7 @@ class CausalSession(Session):
             render, covered = render_views(self._generator.renderer, self._scene, cameras)
             chosen = context_views(covered, first=self._start == 0)
             frames = self._scene.frames.read(chosen)
-        with self._encoding.run_after(), record_function("encode"), self._resident(self._source.state):
+        with self._encoding.run_after(), record_function("encode"):
             shown = self._upload(frames).extended(self.block_frames)
             return render, self._source.encode(shown, self._no_frames)
 
@@ -284,7 +280,7 @@ class CausalSession(Session):
         following = None
         if renders is not None and lookahead and len(render.frames) == self.block_frames:
             following = renders.read_after(self._start + self.block_frames, lookahead)
-        with self._encoding.run_after(), record_function("encode"), self._resident(self._target.state):
+        with self._encoding.run_after(), record_function("encode"):
             if isinstance(render, DeviceRender):
                 frames = UploadedFrames(render.frames, None)
             else:
@@ -300,9 +296,6 @@ class CausalSession(Session):
         # On the stream that reads them: a prompt may come while earlier blocks are still being denoised.
         with self._errors(), self._denoising.run_after():
             return self._generator.dit.encode_text(self._generator.prompts(prompt))
-
-    def _resident(self, state: AutoencoderState) -> AbstractContextManager[None]:
-        return resident(state, self._device) if self._generator.options.offload else nullcontext()
 
     def _draw_noise(self, shape: Sequence[int]) -> torch.Tensor:
         """All noise of a block, ``s b f 16 h w`` on the host: drawn step by step, to be uploaded at once."""

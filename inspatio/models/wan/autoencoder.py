@@ -19,8 +19,6 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-import torch
-
 from inspatio.types import LatentTensor, VideoTensor
 
 LATENT_CHANNELS = 16
@@ -36,10 +34,6 @@ class AutoencoderState(Protocol):
     @property
     def bytes(self) -> int:
         """Memory held, in bytes; does not grow with the clip."""
-        ...
-
-    def to(self, device: torch.device) -> None:
-        """Move what is remembered to a device."""
         ...
 
 

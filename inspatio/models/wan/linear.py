@@ -36,9 +36,6 @@ class LinearState:
     def bytes(self) -> int:
         return 0
 
-    def to(self, device: torch.device) -> None:
-        """Nothing to move."""
-
 
 class LinearEncoder(nn.Module):
     """Video to latents (``VideoEncoder``)."""

@@ -65,11 +65,6 @@ class TaeState:
         kept = [*self.memory.values(), *([] if self.held is None else [self.held])]
         return sum(tensor.untyped_storage().nbytes() for tensor in kept)
 
-    def to(self, device: torch.device) -> None:
-        """Move what is remembered to a device."""
-        self.memory = {slot: frame.to(device) for slot, frame in self.memory.items()}
-        self.held = None if self.held is None else self.held.to(device)
-
 
 class TaeEncoder(nn.Module):
     """Video to normalised latents; implements ``autoencoder.VideoEncoder[TaeState]``."""

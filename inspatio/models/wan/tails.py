@@ -39,10 +39,6 @@ class Tails:
         """A layer's new tail."""
         self._tails[slot] = tail
 
-    def to(self, device: torch.device) -> None:
-        """Move all tails to a device."""
-        self._tails = {slot: tail.to(device) for slot, tail in self._tails.items()}
-
 
 class HostTails(Tails):
     """Tails that are on the device only around their use.
@@ -89,9 +85,6 @@ class HostTails(Tails):
             tail.record_stream(to_host)
         elif tail.device.type == "cpu":
             self._tails[slot].copy_(tail)
-
-    def to(self, device: torch.device) -> None:
-        """Nothing to move: between uses everything is on the host."""
 
     def _fetch(self, slot: int) -> None:
         """Start copying a tail to the device, once it has been stored."""

@@ -57,10 +57,6 @@ class WanState:
         """Device memory held, in bytes; constant from the second pass on."""
         return self.tails.bytes
 
-    def to(self, device: torch.device) -> None:
-        """Move what is remembered to a device."""
-        self.tails.to(device)
-
 
 class CausalConv(nn.Conv3d):
     """A convolution over time and space that sees no future: its first frames come from the state."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from safetensors.torch import save_file
 from support.networks import TINY, embed, make_dit, seeded
 from support.scenes import NOISE_SIZE, noise_scene, sideways, targets
 from torch._dynamo.utils import counters
-from torch.utils._pytree import tree_leaves
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
@@ -26,7 +24,7 @@ from inspatio.generation.inspatio_world.loading import compiles, describe_causal
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
 from inspatio.models.wan.checkpoint import PUBLISHED, read_config
 from inspatio.models.wan.dit import CausalDiT
-from inspatio.models.wan.offload import offload_blocks, resident
+from inspatio.models.wan.offload import offload_blocks
 from inspatio.models.wan.optimize import (
     Float8Linear,
     compile_blocks,
@@ -39,7 +37,6 @@ from inspatio.models.wan.optimize import (
 )
 from inspatio.models.wan.taehv import TaeDecoder, TaeEncoder
 from inspatio.models.wan.vae import WanDecoder, WanEncoder
-from inspatio.models.wan.vae_layers import WanState
 from inspatio.models.weights import load_state
 from inspatio.render.splat import WarpRenderer
 
@@ -97,34 +94,6 @@ def test_offload_changes_nothing(config: GeneratorConfig, name: str) -> None:
 
     config = replace(config, encoder=name, decoder=name)
     assert np.array_equal(frames(replace(config, offload=True)), frames(config))
-
-
-@pytest.mark.parametrize("encoder", [WanEncoder(8), TaeEncoder(8)], ids=["wan", "taehv"])
-def test_all_of_a_state_moves(encoder: Any) -> None:
-    state = encoder.start()
-    with torch.inference_mode():
-        encoder.encode(torch.zeros(1, 3, 9, *NOISE_SIZE), state)
-    assert state.bytes > 0
-    state.to(torch.device("meta"))
-    parts = [vars(state), vars(state.tails) if isinstance(state, WanState) else None]
-    tensors = [leaf for leaf in tree_leaves(parts) if isinstance(leaf, torch.Tensor)]
-    assert tensors
-    assert all(tensor.is_meta for tensor in tensors)
-
-
-def test_a_state_leaves_the_device_also_after_an_exception() -> None:
-    """Which is when memory is short."""
-    moves: list[str] = []
-    state = Mock(to=lambda device: moves.append(device.type))
-
-    def work() -> None:
-        with resident(state, torch.device("meta")):
-            assert moves == ["meta"]
-            raise ValueError("short of memory")
-
-    with pytest.raises(ValueError, match="short"):
-        work()
-    assert moves == ["meta", "cpu"]
 
 
 def test_bf16_is_near_fp32(config: GeneratorConfig) -> None:
