@@ -77,7 +77,7 @@ def test_a_network_learns_what_the_patches_get_wrong(tmp_path: Path) -> None:
     """Patches that are too dark everywhere: within some steps the held-out error falls by a third."""
     write_completed_views(tmp_path / "views")
     config = make_config(
-        tmp_path, "completion", steps=12, batch_size=1, optimizer={"learning_rate": 3e-3, "average": 0.0}
+        tmp_path, "completion", steps=40, batch_size=1, optimizer={"learning_rate": 1e-3, "average": 0.0}
     )
     trainer = make_trainer(config, tmp_path / "run")
     before = trainer.evaluate()
