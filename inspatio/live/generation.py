@@ -85,6 +85,10 @@ class Wanted(Protocol):
         """The newest pose message, and the cameras and source frames so many seconds from now."""
         ...
 
+    def display_is_short(self) -> bool:
+        """Whether the camera moves and the display makes fewer pictures than it should."""
+        ...
+
 
 class GenerationLoop(threading.Thread):
     """See the module. ``changed`` is called, on this thread, whenever a frame or the state is new."""
@@ -231,7 +235,16 @@ class GenerationLoop(threading.Thread):
             block = _feed(self._session, self._timeline, event, self._intrinsics)
         self._keep(event)
         self._show(block, event, answers, now)
+        if block.frames.device.type == "cpu" and self._wanted.display_is_short():
+            # Both compute on the same cores, and a person sees a display that stutters before content that is late.
+            self._rest(time.monotonic() - now)
         return True
+
+    def _rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        with self._wake:
+            while not self._stopping and (left := end - time.monotonic()) > 0:
+                self._wake.wait(left)
 
     def _rest_seconds(self) -> float | None:
         """How long to wait where nothing else happens: until time changes something, or the session is freed."""

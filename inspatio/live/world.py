@@ -22,7 +22,7 @@ from inspatio.generation.base import Generator
 from inspatio.live import protocol
 from inspatio.live.clock import Run, SourceClock
 from inspatio.live.compose import Composer
-from inspatio.live.display import DisplayLoop, Moment
+from inspatio.live.display import SMOOTH_FPS, DisplayLoop, Moment
 from inspatio.live.flights import FlightFile, FlightFolder, Recorder
 from inspatio.live.generation import GenerationLoop
 from inspatio.live.motion import (
@@ -294,9 +294,12 @@ class World:
             poses = [motion.after(since + delay) for delay in delays]
             return self._seq, [self._absolute(*each) for each in zip(poses, sources, strict=True)], sources
 
+    def display_is_short(self) -> bool:
+        """Whether the camera moves and the display makes fewer pictures than it should (``generation.Wanted``)."""
+        return self._motion().moves and self.display.frames_per_second < SMOOTH_FPS
+
     def status(self) -> protocol.Status:
         """The numbers of the page's display, for a watcher."""
-        now = time.monotonic()
         running = self.generation.state == "running"
         shown = self.display.shown
         height, width = self.scene.size
@@ -309,7 +312,7 @@ class World:
             block_frames=self.generation.block_frames,
             lag_ms=round(shown.lag_ms),
             coverage=round(shown.coverage, 3),
-            source_frame=self._clock.frame(now),
+            source_frame=self._clock.frame(time.monotonic()),
             rate=self._clock.rate,
             centre_depth=round(float(np.median(known[::64])), 3) if known.size else self.foreground,
             generator=self.generation.state,

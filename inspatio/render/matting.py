@@ -34,8 +34,6 @@ BEYOND = np.float32(1e18)
 """Farther than any depth, and not infinite: it is multiplied."""
 BAND = 2
 """How far from an edge pixels may be mixed: blur of the lens and the codec, and depth that is a pixel off."""
-SAME_SURFACE = np.float32(0.03)
-"""An edge is drawn over what lies behind it, and over the surface it belongs to, which is within this share of it."""
 RING = 1
 """How many pixels of unmixed foreground beside the mixed ones are splatted with them, for the splat to share."""
 
@@ -200,12 +198,8 @@ def _lay_opaque(
 ) -> SoftEdges:
     """Draw the opaque edges into a rendered frame, its mask and depth; return those that are left."""
     colour, alpha, edge_depth = edge
-    visible = (alpha > 0) & ((depth == 0) | (edge_depth < depth * (1 + SAME_SURFACE)))
-    opaque = visible & (alpha > matting_loops.OPAQUE)
-    frame[opaque] = (colour[opaque] + np.float32(0.5)).astype(np.uint8)
-    depth[opaque] = edge_depth[opaque]
-    mask[opaque] = 255
-    rows, columns = np.nonzero(visible & ~opaque)
+    places = matting_loops.lay_opaque(colour, alpha, edge_depth, frame, mask, depth)
+    rows, columns = np.divmod(places, alpha.shape[1])
     return SoftEdges(rows, columns, colour[rows, columns], alpha[rows, columns])
 
 

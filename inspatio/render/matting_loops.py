@@ -19,6 +19,8 @@ DISTANCE_COST = 4
 """What a squared pixel of distance counts for against a squared difference of colour, when samples are chosen."""
 CLEAR, OPAQUE = np.float32(0.1), np.float32(0.9)
 """An alpha below and above is taken for 0 and 1."""
+SAME_SURFACE = np.float32(0.03)
+"""An edge is drawn over what lies behind it, and over the surface it belongs to, which is within this share of it."""
 NOWHERE = 1 << 30
 
 
@@ -165,3 +167,27 @@ def splat(rows, columns, colours, alphas, depths, mixed, rotation, translation, 
                 for c in range(3):
                     colour[row, column, c] /= alpha[row, column]
             alpha[row, column] /= weight
+
+
+@compiled
+def lay_opaque(colour, alpha, edge_depth, frame, mask, depth):
+    """Draw the opaque edges into ``frame`` (``h w 3``), its ``mask`` and ``depth``; returns where the visible others are.
+
+    Edges are those of :func:`splat`. Places are ``row * w + column``, in order.
+    """
+    height, width = alpha.shape
+    places, count = np.empty(alpha.size, np.intp), 0
+    for y in range(height):
+        for x in range(width):
+            behind = depth[y, x]
+            if not alpha[y, x] > 0 or not (behind == 0 or edge_depth[y, x] < behind * (ONE + SAME_SURFACE)):
+                continue
+            if alpha[y, x] > OPAQUE:
+                for c in range(3):
+                    frame[y, x, c] = np.uint8(colour[y, x, c] + HALF)
+                depth[y, x] = edge_depth[y, x]
+                mask[y, x] = 255
+            else:
+                places[count] = y * width + x
+                count += 1
+    return places[:count].copy()

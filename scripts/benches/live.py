@@ -45,7 +45,11 @@ AT_MOST_MS = {
     "key_to_generated_ms_median": 500.0,
     "key_to_generated_ms_p95": 1000.0,
 }
-AT_LEAST_PER_SECOND = {"moving_pictures_per_second": 24.0, "moving_generated_per_second": 10.0}
+AT_LEAST_PER_SECOND = {
+    "moving_pictures_per_second": 24.0,
+    "browser_moving_pictures_per_second": 24.0,
+    "moving_generated_per_second": 10.0,
+}
 AT_MOST = {
     "preview_frame_in_splats": 6.0,
     "idle_page_and_server_share_of_a_core": 0.05,
@@ -53,7 +57,6 @@ AT_MOST = {
     "end_seconds": 2.0,
 }
 AT_LEAST = {"warp_gain_db": 5.0, "beside_a_silent_page_share": 0.95}
-BROWSER_ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -261,7 +264,7 @@ def _in_chromium(url: str, server: int, options: argparse.Namespace) -> dict[str
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1100, "height": 640})
         page.goto(url)
         _wait_for(page, lambda stats: stats["driver"] and stats["drawn"] > 0 and stats["generator"] == "resting")

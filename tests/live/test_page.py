@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -216,7 +217,7 @@ def test_orbiting_what_is_under_the_cursor(seen: Seen):
     assert abs(seen.rests()["position"][0]) > 0.1
     assert distance() == pytest.approx(1.5, abs=0.05)
     seen.page.mouse.wheel(0, -100)
-    seen.until(lambda stats: np.linalg.norm(np.array(stats["position"]) - [0, 0, 1.5]) < 1.4)
+    seen.until(lambda stats: math.dist(stats["position"], (0, 0, 1.5)) < 1.4)
     seen.page.keyboard.press("KeyF")
     seen.until(lambda stats: not stats["orbit"])
 
