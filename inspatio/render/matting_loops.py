@@ -171,7 +171,7 @@ def splat(rows, columns, colours, alphas, depths, mixed, rotation, translation, 
 
 @compiled
 def lay_opaque(colour, alpha, edge_depth, frame, mask, depth):
-    """Draw the opaque edges into ``frame`` (``h w 3``), its ``mask`` and ``depth``; returns where the visible others are.
+    """Draw the opaque edges into ``frame`` (``h w 3``), its mask and depth; returns the visible others.
 
     Edges are those of :func:`splat`. Places are ``row * w + column``, in order.
     """

@@ -63,8 +63,9 @@ function wake() {
   if (!commanded) commanded = performance.now();
   if (running) return;
   running = true;
-  last = performance.now();
-  requestAnimationFrame(tick);
+  const now = performance.now();
+  last = now - 1000 / 60; // the first step is made at once: the next frame of the page would answer later
+  tick(now);
 }
 
 /** @param {number} now */
