@@ -123,6 +123,8 @@ class GenerationLoop(threading.Thread):
         self._samples = Samples()
         self.log: list[Event] = []
         self.other: Branch | None = None
+        self._shares_cores = False
+        """Whether blocks are computed where the display computes its pictures: on the CPU."""
         self.state: RestState = "starting"
         self.replayed = 0.0
         self.block_seconds = 0.2
@@ -226,6 +228,10 @@ class GenerationLoop(threading.Thread):
         if idle > IDLE_SECONDS:
             self._set_state("resting")
             return False
+        if self._shares_cores and self._wanted.display_is_short():
+            # A person sees a display that stutters before content that is late, so pictures come first.
+            self._rest(self.block_seconds)
+            now = time.monotonic()
         event, answers = self._next_event(now, self._session)
         if event is None:
             self._set_state("resting")
@@ -235,9 +241,7 @@ class GenerationLoop(threading.Thread):
             block = _feed(self._session, self._timeline, event, self._intrinsics)
         self._keep(event)
         self._show(block, event, answers, now)
-        if block.frames.device.type == "cpu" and self._wanted.display_is_short():
-            # Both compute on the same cores, and a person sees a display that stutters before content that is late.
-            self._rest(time.monotonic() - now)
+        self._shares_cores = block.frames.device.type == "cpu"
         return True
 
     def _rest(self, seconds: float) -> None:
