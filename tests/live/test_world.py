@@ -79,7 +79,7 @@ def test_a_portrait_photo_is_flown_through_without_end(tmp_path: Path):
         np.testing.assert_array_equal(live.world.intrinsics, lens[0])
         ends, log = time.monotonic() + 20, live.world.generation.log
         for i in itertools.count():
-            page.picture(page.pose((0.01 * (i % 7), 0.0, 0.0)))
+            page.picture(page.pose((0.01 * (1 + i % 7), 0.0, 0.0)))
             if sum(len(event.source_frames) for event in log) > 20 or time.monotonic() > ends:
                 break
         assert sum(len(event.source_frames) for event in log) > 20

@@ -10,6 +10,7 @@ import pytest
 from support.clips import write_clip
 from support.runs import PROFILE, contents, run, times
 
+from inspatio.media.listing import FoundSource
 from inspatio.pipeline import source_files
 from inspatio.pipeline.generate import GenerateStage
 from inspatio.pipeline.geometry import GeometryStage
@@ -58,16 +59,16 @@ class TestInputThatGrows:
         assert times(here / "output")["clips/still/one.mp4"] != before["clips/still/one.mp4"]
 
     def test_a_file_that_grows_while_it_is_probed_fails_alone(self, here: Path, monkeypatch, capsys) -> None:
-        probe = source_files.probe
+        probe_found = source_files.probe_found
 
-        def while_it_grows(path: Path):
-            info = probe(path)
-            if path.stem == "one":
-                grow(path)
+        def while_it_grows(found: FoundSource):
+            info = probe_found(found)
+            if found.path.stem == "one":
+                grow(found.path)
             return info
 
         with monkeypatch.context() as patch:
-            patch.setattr(source_files, "probe", while_it_grows)
+            patch.setattr(source_files, "probe_found", while_it_grows)
             assert run(*PLANE) == 1
         assert "probe: one FAILED: clips/one.mp4: changed while it was read" in capsys.readouterr().err
         assert not (here / "output/clips/still/one.mp4").exists()
