@@ -16,7 +16,7 @@ moves or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -191,28 +191,11 @@ class _Estimator:
 
     def _triangulated(self, frame: int) -> tuple[Map, Map]:
         """Inverse depth (0 unknown) and weight, the median over the frame's neighbours."""
-        lens = self._at.lens
-        neighbours = self._neighbours(frame)
-        inverse = np.zeros((max(len(neighbours), 1), *lens.size), np.float32)
-        weight = np.zeros_like(inverse)
-        for place, other in enumerate(neighbours):
-            there, back = self._flow_between(frame, other), self._flow_between(other, frame)
-            pose = self._pose(frame, other)
-            triangulate(
-                there,
-                back,
-                self._rays,
-                pose,
-                lens.focal,
-                lens.distortion,
-                LARGEST_RETURN,
-                LARGEST_MISS,
-                inverse[place],
-                weight[place],
-            )
-        median, total = np.empty(lens.size, np.float32), np.empty(lens.size, np.float32)
-        weighted_median(inverse, weight, median, total)
-        return median, total
+        flows = (
+            (self._flow_between(frame, other), self._flow_between(other, frame), self._pose(frame, other))
+            for other in self._neighbours(frame)
+        )
+        return triangulate_flows(flows, self._rays, self._at.lens)
 
     def _hiding_what_is_nearer(self, frame: int, inverse: Map, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where a frame's inverse depth (0 unknown) is of something far that hides what is nearer, as nothing can.
@@ -322,6 +305,27 @@ def _along(values: NDArray, flow: Map, filter_: int) -> NDArray:
     """``h w``: a map of another frame, looked up where the flow of each pixel leads."""
     rows, columns = np.indices(flow.shape[:2], np.float32)
     return cv2.remap(values, columns + flow[..., 0], rows + flow[..., 1], filter_)
+
+
+def triangulate_flows(
+    flows: Iterable[tuple[NDArray[np.float32], NDArray[np.float32], WorldToCamera]], rays: Map, lens: Lens
+) -> tuple[Map, Map]:
+    """Inverse depth (0 unknown) of a frame and its weight, both ``h w``: the weighted median over its flows.
+
+    A flow is that to another frame and back (``h w 2``, pixels), with the other's pose relative to this frame
+    (``4 4``); ``rays`` are those of the pixels.
+    """
+    inverse, weight = [], []
+    for there, back, pose in flows:
+        inverse.append(np.zeros(lens.size, np.float32))
+        weight.append(np.zeros(lens.size, np.float32))
+        triangulate(
+            there, back, rays, pose, lens.focal, lens.distortion, LARGEST_RETURN, LARGEST_MISS, inverse[-1], weight[-1]
+        )
+    median, total = np.zeros(lens.size, np.float32), np.zeros(lens.size, np.float32)
+    if inverse:
+        weighted_median(np.stack(inverse), np.stack(weight), median, total)
+    return median, total
 
 
 def fill(inverse: Map, known: Map, guide: Grey) -> Map:

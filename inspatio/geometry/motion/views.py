@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from inspatio.cameras.poses import invert
 from inspatio.geometry.backend import USUAL_VIEW
-from inspatio.geometry.motion.depth import LARGEST_MISS, LARGEST_RETURN, TRUSTED_PARALLAX, Map, fill
+from inspatio.geometry.motion.depth import TRUSTED_PARALLAX, Map, fill, triangulate_flows
 from inspatio.geometry.motion.features import LEAST_MATCHES, match_views
 from inspatio.geometry.motion.mapper import MAPPER_COMMAND, MapperError, Observations, map_keyframes
 from inspatio.geometry.motion.poses import Lens
@@ -34,7 +34,6 @@ from inspatio.geometry.motion.solve import (
     median_angle,
 )
 from inspatio.geometry.motion.tracks import Grey
-from inspatio.geometry.motion.triangulate import triangulate, weighted_median
 
 MOST_NEIGHBOURS = 6
 """Views that the depth of one is triangulated with."""
@@ -122,27 +121,13 @@ def _triangulated(
     """The filled inverse depth of a view by its flow to others, which starts from what ``maps`` predict; and where it
     was triangulated."""
     others = _neighbours(solution, index)
-    inverse = np.zeros((len(others), *lens.size), np.float32)
-    weight = np.zeros_like(inverse)
-    for place, other in enumerate(others):
-        there, back = solution.world_to_camera[other], solution.world_to_camera[index]
-        pose = there @ invert(back)
-        forward = _flow(views[index], views[other], _predicted(maps[index], rays, pose, lens, grid))
-        backward = _flow(views[other], views[index], _predicted(maps[other], rays, invert(pose), lens, grid))
-        triangulate(
-            forward,
-            backward,
-            rays,
-            pose,
-            lens.focal,
-            lens.distortion,
-            LARGEST_RETURN,
-            LARGEST_MISS,
-            inverse[place],
-            weight[place],
-        )
-    median, total = np.empty(lens.size, np.float32), np.empty(lens.size, np.float32)
-    weighted_median(inverse, weight, median, total)
+    flows = []
+    for other in others:
+        pose = solution.world_to_camera[other] @ invert(solution.world_to_camera[index])
+        there = _flow(views[index], views[other], _predicted(maps[index], rays, pose, lens, grid))
+        back = _flow(views[other], views[index], _predicted(maps[other], rays, invert(pose), lens, grid))
+        flows.append((there, back, pose))
+    median, total = triangulate_flows(flows, rays, lens)
     points = sparse[index][sparse[index] > 0]
     trusted = np.sqrt(total) / float(np.median(1 / points)) > TRUSTED_PARALLAX
     known = trusted.astype(np.float32)
