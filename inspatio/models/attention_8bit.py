@@ -15,12 +15,12 @@ the readable statement of it, elsewhere. The kernel was checked by Triton's inte
 from __future__ import annotations
 
 import logging
-import subprocess
 
 import torch
 from einops import einsum
 
 from inspatio.models.attention import Attend, attention
+from inspatio.models.compilation import why_it_fails
 
 LARGEST_INT8 = 127
 LARGEST_FP8 = torch.finfo(torch.float8_e4m3fn).max
@@ -48,7 +48,7 @@ def plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.
     value_scale = scale_of(value.float(), 1, LARGEST_FP8)
     values = (value.float() / value_scale).to(torch.float8_e4m3fn).float() * value_scale
     sums = einsum(rounded, values, "b h n m, b m h d -> b n h d")
-    return (sums / weights.sum(dim=-1).transpose(1, 2)[..., None]).to(query.dtype)
+    return (sums / weights.sum(dim=-1).transpose(1, 2)[..., None]).to(query.dtype).contiguous()
 
 
 def to_int8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,13 +78,11 @@ def why_not(device: torch.device) -> str | None:
     capability = torch.cuda.get_device_capability(device)
     if capability < FP8_CAPABILITY:
         return f"it needs compute capability 8.9 or later, got {capability[0]}.{capability[1]}"
-    try:
-        error = measured_error(device)
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as failure:
-        cause = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
+    measured: list[float] = []
+    if cause := why_it_fails(lambda: measured.append(measured_error(device))):
         return f"its Triton kernel does not work here ({cause})"
-    if not error <= GATE:
-        return f"its error is {error:.3f} of the result on random values, expected at most {GATE:g}"
+    if not measured[0] <= GATE:
+        return f"its error is {measured[0]:.3f} of the result on random values, expected at most {GATE:g}"
     return None
 
 
@@ -102,11 +100,12 @@ def by_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> to
     from inspatio.models.attention_8bit_kernel import attend
 
     key_mean = key.mean(dim=1, keepdim=True, dtype=torch.float32)
-    return attend(query, key, value, key_mean, scale_of(value, 1, LARGEST_FP8).float())
+    with torch.cuda.device_of(query):  # Triton launches on the current GPU, wherever the tensors are
+        return attend(query, key, value, key_mean, scale_of(value, 1, LARGEST_FP8).float())
 
 
 _LIBRARY = torch.library.Library("inspatio", "FRAGMENT")
 _LIBRARY.define("attention_8bit(Tensor query, Tensor key, Tensor value) -> Tensor")
 _LIBRARY.impl("attention_8bit", plain, "CompositeExplicitAutograd")
 _LIBRARY.impl("attention_8bit", by_kernel, "CUDA")
-_LIBRARY.impl("attention_8bit", lambda query, _key, _value: torch.empty_like(query), "Meta")
+_LIBRARY.impl("attention_8bit", lambda query, _key, _value: query.new_empty(query.shape), "Meta")

@@ -34,6 +34,7 @@ def attend(
     m = key.shape[1]
     if d not in (32, 64, 128):
         raise RuntimeError(f"heads of {d} channels, expected 32, 64 or 128")
+    query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
     nothing = torch.zeros(b, 1, heads, d, device=query.device)
     queries, query_scale = _to_int8(query, nothing, LOG2_E * d**-0.5)
     keys, key_scale = _to_int8(key, key_mean.contiguous(), 1.0)

@@ -68,8 +68,11 @@ def test_where_it_cannot_be_used_one_line_says_why(
         monkeypatch.setattr(attention_8bit, "measured_error", lambda _, wrong=wrong: wrong)
         assert attend_in_8bit(gpu, attention) is attention
 
+    class CompilationError(Exception):
+        """As Triton's, which is no RuntimeError."""
+
     def refuse(_: torch.device) -> float:
-        raise RuntimeError("no such instruction\n  more of it")
+        raise CompilationError("no such instruction\n  more of it")
 
     monkeypatch.setattr(attention_8bit, "measured_error", refuse)
     with caplog.at_level(logging.WARNING):
@@ -93,6 +96,15 @@ def test_compiled_code_calls_it_without_a_break() -> None:
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     with torch.inference_mode():
         assert torch.equal(compiled(query), layer(query))
+
+
+def test_its_result_lies_in_memory_as_compilers_are_told() -> None:
+    """Also of a query that is a view: compiled code reads the result by the strides that it was promised."""
+    query, key, value = inputs(20, 100)
+    query = query.transpose(1, 2).contiguous().transpose(1, 2)
+    assert not query.is_contiguous()
+    operator = torch.ops.inspatio.attention_8bit.default
+    torch.library.opcheck(operator, (query, key, value), test_utils=("test_schema", "test_faketensor"))
 
 
 def test_a_network_takes_it_for_its_own_attention_alone(monkeypatch: pytest.MonkeyPatch) -> None:

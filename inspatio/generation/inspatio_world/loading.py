@@ -20,6 +20,7 @@ from inspatio.config import AutoencoderName, GeneratorConfig
 from inspatio.generation.inspatio_world.session import CausalGenerator, CausalOptions, Prompts
 from inspatio.models.attention import attend_from_environment, backend_from_environment
 from inspatio.models.checkpoints import WAN_TEXT_ENCODER, WAN_VAE
+from inspatio.models.compilation import why_not_compiled
 from inspatio.models.cudnn import fault_in_half
 from inspatio.models.wan.autoencoder import VideoDecoder, VideoEncoder
 from inspatio.models.wan.checkpoint import load_decoder, load_dit, load_encoder
@@ -136,7 +137,7 @@ def assemble(
 ) -> CausalGenerator:
     """Make a generator of loaded networks; what makes them fit, share or run faster is applied here, in this order."""
     prepare_convolutions(config, device)
-    compiled = compiles(config, device, frames)
+    compiled = compiles_here(config, device, frames)
     if config.precision == "fp8":
         quantize_fp8(dit, device)
         if backend_from_environment() == "auto":
@@ -182,6 +183,15 @@ def compiles(config: GeneratorConfig, device: torch.device, frames: int) -> bool
     if config.compile_dit is not None:
         return config.compile_dit
     return device.type == "cuda" and (config.precision == "fp8" or frames >= COMPILATION_PAYS)
+
+
+def compiles_here(config: GeneratorConfig, device: torch.device, frames: int) -> bool:
+    """:func:`compiles`, but not where the device's compiler does not work, which a warning then says."""
+    if not compiles(config, device, frames):
+        return False
+    if reason := why_not_compiled(device):
+        _log.warning("the transformer's layers are not compiled, which is slower: %s", reason)
+    return not reason
 
 
 def prepare_convolutions(config: GeneratorConfig, device: torch.device) -> None:

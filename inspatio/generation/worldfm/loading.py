@@ -15,7 +15,7 @@ from torch.distributed import ProcessGroup
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import UsageError
-from inspatio.generation.inspatio_world.loading import compiles, precision_dtype, prepare_convolutions
+from inspatio.generation.inspatio_world.loading import compiles_here, precision_dtype, prepare_convolutions
 from inspatio.generation.worldfm.session import WorldFMGenerator, WorldFMOptions
 from inspatio.models.attention import attend_from_environment
 from inspatio.models.wan.offload import offload_blocks
@@ -82,7 +82,7 @@ def load_worldfm(
         quantize_fp8(network, device)
     if config.offload:
         offload_blocks(network, device)
-    if compiles(config, device, frames):
+    if compiles_here(config, device, frames):
         compile_blocks(network)
     options = WorldFMOptions(
         size=size,

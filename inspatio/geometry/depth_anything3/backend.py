@@ -16,6 +16,7 @@ the frames whose picture changed are estimated (``changes.py``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -46,6 +47,7 @@ from inspatio.geometry.depth_anything3.windows import (
 from inspatio.geometry.store import GeometryWriter
 from inspatio.locations import download_command
 from inspatio.models.attention import Attend, attention
+from inspatio.models.compilation import why_not_compiled
 from inspatio.models.depth_anything3.checkpoint import ModelFolder, open_folder
 from inspatio.models.depth_anything3.network import LONGEST_SIDE, to_source_frame
 from inspatio.models.weights import weights_fingerprint
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 BACKEND = "da3"
 VERSION = 2
 """Raised whenever the same clip and weights would give another result."""
+_log = logging.getLogger(__name__)
 
 
 class DepthAnything3:
@@ -180,7 +183,9 @@ class DepthAnything3:
         loaded = [
             network for folder in self.folders for network in folder.load(self._device, self._dtype, self._attend)
         ]
-        if self._compile:
+        if self._compile and (reason := why_not_compiled(self._device)):
+            _log.warning("Depth Anything 3 is not compiled, which is slower: %s", reason)
+        elif self._compile:
             for network in loaded:
                 network.backbone.compile_blocks()
         any_view = next((network for network in loaded if network.config.kind == "any-view"), None)

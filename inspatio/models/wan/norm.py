@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import subprocess
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+
+from inspatio.models.compilation import why_it_fails
 
 EPS = 1e-26
 """The smallest addend that float32 does not round away next to zero: only all-zero pixels notice it."""
@@ -47,16 +48,21 @@ def kernel() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor
 
     It is compiled once here, on a few pixels, because what Triton needs (a C compiler among it) shows only then.
     """
-    try:
-        from inspatio.models.wan.norm_kernel import launch
 
+    def launch(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: torch.Tensor) -> None:
+        from inspatio.models.wan import norm_kernel
+
+        with torch.cuda.device_of(x):  # Triton launches on the current GPU, wherever the tensors are
+            norm_kernel.launch(x, gamma, tail, padded, EPS)
+
+    def trial() -> None:
         few = torch.ones(3, 4, 96, device="cuda", dtype=torch.bfloat16)
-        launch(few[:1], few[0, 0], few[:2].clone(), few, EPS)
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        logger.warning("the norms of the Wan VAE run unfused, which is slower: no Triton kernel (%s)", cause)
+        launch(few[:1], few[0, 0], few[:2].clone(), few)
+
+    if reason := why_it_fails(trial):
+        logger.warning("the norms of the Wan VAE run unfused, which is slower: no Triton kernel (%s)", reason)
         return plain
-    return functools.partial(launch, eps=EPS)
+    return launch
 
 
 _LIBRARY = torch.library.Library("inspatio", "FRAGMENT")

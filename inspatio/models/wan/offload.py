@@ -69,6 +69,8 @@ class OffloadedBlocks(Blocks):
         self._on_device: int | None = None
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None
+        if self._stream is not None:  # memory that buffers get may still be read by what the caller has launched
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._device_buffers: list[_Buffer] = []
         for _ in range(2):
             tensors = {

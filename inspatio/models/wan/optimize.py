@@ -30,7 +30,7 @@ from torch import nn
 from inspatio.errors import UsageError
 from inspatio.models.attention import attention
 from inspatio.models.attention_8bit import attend_in_8bit
-from inspatio.models.compilation import prepare_compiler
+from inspatio.models.compilation import prepare_compiler, why_it_fails
 from inspatio.models.wan.dit import CausalDiT
 
 Transformer = TypeVar("Transformer", bound=nn.Module)
@@ -132,13 +132,11 @@ def why_no_fp8(device: torch.device) -> str | None:
     if capability < FP8_CAPABILITY:
         name, least = torch.cuda.get_device_name(device), ".".join(map(str, FP8_CAPABILITY))
         return f"it needs compute capability {least} or later, {name} has {capability[0]}.{capability[1]}"
-    try:
-        with torch.no_grad():
-            Float8Linear(nn.Linear(32, 32, device=device, dtype=torch.bfloat16))(
-                torch.ones(32, 32, device=device, dtype=torch.bfloat16)
-            )
-    except RuntimeError as error:
-        return f"PyTorch {torch.__version__} does not multiply 8-bit floats here ({str(error).splitlines()[0]})"
+    with torch.no_grad():
+        linear = nn.Linear(32, 32, device=device, dtype=torch.bfloat16)
+        few = torch.ones(32, 32, device=device, dtype=torch.bfloat16)
+        if cause := why_it_fails(lambda: Float8Linear(linear)(few)):
+            return f"PyTorch {torch.__version__} does not multiply 8-bit floats here ({cause})"
     return None
 
 

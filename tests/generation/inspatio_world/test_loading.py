@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch._dynamo.utils import counters
 
 from inspatio.config import GeneratorConfig
 from inspatio.errors import MissingWeightsError, UsageError
+from inspatio.generation.inspatio_world import loading
 from inspatio.generation.inspatio_world.block_loop import BlockLoop, Schedule
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop, Work
 from inspatio.generation.inspatio_world.loading import compiles, describe_causal, load_causal
@@ -94,6 +96,17 @@ def test_offload_changes_nothing(config: GeneratorConfig, name: str) -> None:
 
     config = replace(config, encoder=name, decoder=name)
     assert np.array_equal(frames(replace(config, offload=True)), frames(config))
+
+
+def test_without_a_working_compiler_layers_run_uncompiled_and_that_is_said(
+    config: GeneratorConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loading, "why_not_compiled", lambda _: "no C compiler")
+    counters.clear()
+    with caplog.at_level(logging.WARNING):
+        first_block(replace(config, compile_dit=True))
+    assert not counters["stats"], "a layer was compiled"
+    assert "no C compiler" in caplog.text
 
 
 def test_bf16_is_near_fp32(config: GeneratorConfig) -> None:
