@@ -6,9 +6,10 @@ depth of each pixel (nearest point wins), and the pixel's colour is looked up in
 place is known to a point's precision, the colour to a fraction of a pixel.
 
 :func:`init_memory` gives the keyframes that a session starts from: the still parts of source frames all over the clip,
-held against each other. A place that another frame looks through has moved, and is left out, so that nothing that moves
-leaves a ghost; a place that an earlier one of them shows is not remembered twice; colours are the median of all frames
-that see the place, which removes what passes before a still camera.
+held against each other. A place that as many frames look through as show it has moved, and is left out, so that nothing
+that moves leaves a ghost, and estimated depth that is off in one frame loses no place; a place that an earlier one of
+them shows is not remembered twice; colours are the median of all frames that see the place, which removes what passes
+before a still camera.
 
 A keyframe that the session completed may hold points that nobody saw. They yield to whatever was seen: where a later
 frame looks through a point, the point is not shown (``fill.py``).
@@ -37,9 +38,12 @@ POINT_REACH = 5
 """Side of the square of pixels around a point that holds all that it covers, with room for rounding."""
 AGREEMENT = 0.06
 """Depths that differ by this share are one place seen twice."""
+FAR_AGREEMENT = 0.02
+"""So are inverse depths that differ by this share of the scene's median: far things whose depth makes no difference."""
 
-EDGE = 0.06
-"""Where depth changes by this share within EDGE_REACH pixels, colours are a mixture of two surfaces: not remembered."""
+EDGE = 0.1
+"""Where inverse depth leaves its plane by this share within EDGE_REACH pixels, colours are a mixture of two surfaces:
+not remembered."""
 EDGE_REACH = 3
 
 
@@ -173,14 +177,16 @@ def init_memory(scene: Scene, count: int, threads: int) -> list[Keyframe]:
     sources = observed.cameras(places)
     poses = zip(sources.intrinsics, sources.world_to_camera, strict=True)
     cameras = [Camera(intrinsics, pose, scene.size) for intrinsics, pose in poses]
+    known = depths[depths > 0]
+    far = np.float32(FAR_AGREEMENT / np.median(known) if known.size else 0)
     keyframes: list[Keyframe | None] = [None] * len(places)
 
     def work(a: int) -> None:
         maps = [cameras[a].pixels_to(camera) for camera in cameras]
         picture, kept = np.empty_like(frames[a]), np.empty(scene.size, np.uint8)
         matrices, vectors = np.stack([m for m, _ in maps]), np.stack([v for _, v in maps])
-        steady(frames, depths, matrices, vectors, a, np.float32(AGREEMENT), picture, kept)
-        kept[mixed(depths[a])] = 0
+        steady(frames, depths, matrices, vectors, a, np.float32(AGREEMENT), far, picture, kept)
+        kept[mixed(depths[a], far)] = 0
         keyframes[a] = Keyframe(picture, cameras[a], lift(cameras[a], depths[a], kept))
 
     for start in range(0, len(places), threads):
@@ -188,13 +194,26 @@ def init_memory(scene: Scene, count: int, threads: int) -> list[Keyframe]:
     return [each for each in keyframes if each is not None]
 
 
-def mixed(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """``h w``: pixels at an edge of the depth map (0 there is not known, and no edge)."""
+def mixed(depth: NDArray[np.float32], far: np.float32) -> NDArray[np.bool_]:
+    """``h w``: pixels at an edge of the depth map (0 there is not known, and no edge).
+
+    Inverse depths that differ by less than ``far`` are no edge.
+
+    Edges are where the morphological Laplacian of inverse depth is large. It is zero on a plane however steeply it is
+    seen, such as a floor towards the horizon.
+    """
+    inverse = np.divide(1, depth, out=np.zeros_like(depth), where=depth > 0)
+    # Continued beyond the borders as planes go on.
+    wide = np.pad(inverse, EDGE_REACH, "reflect", reflect_type="odd")
+    known = np.pad(depth > 0, EDGE_REACH, "reflect")
     side = 2 * EDGE_REACH + 1
     kernel = np.ones((side, side), np.uint8)
-    farthest = cv2.dilate(depth, kernel)
-    nearest = cv2.erode(np.where(depth > 0, depth, np.float32(np.inf)), kernel)
-    return farthest / (1 + 2 * EDGE) > nearest  # not the other way round: beyond the borders nearest is huge
+    within = np.s_[EDGE_REACH:-EDGE_REACH, EDGE_REACH:-EDGE_REACH]
+    nearest = cv2.dilate(np.where(known, wide, np.float32(0)), kernel)[within]
+    farthest = cv2.erode(np.where(known, wide, np.float32(np.inf)), kernel)[within]
+    edges = (depth > 0) & (np.abs(nearest + farthest - 2 * inverse) > np.maximum(EDGE * nearest, far))
+    # Half way up a blurred edge both sides differ by the same.
+    return cv2.morphologyEx(edges.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
 
 
 def _spread(scene: Scene, count: int) -> list[int]:
@@ -291,19 +310,20 @@ def look_up(depth, rows, columns, matrix, vector, picture, image):
 
 
 @compiled
-def steady(frames, depths, matrices, vectors, a, tolerance, picture, kept):
+def steady(frames, depths, matrices, vectors, a, tolerance, far, picture, kept):
     """What frame ``a`` of several (``m h w 3``, ``m h w``) shows that the others do not contradict.
 
-    ``matrices[b]``, ``vectors[b]`` take a pixel of ``a`` to frame ``b``. ``picture`` gets the median colour of all
-    frames that see the same place, ``kept`` (``h w``) 1 where no frame looks through it and no earlier frame shows it.
+    ``matrices[b]``, ``vectors[b]`` take a pixel of ``a`` to frame ``b``. Depths agree up to the share ``tolerance``, or
+    inverse depths up to ``far``. ``picture`` gets the median colour of all frames that see the same place, ``kept``
+    (``h w``) 1 where more frames show it than look through it and no earlier frame shows it.
     """
     count, height, width = depths.shape
     colours = np.empty((3, count), np.uint8)
     for row in range(height):
         for column in range(width):
             d = depths[a, row, column]
-            agreeing = 1
-            looked_through, seen_before = False, False
+            agreeing, contradicting = 1, 0
+            seen_before = False
             for c in range(3):
                 colours[c, 0] = frames[a, row, column, c]
             if d > 0:
@@ -326,19 +346,20 @@ def steady(frames, depths, matrices, vectors, a, tolerance, picture, kept):
                     for i in range(-1, 2):
                         for j in range(-1, 2):
                             nearest = min(nearest, depths[b, y + i, x + j])
-                    if nearest > w * (1 + tolerance):
-                        looked_through = True
-                        break
+                    if nearest - w > w * max(tolerance, far * nearest):
+                        contradicting += 1
+                        continue
                     there = depths[b, y, x]
-                    if abs(there - w) <= tolerance * w:
+                    if abs(there - w) <= w * max(tolerance, far * there):
                         if b < a:
                             seen_before = True
                         for c in range(3):
                             colours[c, agreeing] = frames[b, y, x, c]
                         agreeing += 1
-            kept[row, column] = 1 if d > 0 and not looked_through and not seen_before else 0
+            moved = contradicting >= agreeing
+            kept[row, column] = 1 if d > 0 and not moved and not seen_before else 0
             for c in range(3):
-                if agreeing > 2 and not looked_through:
+                if agreeing > 2 and not moved:
                     picture[row, column, c] = median(colours[c], agreeing)
                 else:
                     picture[row, column, c] = colours[c, 0]

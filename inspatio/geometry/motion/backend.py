@@ -44,7 +44,7 @@ from inspatio.media.pictures import PictureInfo
 from inspatio.scene import FOREGROUND_PERCENTILE
 from inspatio.types import Intrinsics, Progress, WorldToCamera
 
-VERSION, VIEWS_VERSION = 3, 1
+VERSION, VIEWS_VERSION = 4, 2
 TRACKED_LONGEST = 832
 """Longer side in pixels of the frames that corners are tracked in."""
 MAP_LONGEST = 416

@@ -46,8 +46,9 @@ above this."""
 SMOOTHING = 1000.0
 EDGE_STEP = 6.0
 """Grey levels over which the smoother's links decay."""
-MOVING_PIXELS = 0.6
-"""What moves by itself is this far from where it should be, in pixels of the depth map from one frame to the next."""
+MOVING_PIXELS, MOVING_RATIO = 0.6, 4.0
+"""What moves by itself is this far from where it should be, in pixels of the depth map from one frame to the next, and
+so many times as far as the median of what stands still."""
 LEAST_MOVING_AREA = 0.0006
 """As a share of the frame; smaller spots are noise of the flow."""
 FAR_PERCENTILE, FARTHER = 98.0, 1.5
@@ -275,7 +276,9 @@ class _Estimator:
             camera = self._rays @ pose[:3, :2].T.astype(np.float32) + pose[:3, 2].astype(np.float32)
             camera += filled[..., None] * pose[:3, 3].astype(np.float32)
             still = lens.pixels(camera[..., :2] / np.maximum(camera[..., 2:], 1e-9)) - np.stack([columns, rows], -1)
-            moves &= np.linalg.norm(flow - still, axis=-1) > MOVING_PIXELS
+            miss = np.linalg.norm(flow - still, axis=-1)
+            usual = float(np.median(miss[trusted])) if trusted.any() else 0.0
+            moves &= miss > max(MOVING_PIXELS, MOVING_RATIO * usual)
             moves &= self._looks_alike(frame, other, flow)
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
         mask = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, disc)

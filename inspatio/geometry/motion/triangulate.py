@@ -12,6 +12,10 @@ import numpy as np
 from inspatio.jit import compiled, compiled_parallel
 
 _UNDISTORT_STEPS = 10
+INFINITY = 1e-6
+"""Inverse depth of what shows no parallax."""
+RESOLUTION = 0.25
+"""Pixels: by less than this, flow does not tell depths apart."""
 
 
 @compiled
@@ -31,7 +35,9 @@ def triangulate(there, back, rays, pose, focal, distortion, largest_return, larg
 
     ``there`` and ``back`` are the flow to the second frame and from it; they must cancel to ``largest_return`` pixels.
     With both image coordinates there is one equation too many: the pixel's distance from its epipolar line must be
-    below ``largest_miss``. ``weight`` is the square of the pixel's motion per unit of inverse depth; 0 = not known.
+    below ``largest_miss``. What is infinitely far comes out with either sign; it counts where the pixel's motion is
+    explained by the camera's turn alone. ``weight`` is the square of the pixel's motion per unit of inverse depth;
+    0 = not known.
     """
     height, width = inverse.shape
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
@@ -59,15 +65,19 @@ def triangulate(there, back, rays, pose, focal, distortion, largest_return, larg
             ax, ay = (ux * ez - ex) * focal / qz, (uy * ez - ey) * focal / qz
             bx, by = (qx - ux * qz) * focal / qz, (qy - uy * qz) * focal / qz
             square = ax * ax + ay * ay
-            w = (ax * bx + ay * by) / max(square, 1e-20)
+            w = max((ax * bx + ay * by) / max(square, 1e-20), INFINITY)
             rx, ry = ax * w - bx, ay * w - by
-            if w > 0 and rx * rx + ry * ry < largest_miss * largest_miss:
+            if rx * rx + ry * ry < largest_miss * largest_miss:
                 inverse[row, column], weight[row, column] = w, square
 
 
 @compiled_parallel
 def weighted_median(inverse, weight, median, total):
-    """Write the weighted median over the first axis of ``s h w`` maps and the weight of what agrees with it."""
+    """Write the weighted median over the first axis of ``s h w`` maps and the weight of what agrees with it.
+
+    What is farther than the flow can tell from infinity is put there where it just could (RESOLUTION), so that
+    neighbours in a sky have about one depth.
+    """
     count, height, width = inverse.shape
     for row in numba.prange(height):
         for column in range(width):
@@ -84,8 +94,10 @@ def weighted_median(inverse, weight, median, total):
                     break
             middle = median[row, column]
             for k in range(count):
-                if abs(inverse[k, row, column] - middle) < 0.15 * middle:
-                    total[row, column] += weight[k, row, column]
+                difference, share = abs(inverse[k, row, column] - middle), weight[k, row, column]
+                if difference < 0.15 * middle or difference * np.sqrt(share) < RESOLUTION:
+                    total[row, column] += share
+            median[row, column] = max(middle, RESOLUTION / np.sqrt(total[row, column]))
 
 
 @compiled_parallel

@@ -10,6 +10,7 @@ from support.scenes import (
     ROOM_FRAMES,
     ROOM_SIZE,
     frames_of,
+    make_scene,
     moments,
     orbit,
     psnr,
@@ -118,6 +119,41 @@ def test_things_that_move_leave_no_ghosts():
     for moment in moments()[4:-4]:
         ball = truth._ball(moment)
         assert (np.linalg.norm(in_room - ball[1:4], axis=1) > 0.95 * ball[4]).all()
+
+
+def remembered(depth: np.ndarray) -> np.ndarray:
+    """``h w``: what the memory holds of the first of several pictures by one camera, at the depth that it shows."""
+    frames = np.zeros((*depth.shape, 3), np.uint8)
+    intrinsics = np.array([[100.0, 0, 40], [0, 100, 25], [0, 0, 1]])
+    scene = make_scene(frames, depth, np.tile(np.eye(4), (len(depth), 1, 1)), intrinsics)
+    x, y, z = init_memory(scene, len(depth), threads=1)[0].points.T
+    held = np.zeros(depth.shape[1:], bool)
+    held[np.rint(y / z * 100 + 25).astype(int), np.rint(x / z * 100 + 40).astype(int)] = True
+    return held
+
+
+def test_a_floor_that_is_seen_flat_is_remembered_and_the_outline_of_what_stands_on_it_is_not():
+    inverse = np.repeat(np.linspace(0.03, 1, 50)[:, None], 80, axis=1)
+    assert remembered(1 / inverse[None]).all()
+    inverse[20:40, 30:50] = 1.2
+    held = remembered(1 / inverse[None])
+    assert not held[17:43, 47:53].any(), "colours beside the outline are mixtures"
+    assert held[5:12].all(), "the floor farther away"
+    assert held[24:36, 34:46].all(), "the middle of the thing"
+
+
+def test_depth_that_is_wrong_in_one_frame_loses_no_place():
+    depth = np.full((5, 50, 80), 2.0)
+    depth[2, 10:30, 20:40] = 4
+    assert remembered(depth).all()
+
+
+def test_a_sky_whose_depth_is_never_the_same_is_remembered():
+    depth = np.full((5, 50, 80), 2.0)
+    depth[:, :20] = np.random.default_rng(0).uniform(80, 200, (5, 20, 80))
+    held = remembered(depth)
+    assert held[3:16, 3:-3].all()
+    assert held[24:].all()
 
 
 def test_memory_is_bounded():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from inspatio.cameras.poses import compose
-from inspatio.geometry.motion.depth import fill
+from inspatio.geometry.motion.depth import fill, triangulate_flows
 from inspatio.geometry.motion.poses import Lens, locate
 from inspatio.geometry.motion.tracks import track
 from inspatio.geometry.motion.triangulate import carry, triangulate, weighted_median
@@ -94,6 +94,23 @@ def test_the_median_ignores_what_is_unknown_and_few_outliers() -> None:
     weighted_median(inverse, weight, median, total)
     np.testing.assert_allclose(median, 0.21)
     np.testing.assert_allclose(total, 2)  # the outlier does not count as agreement
+
+
+def test_a_sky_is_known_and_even() -> None:
+    """Flow of what is infinitely far says a little more or a little less than infinity, by its noise."""
+    random = np.random.default_rng(1)
+    lens = Lens(SIZE, 70.0, 0.0)
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]].astype(float)
+    rays = lens.rays(np.stack([columns, rows], -1)).astype(np.float32)
+    flows = []
+    for shift in (0.2, 0.3, 0.4, -0.3):
+        noise = random.normal(0, 0.1, (*SIZE, 2)).astype(np.float32)
+        flows.append((noise, -noise, compose(np.eye(3), np.array([shift, 0, 0]))))
+    inverse, total = triangulate_flows(flows, rays, lens)
+    inside = np.s_[2:-2, 2:-2]
+    assert (total[inside] > 0).mean() > 0.99
+    assert inverse[inside].max() < 0.05
+    assert np.quantile(inverse[inside], 0.95) < 2.5 * np.quantile(inverse[inside], 0.05)
 
 
 def test_filling_keeps_a_constant_and_stops_at_edges() -> None:
