@@ -9,7 +9,8 @@ Rules. An operation whose result is no view of its input is one kernel. Bytes ar
 each tensor once. What a convolution does beside multiplying is counted as PyTorch does it with cuDNN: input or weight
 that is not in the common memory format is copied first (the format is channels-last where either of them is), the
 result is in that format, and a bias is added by a kernel of its own. The traffic of the products themselves
-(convolutions, matrix products, attention) is not counted.
+(convolutions, matrix products, attention) is not counted. What a GPU refuses is refused here too, which the meta device
+alone would let pass: operations on tensors of the host and of the device, numbers aside.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ CONVOLUTIONS = {aten.convolution.default}
 PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten._addmm_activation, aten.matmul, aten.linear}
 COPIES = {aten.copy_, aten._to_copy, aten.clone, aten.cat, aten.stack, aten.constant_pad_nd, aten.repeat}
 """Operations that only move data, conversions between precisions included."""
+BETWEEN_DEVICES = {aten.copy_, aten._to_copy}
+"""Operations whose tensors may be on different devices."""
 FREE = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.detach, aten.lift_fresh, aten.set_}
 """Operations that launch nothing."""
 SYNCS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.is_nonzero, aten.equal}
@@ -117,9 +120,12 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
         packet = func.overloadpacket
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        places = {tensor.device for tensor in inputs if tensor.ndim or tensor.device.type == "meta"}
+        if len(places) > 1 and packet not in BETWEEN_DEVICES:
+            raise RuntimeError(f"{func} on tensors of {' and '.join(sorted(map(str, places)))}, which a GPU refuses")
+        result = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         on_device = any(tensor.device.type == "meta" for tensor in (*inputs, *outputs))
         copied_over = packet in COPIES and len({tensor.device for tensor in (*inputs, *outputs)}) > 1

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch.nn import functional as F
 
 from inspatio.models.worldfm.autoencoder import SHRINK
-from inspatio.models.worldfm.dit import EPS, LATENT_CHANNELS, PATCH, VIEWS, Block, WorldFM, WorldFMConfig
+from inspatio.models.worldfm.dit import EPS, LATENT_CHANNELS, PATCH, VIEWS, Block, WorldFM, WorldFMConfig, positions
 
 STEP = 999
 CAPTION = (300, 4096)
@@ -64,7 +64,7 @@ def plain_pass(network: WorldFM, joint: torch.Tensor) -> torch.Tensor:
     embedded = network.t_embedder.mlp(torch.cat((angles.cos(), angles.sin()), dim=-1))
     shared = network.t_block(embedded)
 
-    x = network.x_embedder.proj(joint).flatten(2).transpose(1, 2) + network.positions(rows, columns)
+    x = network.x_embedder.proj(joint).flatten(2).transpose(1, 2) + positions(network.config, rows, columns)
     for block in network.blocks:
         x = _plain_layer(block, x, shared)
     shift, scale = (network.final_layer.scale_shift_table[None] + embedded[:, None]).chunk(2, dim=1)

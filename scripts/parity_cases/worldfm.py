@@ -21,7 +21,7 @@ from inspatio.geometry import panorama, panorama_depth
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder, working_dtype
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.checkpoint import make_network, parse_autoencoder_config, parse_config
-from inspatio.models.worldfm.dit import CameraEncoding, WorldFM
+from inspatio.models.worldfm.dit import CameraEncoding, WorldFM, positions
 from inspatio.render.points import splat_points
 
 STEPS = (999, 200)
@@ -70,7 +70,7 @@ def dit(case: GoldenCase, device: torch.device, dtype: torch.dtype) -> Outputs:
     prope = _network(case, "wfm.", device, dtype, "prope")
     plucker = _network(case, "wfm.", device, dtype, "plucker")
     outputs = {
-        "pos_embed": plain.positions(height // 2, 3 * width // 2),
+        "pos_embed": positions(plain.config, height // 2, 3 * width // 2),
         "batch2.out": run(plain, list(STEPS), suffix="2"),
         "prope_no_K.t999.out": run(prope, [999], poses_only),
         "plucker.t999.out": run(plucker, [999], cameras),

@@ -13,6 +13,9 @@ from benches.structure_session import CASES, count_session_waits
 from benches.structure_transformer import count_graphs, count_transformer, fused_bytes
 from torch.nn import functional
 
+from inspatio.models.worldfm.autoencoder import AutoencoderConfig, ImageDecoder, ImageEncoder
+from inspatio.models.worldfm.camera_encoding import ViewCameras
+from inspatio.models.worldfm.dit import CameraEncoding, WorldFM, WorldFMConfig
 from inspatio.render import WarpRenderer
 
 
@@ -131,3 +134,29 @@ def test_what_the_host_waits_for_in_a_session_is_counted(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(WarpRenderer, "render_on_device", copies)
     assert max(count_session_waits(*CASES["taehv, warper"], late=True)[1:]) == 2
+
+
+def test_a_tensor_of_the_host_among_those_of_the_device_is_refused_as_on_a_gpu() -> None:
+    with pytest.raises(RuntimeError, match="cpu and meta"):
+        count(lambda x: x + torch.ones(10), X)
+    count(lambda x: x * torch.tensor(2.0), X)  # a number
+
+
+@pytest.mark.parametrize("encoding", ["none", "prope", "plucker"])
+def test_a_frame_of_worldfm_stays_on_the_device(encoding: CameraEncoding) -> None:
+    """And once its positions are there, published weights, which know no cameras, make the host wait for nothing."""
+    with torch.device("meta"):
+        network = WorldFM(WorldFMConfig(hidden_size=96, depth=2, num_heads=4, camera_encoding=encoding))
+        autoencoder = AutoencoderConfig(block_out_channels=(32, 32, 64, 64))
+        encoder, decoder = ImageEncoder(autoencoder), ImageDecoder(autoencoder)
+    modulation = network.time_modulation(torch.tensor([999]))
+    image, latents = tensor(1, 3, 64, 64), tensor(1, 4, 8, 8).float()
+    poses, lens = (torch.eye(n).expand(1, 3, n, n).to("meta") for n in (4, 3))
+    cameras = None if encoding == "none" else ViewCameras(poses, lens, (64, 64))
+
+    def frame() -> None:
+        encoder(image)
+        decoder(network(latents, latents, latents, modulation, cameras)[:, :4])
+
+    count(frame)
+    assert count(frame).host_syncs == 0 or encoding != "none"

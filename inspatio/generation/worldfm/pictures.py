@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from inspatio.models.memory import upload
 from inspatio.types import Frames
 
 
 def to_images(frames: Frames, device: torch.device) -> torch.Tensor:
     """``b h w 3`` uint8 -> ``b 3 h w`` float32 in -1..1."""
-    images = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+    images = upload(torch.from_numpy(np.ascontiguousarray(frames)), device)
     return rearrange(images, "b h w c -> b c h w").float() / 127.5 - 1.0
 
 

@@ -43,7 +43,7 @@ from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews, plan
 from inspatio.generation.worldfm.sampler import sample_frames
 from inspatio.generation.worldfm.sharing import share_frames
-from inspatio.models.memory import out_of_memory_said
+from inspatio.models.memory import out_of_memory_said, upload
 from inspatio.models.worldfm.autoencoder import ImageDecoder, ImageEncoder
 from inspatio.models.worldfm.camera_encoding import ViewCameras
 from inspatio.models.worldfm.dit import LATENT_CHANNELS, WorldFM
@@ -216,7 +216,7 @@ class WorldFMSession(Session):
         device = self._generator.device
         noise = None
         if self._noise.kind == "fresh":
-            noise = torch.from_numpy(np.stack([self._noise.normal(*key) for key in keys])).to(device)
+            noise = upload(torch.from_numpy(np.stack([self._noise.normal(*key) for key in keys])), device)
         return self._generator.encoder(to_images(frames, device), noise)
 
     def _encode_references(self, views: Sequence[int]) -> torch.Tensor:
@@ -253,7 +253,7 @@ class WorldFMSession(Session):
             return network(noisy, conditions, references, schedule[step], encoded)[:, :LATENT_CHANNELS]
 
         def noise(step: int) -> torch.Tensor:
-            return self._noise.draw(step, places, depth, cameras).to(self._generator.device)
+            return upload(self._noise.draw(step, places, depth, cameras), self._generator.device)
 
         return sample_frames(v, noise, self._generator.options.steps)
 

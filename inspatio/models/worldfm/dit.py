@@ -31,6 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
 import torch
@@ -266,7 +267,7 @@ class WorldFM(nn.Module):
         # 1. tokens of the three pictures side by side
         joint = torch.cat((noisy, render, reference), dim=3).to(self.dtype)
         x = self.x_embedder(joint)
-        x = x + self.positions(rows, VIEWS * columns).to(x)
+        x = x + _positions(self.config, rows, VIEWS * columns, x.device, x.dtype)
         prope = None
         if cameras is not None and self.config.camera_encoding == "prope":
             prope = PRoPE.make(cameras, rows, columns, x.shape[-1] // self.config.num_heads, x)
@@ -283,19 +284,29 @@ class WorldFM(nn.Module):
         patches = self.final_layer(x, modulation.head).float()
         return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=rows, w=columns, p=PATCH, q=PATCH)
 
-    def positions(self, rows: int, columns: int) -> torch.Tensor:
-        """Sin-cos positions ``1 n c`` float32 of a token grid, worked out in float64 on the CPU.
 
-        Both axes are squeezed into 0 .. ``position_range``: three pictures' width no less than one's height.
-        """
-        quarter = self.config.hidden_size // 4
-        frequencies = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
+def positions(config: WorldFMConfig, rows: int, columns: int) -> torch.Tensor:
+    """Sin-cos positions ``1 n c`` float32 of a token grid, worked out in float64 on the CPU.
 
-        def encode(count: int) -> torch.Tensor:
-            places = (torch.arange(count, dtype=torch.float32) / (count / self.config.position_range)).double()
-            angles = places[:, None] * frequencies
-            return torch.cat((angles.sin(), angles.cos()), dim=-1)
+    Both axes are squeezed into 0 .. ``position_range``: three pictures' width no less than one's height.
+    """
+    quarter = config.hidden_size // 4
+    frequencies = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
 
-        x = encode(columns)[None].expand(rows, -1, -1)
-        y = encode(rows)[:, None].expand(-1, columns, -1)
-        return torch.cat((x, y), dim=-1).flatten(0, 1)[None].float()
+    def encode(count: int) -> torch.Tensor:
+        places = (torch.arange(count, dtype=torch.float32) / (count / config.position_range)).double()
+        angles = places[:, None] * frequencies
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+    x = encode(columns)[None].expand(rows, -1, -1)
+    y = encode(rows)[:, None].expand(-1, columns, -1)
+    return torch.cat((x, y), dim=-1).flatten(0, 1)[None].float()
+
+
+@lru_cache(maxsize=4)
+def _positions(
+    config: WorldFMConfig, rows: int, columns: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """:func:`positions` on a device, made once for a size: a pass would wait for 14 MB from the host's memory."""
+    with torch.inference_mode(mode=False), torch.no_grad():
+        return positions(config, rows, columns).to(device, dtype)

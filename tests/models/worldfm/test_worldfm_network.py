@@ -9,7 +9,7 @@ from support.networks import seeded
 from inspatio.errors import UsageError
 from inspatio.models.attention import attention
 from inspatio.models.worldfm.camera_encoding import ViewCameras
-from inspatio.models.worldfm.dit import CameraEncoding, WorldFM, WorldFMConfig
+from inspatio.models.worldfm.dit import CameraEncoding, WorldFM, WorldFMConfig, positions
 
 ROWS, COLUMNS = 6, 8
 
@@ -74,7 +74,7 @@ def test_the_last_layer_answers_for_the_target_alone() -> None:
     whole.load_state_dict(model.state_dict(), strict=False)
     with torch.inference_mode():
         modulation = whole.time_modulation(torch.tensor([999]))
-        x = whole.x_embedder(torch.cat(given, dim=3)) + whole.positions(ROWS // 2, 3 * COLUMNS // 2)
+        x = whole.x_embedder(torch.cat(given, dim=3)) + positions(whole.config, ROWS // 2, 3 * COLUMNS // 2)
         for layer in range(2):
             x = whole.blocks[layer](x, modulation.layers[layer])
         x = x.unflatten(1, (ROWS // 2, -1))[:, :, : COLUMNS // 2].flatten(1, 2)
