@@ -12,6 +12,7 @@ random numbers), and its memory does not grow with the clip.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Protocol
@@ -224,3 +225,10 @@ class Download:
         if self._copied is not None:
             self._copied.synchronize()
         return self._host
+
+
+def take_arrived(coming: deque[tuple[int, Download]], *, wait: bool) -> Iterator[tuple[int, torch.Tensor]]:
+    """Take what is on the host from the front of a queue; waits for all but the latest, or for all."""
+    while coming and (wait or len(coming) > 1 or coming[0][1].is_ready()):
+        block, download = coming.popleft()
+        yield block, download.wait()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,10 +21,12 @@ from inspatio.errors import ClipError
 from inspatio.geometry.backend import GeometrySummary
 from inspatio.geometry.formats.ply import read_ply
 from inspatio.geometry.formats.worldfm import ReferencePicture, read_conditions
-from inspatio.media import SourceInfo
 from inspatio.media.fit import Fit
 from inspatio.media.listing import CLOUD_FILE, CONDITIONS_FILE
 from inspatio.types import Image, Progress
+
+if TYPE_CHECKING:
+    from inspatio.media import SourceInfo
 
 BACKEND = "point cloud"
 UNIT = "the point cloud"

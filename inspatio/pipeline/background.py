@@ -99,6 +99,7 @@ class FramesAhead:
         self._source = source
         self._order = list(order)
         self._place = 0
+        self._last: tuple[list[int], Frames] | None = None
         self._ahead: _Ahead[Frames] = _Ahead(thread)
 
     def __len__(self) -> int:
@@ -106,12 +107,17 @@ class FramesAhead:
 
     def read(self, indices: Sequence[int]) -> Frames:
         wanted = list(indices)
+        if self._last is not None and self._last[0] == wanted:  # WorldFM's frames are their own references
+            return self._last[1]
         frames = self._ahead.take(wanted, lambda: self._source.read(wanted))
         if self._order[self._place : self._place + len(wanted)] == wanted:
             self._place += len(wanted)
-            coming = self._order[self._place : self._place + BLOCK_FRAMES]
+            # As many as now, but for the first block, which may be shorter than all others.
+            count = BLOCK_FRAMES if self._last is None else len(wanted)
+            coming = self._order[self._place : self._place + count]
             if coming:
                 self._ahead.begin(coming, lambda: self._source.read(coming))
+        self._last = wanted, frames
         return frames
 
 

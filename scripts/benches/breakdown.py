@@ -21,11 +21,12 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 CLASSES = {
-    "attention": r"flash|fmha|attention|sdpa",
+    "attention": r"flash|fmha|attention|sdpa|_attend",
     "convolution": r"conv|fprop|implicit",
     "product": r"gemm|nvjet|cutlass|cublas|addmm|::mm|::bmm|scaled_mm|linear",
     "transfer": r"memcpy|memset",
     "compiled": r"triton",
+    "norm": r"norm",
     "copy": r"copy|cat|_to_copy|clone",
 }
 """Names of kernels and operations; what fits none is "other"."""

@@ -13,6 +13,7 @@ shared.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -35,6 +36,7 @@ from inspatio.models.worldfm.dit import WorldFMConfig
 from inspatio.render.disc_cloud import DiscCloud
 from inspatio.render.points import splat_points
 
+PARTS = ("quality", "noise_kept", "plan", "speed", "network", "frames")
 FOCAL = 320 / 512
 """Of the published demonstration, in units of the picture's side."""
 QUALITY_SIZE = (256, 256)
@@ -52,17 +54,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     unit = float(np.exp(np.log(distance).mean(dtype=np.float64)))
     lens = _lens(QUALITY_SIZE)
     still = panorama_scene(image, distance, QUALITY_SIZE)
-    results: dict[str, Any] = {"unit_metres": unit, "quality": _quality(image, distance, still, unit, lens)}
-    results["noise_kept"] = {kind: _noise_kept(still, unit, lens, kind) for kind in ("points", "fixed", "fresh")}
-    results["plan"] = _plan(still, unit, lens)
-
     size = (options.points_height, 2 * options.points_height)
-    large = np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    far = np.asarray(cv2.resize(distance, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-    results["speed"] = _speed(large, far, options.size, options.repeats)
-    results["network"] = time_network(options.size, options.layers, options.repeats)
-    results["frames"] = _frames(image, distance, unit, options)
-    return results
+
+    def speed() -> dict[str, float]:
+        large = np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+        far = np.asarray(cv2.resize(distance, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+        return _speed(large, far, options.size, options.repeats)
+
+    parts: dict[str, Callable[[], Any]] = {
+        "quality": lambda: _quality(image, distance, still, unit, lens),
+        "noise_kept": lambda: {kind: _noise_kept(still, unit, lens, kind) for kind in ("points", "fixed", "fresh")},
+        "plan": lambda: _plan(still, unit, lens),
+        "speed": speed,
+        "network": lambda: time_network(options.size, options.layers, options.repeats),
+        "frames": lambda: _frames(image, distance, unit, options),
+    }
+    return {"unit_metres": unit} | {part: parts[part]() for part in options.parts}
 
 
 def _frames(image: np.ndarray, distance: np.ndarray, unit: float, options: argparse.Namespace) -> dict[str, Any] | str:
@@ -235,6 +242,7 @@ def _published_render(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of the bench [all]")
     parser.add_argument("--height", type=int, default=384, help="rows of the panorama that is ray-cast [384]")
     parser.add_argument("--points_height", type=int, default=2048, help="rows of the one that is timed [2048]")
     parser.add_argument("--size", type=size_argument, default=(512, 512), help="of the timed pictures [512x512]")

@@ -111,7 +111,7 @@ class Missing(MetaPathFinder):
 
 sys.meta_path.insert(0, Missing())
 import bench, parity
-import benches.geometry, benches.caption
+import benches.geometry, benches.caption, benches.worldfm
 bench.main("generate --random_weights --model tiny --size 32x16 --blocks 2 --device cpu --use_tae".split())
 assert parity.main(["--golden", "tests/golden", "--cases", "dit", "mask_pack"]) == 0
 """

@@ -30,7 +30,7 @@ two steps after it, from the clip's end on in its own step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -41,7 +41,7 @@ from torch.profiler import record_function
 
 from inspatio.cameras.cameras import Cameras
 from inspatio.errors import ClipError
-from inspatio.generation.base import Download, FrameBlock, Session, check_size
+from inspatio.generation.base import Download, FrameBlock, Session, check_size, take_arrived
 from inspatio.generation.inspatio_world.block_loop import BLOCK_FRAMES, FIRST_BLOCK_FRAMES, BlockLoop, Schedule
 from inspatio.generation.inspatio_world.condition import condition_channels, pack_mask
 from inspatio.generation.inspatio_world.cuda_graphs import GraphedBlockLoop
@@ -222,7 +222,7 @@ class CausalSession(Session):
 
     def _keep_source_latents(self, *, wait: bool = False) -> None:
         """Hand over the source latents that have arrived on the host; see :meth:`_check_finished_blocks`."""
-        for block, latents in _arrived(self._unkept, wait=wait):
+        for block, latents in take_arrived(self._unkept, wait=wait):
             assert self._scene.source_latents is not None, "latents are queued where they are kept"
             self._scene.source_latents.keep(block, latents)
 
@@ -311,7 +311,7 @@ class CausalSession(Session):
 
         On a GPU the answer of the block before the last one is there by now, so that nothing waits for the device.
         """
-        for block, finite in _arrived(self._unchecked, wait=wait):
+        for block, finite in take_arrived(self._unchecked, wait=wait):
             if not finite:
                 raise ClipError(
                     f"{self._scene.clip_id}: block {block} has NaN or infinite latents, so it is not kept. Check "
@@ -326,13 +326,6 @@ class CausalSession(Session):
             self._device,
             "Use --offload (on a GPU), --use_tae, a smaller height and width, or a device with more memory",
         )
-
-
-def _arrived(coming: deque[tuple[int, Download]], *, wait: bool) -> Iterator[tuple[int, torch.Tensor]]:
-    """Take what is on the host from the front of a queue; waits for all but the latest, or for all."""
-    while coming and (wait or len(coming) > 1 or coming[0][1].is_ready()):
-        block, download = coming.popleft()
-        yield block, download.wait()
 
 
 def _by(sizes: Sequence[int]) -> str:

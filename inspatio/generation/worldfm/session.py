@@ -22,7 +22,7 @@ because noise that is attached to surfaces needs the target view's depth; render
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.poses import invert
 from inspatio.config import FrameNoise
 from inspatio.errors import ClipError
-from inspatio.generation.base import FrameBlock, Session, check_size
+from inspatio.generation.base import Download, FrameBlock, Session, check_size, take_arrived
 from inspatio.generation.worldfm.noise import NoiseSource
 from inspatio.generation.worldfm.pictures import to_frames, to_images
 from inspatio.generation.worldfm.references import ReferenceViews, plan
@@ -119,6 +119,8 @@ class WorldFMSession(Session):
         self._references: OrderedDict[int, torch.Tensor] = OrderedDict()
         self._views = _reference_views(scene) if scene.still else None
         self._planned: Sequence[int] = ()
+        self._unchecked: deque[tuple[int, Download]] = deque()
+        """Steps' first places, and whether their images are finite."""
 
     @property
     def block_frames(self) -> int:
@@ -188,7 +190,8 @@ class WorldFMSession(Session):
         """The frames from place ``start`` on, whatever was made before.
 
         Raises:
-            ClipError: the network gave values that are not finite.
+            ClipError: the network gave values that are not finite; on a GPU in one of the two steps after it, but for
+                the clip's last.
             UserError: the device has too little memory.
         """
         places = range(start, start + len(cameras))
@@ -203,13 +206,25 @@ class WorldFMSession(Session):
                 latents = self._denoise(conditions, references, places, render, cameras, views)
             with record_function("decode"):
                 images = self._generator.decoder(latents)
-        if not bool(images.isfinite().all()):
-            raise ClipError(
-                f"{self._scene.clip_id}: frame {start} has NaN or infinite values, so it is not kept. Check the "
-                "checkpoint (inspatio doctor --weights) or run with --precision fp32"
-            )
+            self._unchecked.append((start, Download(images.isfinite().all())))
+            # Every process of a group fails together, at its own frame.
+            is_last = start + len(cameras) >= len(self._scene) or len(cameras) < self._generator.options.frames_at_once
+            self._check_finished_frames(wait=is_last or self._generator.group is not None)
         frames = to_frames(images)
         return FrameBlock(start, frames, render.depth, render.masks)
+
+    def _check_finished_frames(self, *, wait: bool) -> None:
+        """Stop if a finished step holds NaN or infinity; of those still at work wait for all but the latest, or for
+        all.
+
+        So the next frame is rendered on the CPU while a GPU is at this one.
+        """
+        for place, finite in take_arrived(self._unchecked, wait=wait):
+            if not finite:
+                raise ClipError(
+                    f"{self._scene.clip_id}: frame {place} has NaN or infinite values, so it is not kept. Check the "
+                    "checkpoint (inspatio doctor --weights) or run with --precision fp32"
+                )
 
     def _encode(self, frames: Frames, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Latents ``b 4 h w`` of pictures: their mean, or with fresh noise a sample; a key names each one's noise."""

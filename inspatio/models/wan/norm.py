@@ -42,27 +42,29 @@ def plain(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: torc
     tail.copy_(padded[-count:])
 
 
+def by_kernel(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: torch.Tensor) -> None:
+    """:func:`norm_activate_pad` by its Triton kernel."""
+    from inspatio.models.wan.norm_kernel import launch
+
+    with torch.cuda.device_of(x):  # Triton launches on the current GPU, wherever the tensors are
+        launch(x, gamma, tail, padded, EPS)
+
+
 @functools.cache
 def kernel() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]:
-    """The fused kernel for this process's GPUs, or :func:`plain`, with a warning that says why.
+    """:func:`by_kernel` for this process's GPUs, or :func:`plain`, with a warning that says why.
 
     It is compiled once here, on a few pixels, because what Triton needs (a C compiler among it) shows only then.
     """
 
-    def launch(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: torch.Tensor) -> None:
-        from inspatio.models.wan import norm_kernel
-
-        with torch.cuda.device_of(x):  # Triton launches on the current GPU, wherever the tensors are
-            norm_kernel.launch(x, gamma, tail, padded, EPS)
-
     def trial() -> None:
         few = torch.ones(3, 4, 96, device="cuda", dtype=torch.bfloat16)
-        launch(few[:1], few[0, 0], few[:2].clone(), few)
+        by_kernel(few[:1], few[0, 0], few[:2].clone(), few)
 
     if reason := why_it_fails(trial):
         logger.warning("the norms of the Wan VAE run unfused, which is slower: no Triton kernel (%s)", reason)
         return plain
-    return launch
+    return by_kernel
 
 
 _LIBRARY = torch.library.Library("inspatio", "FRAGMENT")

@@ -23,7 +23,7 @@ def launch(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: tor
     frames, pixels, channels = x.shape
     columns = triton.next_power_of_2(channels)
     rows = max(TILE // columns, 1)
-    _kernel[(triton.cdiv(pixels, rows),)](
+    _norm_activate_pad[(triton.cdiv(pixels, rows),)](
         x,
         gamma,
         tail,
@@ -43,7 +43,7 @@ def launch(x: torch.Tensor, gamma: torch.Tensor, tail: torch.Tensor, padded: tor
 
 
 @triton.jit
-def _kernel(
+def _norm_activate_pad(
     x,
     gamma,
     tail,
