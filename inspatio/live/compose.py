@@ -9,6 +9,7 @@ is generated.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -94,7 +95,15 @@ class Composer:
         which costs as much as two splats for every source frame that is new, and one for every picture.
         """
         camera = Cameras.from_poses(invert(camera_to_world)[None], self._intrinsics)
-        direct, edges = self._splat(source_frame, camera, whole=layer == "render" or not outlines)
+        whole = layer == "render" or not outlines
+        if generated is None or layer in ("render", "source"):
+            (direct, edges), warp = self._splat(source_frame, camera, whole=whole), None
+        else:
+            # Each on a core of its own, so that the picture is there sooner.
+            with ThreadPoolExecutor(1) as beside:
+                warping = beside.submit(self._warp, generated, camera)
+                direct, edges = self._splat(source_frame, camera, whole=whole)
+                warp = warping.result()
         seen = direct.masks[0]
         coverage = cv2.countNonZero(seen) / seen.size
         depth = _known_depth(direct)
@@ -104,10 +113,7 @@ class Composer:
             return Composed(self._frames.one(source_frame), depth, coverage)
         image, known = direct.frames[0].copy(), seen.copy()
         outlined = np.ones(seen.shape, np.bool_)
-        if generated is not None:
-            warp = self._renderer.render(
-                generated.image[None], generated.depth[None], generated.camera, camera, with_depth=True
-            )
+        if warp is not None:
             there = warp.masks[0]
             use = cv2.bitwise_and(there, cv2.bitwise_not(seen)) if self._source_first else there
             cv2.copyTo(warp.frames[0], use, image)
@@ -140,6 +146,10 @@ class Composer:
             made_up = cv2.dilate(cv2.bitwise_not(coverage), np.ones((EDGE, EDGE), np.uint8))
             filled[made_up == 0] = 0
         return filled
+
+    def _warp(self, generated: GeneratedFrame, camera: Cameras) -> Render:
+        image, depth = generated.image[None], generated.depth[None]
+        return self._renderer.render(image, depth, generated.camera, camera, with_depth=True)
 
     def _splat(self, source_frame: int, camera: Cameras, *, whole: bool) -> tuple[Render, SoftEdges]:
         """The source as the camera sees it, and what the edges of near things cover in part.

@@ -23,8 +23,6 @@ from inspatio.live.sources import CachedSource
 from inspatio.types import CameraToWorld, Image
 
 MAX_FPS = 30.0
-SMOOTH_FPS = 24
-"""Pictures a second that there should be while the camera moves; below that the generator leaves the display room."""
 CUT_FRAMES = 8
 """A jump in source time that is longer changes the whole picture; time that runs fast is shorter."""
 

@@ -10,6 +10,8 @@ was flown after that block is the *other branch*: its log and some of its frames
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -35,6 +37,8 @@ IDLE_SECONDS = 60.0
 """Without input for so long the generator rests; the display goes on."""
 FREE_SECONDS = 15 * 60.0
 """Without input for so long the session is freed; its event log is replayed when somebody comes back."""
+NICENESS = 19
+"""Of a generator on the CPU: a person sees a display that stutters before content that is late."""
 RestState: TypeAlias = Literal["starting", "running", "resting", "failed", "replaying", "freed"]
 LONGEST_LOG = 100_000
 """Blocks in an event log; beyond it a session is too long to be replayed, and its bookmarks are dropped."""
@@ -62,6 +66,12 @@ def _feed(session: Session, timeline: Timeline, event: Event, intrinsics: Intrin
     return session.step(Cameras.from_poses(event.world_to_camera, intrinsics))
 
 
+def _leave_the_cores() -> None:
+    """Let this thread, and those that it will start, have what the display and the page leave of the cores (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
 def _reason(error: Exception) -> str:
     """What stopped the generator, in one line."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
@@ -83,10 +93,6 @@ class Wanted(Protocol):
 
     def predict(self, now: float, delays: Sequence[float]) -> tuple[int, list[CameraToWorld], list[int]]:
         """The newest pose message, and the cameras and source frames so many seconds from now."""
-        ...
-
-    def display_is_short(self) -> bool:
-        """Whether the camera moves and the display makes fewer pictures than it should."""
         ...
 
 
@@ -123,8 +129,6 @@ class GenerationLoop(threading.Thread):
         self._samples = Samples()
         self.log: list[Event] = []
         self.other: Branch | None = None
-        self._shares_cores = False
-        """Whether blocks are computed where the display computes its pictures: on the CPU."""
         self.state: RestState = "starting"
         self.replayed = 0.0
         self.block_seconds = 0.2
@@ -228,10 +232,6 @@ class GenerationLoop(threading.Thread):
         if idle > IDLE_SECONDS:
             self._set_state("resting")
             return False
-        if self._shares_cores and self._wanted.display_is_short():
-            # A person sees a display that stutters before content that is late, so pictures come first.
-            self._rest(self.block_seconds)
-            now = time.monotonic()
         event, answers = self._next_event(now, self._session)
         if event is None:
             self._set_state("resting")
@@ -241,14 +241,9 @@ class GenerationLoop(threading.Thread):
             block = _feed(self._session, self._timeline, event, self._intrinsics)
         self._keep(event)
         self._show(block, event, answers, now)
-        self._shares_cores = block.frames.device.type == "cpu"
+        if block.frames.device.type == "cpu":
+            _leave_the_cores()
         return True
-
-    def _rest(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        with self._wake:
-            while not self._stopping and (left := end - time.monotonic()) > 0:
-                self._wake.wait(left)
 
     def _rest_seconds(self) -> float | None:
         """How long to wait where nothing else happens: until time changes something, or the session is freed."""

@@ -28,10 +28,6 @@ class Motion:
     velocity: NDArray[np.float64]
     turn: NDArray[np.float64]
 
-    @property
-    def moves(self) -> bool:
-        return bool(self.velocity.any() or self.turn.any())
-
     def after(self, seconds: float) -> CameraToWorld:
         """The camera after a while of the same motion."""
         seconds = min(max(seconds, 0.0), MAX_PREDICTION)

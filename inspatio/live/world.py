@@ -22,7 +22,7 @@ from inspatio.generation.base import Generator
 from inspatio.live import protocol
 from inspatio.live.clock import Run, SourceClock
 from inspatio.live.compose import Composer
-from inspatio.live.display import SMOOTH_FPS, DisplayLoop, Moment
+from inspatio.live.display import DisplayLoop, Moment
 from inspatio.live.flights import FlightFile, FlightFolder, Recorder
 from inspatio.live.generation import GenerationLoop
 from inspatio.live.motion import (
@@ -293,10 +293,6 @@ class World:
             sources = [self._clock.frame(now + delay) for delay in delays]
             poses = [motion.after(since + delay) for delay in delays]
             return self._seq, [self._absolute(*each) for each in zip(poses, sources, strict=True)], sources
-
-    def display_is_short(self) -> bool:
-        """Whether the camera moves and the display makes fewer pictures than it should (``generation.Wanted``)."""
-        return self._motion().moves and self.display.frames_per_second < SMOOTH_FPS
 
     def status(self) -> protocol.Status:
         """The numbers of the page's display, for a watcher."""

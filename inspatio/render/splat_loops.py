@@ -47,7 +47,8 @@ def splat(image, depth, rotation, translation, sums, depth_sums):
     for y in range(depth.shape[0]):
         project_row(y, depth, rotation, translation, columns, rows, target_depth)
         for x in range(width):
-            weights[x] = math.exp(power * math.log(ONE + min(target_depth[x], FAR)))
+            if target_depth[x] > 0:
+                weights[x] = math.exp(power * math.log(ONE + min(target_depth[x], FAR)))
         splat_row(y, image, columns, rows, target_depth, weights, sums, depth_sums)
 
 

@@ -2,6 +2,7 @@
 /** The map from above: source path, flown path, the camera and where it is heading. */
 
 const LONGEST = 2000;
+const HUES = 6; // degrees between the colours of the flown path
 
 export class FlightMap {
   /** @param {HTMLCanvasElement} canvas */
@@ -57,9 +58,13 @@ export class FlightMap {
       pen.setLineDash([]);
     };
     line(this.source.map((p) => [p[0], p[2]]), "#7f8b99", []);
-    for (let i = 1; i < this.flown.length; i++) {
-      const [a, b] = [this.flown[i - 1], this.flown[i]];
-      line([[a.x, a.z], [b.x, b.z]], `hsl(${Math.round(120 * b.coverage ** 2)} 70% 55%)`, []);
+    // One stroke for as long as the colour stays: a stroke to each step would cost more the longer one flies.
+    const hue = (/** @type {{coverage: number}} */ point) => HUES * Math.round((120 * point.coverage ** 2) / HUES);
+    for (let i = 1, start = 0; i < this.flown.length; i++) {
+      const next = this.flown[i + 1];
+      if (next && hue(next) === hue(this.flown[i])) continue;
+      line(this.flown.slice(start, i + 1).map((p) => [p.x, p.z]), `hsl(${hue(this.flown[i])} 70% 55%)`, []);
+      start = i;
     }
     const forward = this.motion?.rotate([0, 0, 1]) ?? [0, 0, 1];
     const angle = Math.atan2(forward[0], forward[2]);

@@ -46,10 +46,12 @@ export function showNumbers(status, told) {
 
 /** @param {number} frame @param {number} frames @param {number} fps */
 export function showTime(frame, frames, fps) {
+  const text = `${frame} of ${frames - 1} · ${(frame / fps).toFixed(2)} s`;
+  if (element("frame").textContent === text) return; // a new text, even an equal one, lays the page out again
   const scrub = element("scrub");
   scrub.max = String(frames - 1);
   if (document.activeElement !== scrub) scrub.value = String(frame);
-  element("frame").textContent = `${frame} of ${frames - 1} · ${(frame / fps).toFixed(2)} s`;
+  element("frame").textContent = text;
 }
 
 /** @param {string[]} names @param {(name: string) => void} go */
