@@ -169,8 +169,10 @@ ab() {
     if [[ -z ${PUBLIC_CODE:-} ]]; then
         note "ab_public: skipped (PUBLIC_CODE names no checkout of the public code)"
     elif has ab_public tqdm; then
-        step ab_public_eager 150 "$python" scripts/ab_public.py "$PUBLIC_CODE" ${PUBLIC_DEPTH_CODE:+--depth "$PUBLIC_DEPTH_CODE"} \
-            --device "$device" --output "$out/ab_eager" "${ab[@]}"
+        local depth=()
+        if [[ -n ${PUBLIC_DEPTH_CODE:-} ]] && has ab_public_depth omegaconf; then depth=(--depth "$PUBLIC_DEPTH_CODE"); fi
+        step ab_public_eager 150 "$python" scripts/ab_public.py "$PUBLIC_CODE" "${depth[@]}" --device "$device" \
+            --output "$out/ab_eager" "${ab[@]}"
         if ! $rehearse; then
             step ab_public_compiled 230 "$python" scripts/ab_public.py "$PUBLIC_CODE" --cases dit --device "$device" \
                 --compile --output "$out/ab_compiled"
