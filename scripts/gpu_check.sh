@@ -91,7 +91,7 @@ has() { # step, packages...: whether all can be imported; else the step is skipp
 }
 
 step() { # name, seconds at most, command...
-    local name=$1 limit=$2 began=$SECONDS left=$((seconds - SECONDS)) status last
+    local name=$1 limit=$2 began=$SECONDS left=$((seconds - SECONDS)) status before result
     shift 2
     if $rehearse; then limit=$((5 * limit)); fi  # any machine may be used for it
     if ((left < 15)); then
@@ -100,17 +100,18 @@ step() { # name, seconds at most, command...
     fi
     ((limit <= left)) || limit=$left
     printf '\n== %s: %s\n' "$name" "$*" >> "$out/log.txt"
+    before=$(wc -l < "$out/log.txt")
     # To a file, not through a pipe: what a compiler leaves running would hold a pipe open.
     timeout --kill-after=5 "$limit" "$@" >> "$out/log.txt" 2>&1 < /dev/null
     status=$?
-    last=$(tail -n 1 "$out/log.txt")
-    if [[ $last == \{*\} ]]; then printf '{"step": "%s", %s\n' "$name" "${last#\{}" >> "$out/results.jsonl"; fi
+    result=$(tail -n "+$((before + 1))" "$out/log.txt" | grep '^{.*}$' | tail -n 1)
+    if [[ -n $result ]]; then printf '{"step": "%s", %s\n' "$name" "${result#\{}" >> "$out/results.jsonl"; fi
     if ((status == 0)); then
         note "$name: passed in $((SECONDS - began)) s"
     else
         local why="exit status $status"
         ((status == 124 || status == 137)) && why="stopped at its limit of $limit s"
-        tail -n 15 "$out/log.txt" | cut -c1-300
+        tail -n "+$((before + 1))" "$out/log.txt" | tail -n 15 | cut -c1-300
         note "$name: FAILED after $((SECONDS - began)) s ($why)"
         failed+=("$name")
     fi
