@@ -249,7 +249,7 @@ def make_generator(
         return generator
     from inspatio.generation.faithful import FaithfulGenerator
 
-    return FaithfulGenerator(generator, renderer)
+    return FaithfulGenerator(generator)
 
 
 def _make_repainting(

@@ -19,13 +19,12 @@ from inspatio.generation.base import FrameBlock, Generator, Session
 from inspatio.generation.preview.fill import LIGHT_CHANGE
 from inspatio.generation.preview.inpaint import diffuse
 from inspatio.jit import on_pool
-from inspatio.render import Renderer
 from inspatio.render.matting import composite
 from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene
 from inspatio.types import Image
 
-VERSION = 2
+VERSION = 3
 BORDER = 2
 """Width in pixels of the covered border along which the generated picture is matched to the render."""
 
@@ -33,22 +32,22 @@ BORDER = 2
 class FaithfulGenerator:
     """A generator whose results keep what the source shows (``base.Generator``)."""
 
-    def __init__(self, generator: Generator, renderer: Renderer, threads: int | None = None) -> None:
-        """``renderer``: the profile's; ``threads``: as many as torch uses."""
-        self._generator, self._renderer = generator, renderer
+    def __init__(self, generator: Generator, threads: int | None = None) -> None:
+        """``threads``: as many as torch uses."""
+        self._generator = generator
         self._threads = threads or torch.get_num_threads()
 
     def start(self, scene: Scene, *, seed: int) -> FaithfulSession:
         """Start a session (``base.Generator``)."""
-        return FaithfulSession(self._generator.start(scene, seed=seed), scene, self._renderer, self._threads)
+        return FaithfulSession(self._generator.start(scene, seed=seed), scene, self._threads)
 
 
 class FaithfulSession(Session):
     """The running generation of one clip (``base.Session``); blocks are the inner session's."""
 
-    def __init__(self, inner: Session, scene: Scene, renderer: Renderer, threads: int) -> None:
+    def __init__(self, inner: Session, scene: Scene, threads: int) -> None:
         super().__init__()
-        self._inner, self._scene, self._renderer, self._threads = inner, scene, renderer, threads
+        self._inner, self._scene, self._threads = inner, scene, threads
 
     @property
     def block_frames(self) -> int:
@@ -70,7 +69,7 @@ class FaithfulSession(Session):
 
     def _generate(self, cameras: Cameras) -> FrameBlock:
         generated = self._inner.step(cameras).frames.cpu().numpy()
-        render, edges, _, _ = render_separated_scene(self._renderer, self._scene, self._start, cameras, self._threads)
+        render, edges, _, _ = render_separated_scene(self._scene, self._start, cameras, self._threads)
 
         def finish(i: int) -> Image:
             covered = render.masks[i] > 0

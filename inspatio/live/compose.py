@@ -164,7 +164,7 @@ class Composer:
             return self._renderer.render(frame, depth, source, camera, with_depth=True), NO_EDGES
         if self._parts is None or self._parts[0] != source_frame:
             self._parts = source_frame, separate(frame, depth, threads=1)
-        render, edges = render_parts(self._renderer, self._parts[1], source, camera, threads=1)
+        render, edges = render_parts(self._parts[1], source, camera, threads=1)
         return render, edges[0]
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from inspatio.cameras.cameras import Cameras
 from inspatio.jit import on_pool
 from inspatio.render import matting_loops
-from inspatio.render.renderer import Renderer
+from inspatio.render.resample import find_places
 from inspatio.render.splat import pixel_maps
 from inspatio.scene import Render
 from inspatio.types import DepthMaps, Frames, Image
@@ -36,6 +36,9 @@ BAND = 2
 """How far from an edge pixels may be mixed: blur of the lens and the codec, and depth that is a pixel off."""
 RING = 1
 """How many pixels of unmixed foreground beside the mixed ones are splatted with them, for the splat to share."""
+REACH = 2
+"""A cubic filter reaches so many pixels far: foreground within this of the mixed pixels is not looked up in a picture
+that shows the background there."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,17 @@ class EdgePixels:
 class Separated:
     """Frames without the foreground's part in mixed pixels, and that part.
 
-    ``frames`` (``t h w 3``) and ``depth`` (``t h w``) show the background alone in mixed pixels; where the foreground
-    is opaque beside an edge, depth is 0 (unknown), because nothing of the background was seen. ``edges`` has one entry
-    per frame.
+    In mixed pixels ``frames`` (``t h w 3``) and ``depth`` (``t h w``) show the background alone; where the foreground
+    is opaque beside an edge, depth is 0 (unknown), because nothing of the background was seen, and the frame goes on
+    with the colours beside it, for filters that reach over the edge. ``near`` (``t h w 3``) shows the foreground alone
+    in mixed pixels, and ``between`` (``t h w``) is the depth that parts the two around them, 0 elsewhere. ``edges`` has
+    one entry per frame.
     """
 
     frames: Frames
     depth: DepthMaps
+    near: Frames
+    between: DepthMaps
     edges: list[EdgePixels]
 
 
@@ -94,13 +101,18 @@ NO_EDGES = SoftEdges(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros((0, 3)
 
 def separate(frames: Frames, depth: DepthMaps, threads: int) -> Separated:
     """Split the mixed pixels of frames (``t h w 3``) with depth (``t h w``, 0 unknown)."""
-    backgrounds, background_depth = frames.copy(), np.ascontiguousarray(depth, np.float32).copy()
-    edges = on_pool(lambda i: _separate_frame(frames[i], background_depth[i], backgrounds[i]), len(frames), threads)
-    return Separated(backgrounds, background_depth, edges)
+    backgrounds, nears, depth = frames.copy(), frames.copy(), np.ascontiguousarray(depth, np.float32).copy()
+    between = np.empty(depth.shape, np.float32)
+    edges = on_pool(
+        lambda i: _separate_frame(frames[i], depth[i], backgrounds[i], nears[i], between[i]), len(frames), threads
+    )
+    return Separated(backgrounds, depth, nears, between, edges)
 
 
-def _separate_frame(frame: Image, depth: NDArray[np.float32], background: Image) -> EdgePixels:
-    """Split one frame; ``background`` (a copy of it) and ``depth`` are changed where pixels are mixed."""
+def _separate_frame(
+    frame: Image, depth: NDArray[np.float32], background: Image, near: Image, between: NDArray[np.float32]
+) -> EdgePixels:
+    """Split one frame: fills ``between``; changes ``depth`` and copies of the frame where pixels are mixed."""
     known = (depth > 0) & np.isfinite(depth)
     nearest = np.where(known, depth, BEYOND)
     filmed = np.where(known, depth, np.float32(0))
@@ -135,6 +147,11 @@ def _separate_frame(frame: Image, depth: NDArray[np.float32], background: Image)
         edge.alphas[mixed],
         edge.depths[mixed],
     )
+    near[rows[mixed], columns[mixed]] = edge.colours[mixed]
+    around = np.asarray(cv2.dilate(band, _square(REACH)), np.uint8) - band
+    reach = _square(BAND + 1 + REACH)
+    between[:] = np.sqrt(cv2.erode(nearest, reach) * cv2.dilate(filmed, reach)) * around
+    matting_loops.extend(depth, middle, rows[mixed], columns[mixed], edge.alphas[mixed], background)
     return edge
 
 
@@ -143,30 +160,39 @@ def _square(reach: int) -> NDArray[np.uint8]:
 
 
 def render_separated(
-    renderer: Renderer, frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, threads: int
+    frames: Frames, depth: DepthMaps, source: Cameras, target: Cameras, threads: int
 ) -> tuple[Render, list[SoftEdges]]:
-    """Render ``t`` frames as ``Renderer.render`` does, their mixed pixels taken apart (:func:`render_parts`)."""
-    return render_parts(renderer, separate(frames, depth, threads), source, target, threads)
+    """Render ``t`` frames from ``t`` new cameras, their mixed pixels taken apart (:func:`render_parts`)."""
+    return render_parts(separate(frames, depth, threads), source, target, threads)
 
 
 def render_parts(
-    renderer: Renderer, separated: Separated, source: Cameras, target: Cameras, threads: int
+    separated: Separated, source: Cameras, target: Cameras, threads: int
 ) -> tuple[Render, list[SoftEdges]]:
-    """Render ``t`` frames whose mixed pixels were taken apart.
+    """Render ``t`` frames whose mixed pixels were taken apart (``resample.py`` draws them).
 
     The render, always with depth, has the opaque part of the edges in it. The soft part is for :func:`composite`, once
     the holes are filled: what is seen through it may lie in one.
     """
-    render = renderer.render(separated.frames, separated.depth, source, target, with_depth=True)
-    target_depth = render.depth
-    assert target_depth is not None, "depth was asked for"
     rotation, translation = pixel_maps(source, target)
+    back = pixel_maps(target, source)
+    t = len(separated.frames)
+    frames = np.empty_like(separated.frames)
+    masks, depth = np.empty(separated.depth.shape, np.uint8), np.empty(separated.depth.shape, np.float32)
 
-    def lay(i: int) -> SoftEdges:
-        edge = _splat_edges(separated.edges[i], rotation[i], translation[i], render.masks[i].shape)
-        return _lay_opaque(edge, render.frames[i], render.masks[i], target_depth[i])
+    def draw(i: int) -> SoftEdges:
+        places = find_places(separated.depth[i], rotation[i], translation[i])
+        frame = places.look_up(separated.frames[i])
+        front = matting_loops.in_front(
+            separated.between[i], places.columns, places.rows, places.depth, back[0][i], back[1][i]
+        )
+        frame.reshape(-1, 3)[front] = places.look_up_at(separated.near[i], front)
+        frames[i], masks[i], depth[i] = frame, places.mask, places.depth
+        edge = _splat_edges(separated.edges[i], rotation[i], translation[i], masks[i].shape)
+        return _lay_opaque(edge, frames[i], masks[i], depth[i])
 
-    return render, on_pool(lay, len(separated.edges), threads)
+    edges = on_pool(draw, t, threads)
+    return Render(frames, masks, depth), edges
 
 
 def _splat_edges(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from inspatio.jit import compiled
-from inspatio.render.splat_loops import FAR, HALF, ONE, SHARPNESS, SNAP
+from inspatio.render.splat_loops import HALF, ONE, SNAP
 
 WINDOW = 4
 """Samples of foreground and background are looked for within so many rows and columns."""
@@ -21,6 +21,12 @@ CLEAR, OPAQUE = np.float32(0.1), np.float32(0.9)
 """An alpha below and above is taken for 0 and 1."""
 SAME_SURFACE = np.float32(0.03)
 """An edge is drawn over what lies behind it, and over the surface it belongs to, which is within this share of it."""
+HIDING = np.float32(20.0)
+"""How fast the weight of an edge falls with the share that it is behind the nearest one: to a third at 5 %."""
+HIDING_SHARE = np.float32(0.3)
+"""An edge pixel that covers less of a target pixel hides nothing there."""
+UNDER = 3
+"""The background is continued under opaque foreground with the colours within so many rows and columns."""
 NOWHERE = 1 << 30
 
 
@@ -106,53 +112,107 @@ def split(frame, filmed, band, middle, rows, columns, background, depth, colours
 
 
 @compiled
+def extend(depth, middle, rows, columns, alphas, background):
+    """Give ``background`` (``h w 3``), where the foreground is opaque, the colours of the background beside it.
+
+    The arguments are those of :func:`split`, after it. A pixel has the mean of the background pixels around it, by the
+    fourth power of nearness, so that the nearest count.
+    """
+    height, width = depth.shape
+    for k in range(rows.size):
+        if alphas[k] < ONE:
+            continue
+        y, x = rows[k], columns[k]
+        red, green, blue, weight = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for i in range(max(y - UNDER, 0), min(y + UNDER + 1, height)):
+            for j in range(max(x - UNDER, 0), min(x + UNDER + 1, width)):
+                distance = (i - y) * (i - y) + (j - x) * (j - x)
+                if depth[i, j] < middle[y, x] or distance == 0:
+                    continue
+                share = ONE / np.float32(distance * distance)
+                red += share * background[i, j, 0]
+                green += share * background[i, j, 1]
+                blue += share * background[i, j, 2]
+                weight += share
+        if weight > 0:
+            background[y, x, 0] = np.uint8(red / weight + HALF)
+            background[y, x, 1] = np.uint8(green / weight + HALF)
+            background[y, x, 2] = np.uint8(blue / weight + HALF)
+
+
+@compiled
+def in_front(between, columns, rows, target_depth, rotation, translation):
+    """The pixels ``row * w + column`` of a target view that show foreground beside mixed pixels.
+
+    ``between`` (``h w``) is the depth in the source that parts the foreground from the background, 0 far from edges;
+    ``columns`` and ``rows`` are the places in the source, ``rotation`` and ``translation`` take target pixels there.
+    """
+    height, width = target_depth.shape
+    found, count = np.empty(target_depth.size, np.intp), 0
+    for y in range(height):
+        for x in range(width):
+            row = min(max(np.int32(rows[y, x] + HALF), 0), height - 1)
+            column = min(max(np.int32(columns[y, x] + HALF), 0), width - 1)
+            parted, z = between[row, column], target_depth[y, x]
+            if parted == 0 or z == 0:
+                continue
+            ratio = rotation[2, 0] * np.float32(x) + rotation[2, 1] * np.float32(y) + rotation[2, 2]
+            if ratio * z + translation[2] < parted:
+                found[count] = y * width + x
+                count += 1
+    return found[:count].copy()
+
+
+@compiled
 def splat(rows, columns, colours, alphas, depths, mixed, rotation, translation, colour, alpha, depth):
     """Splat edge pixels bilinearly into ``colour`` (``h w 3``), ``alpha`` and ``depth`` (``h w``), which are zero.
 
     They stay zero where none of the first ``mixed`` pixels lands: there the frame's own splat lacks nothing.
 
-    Weights are the ``warper``'s. Alpha is the weighted mean over the edge pixels that land on a pixel, clear ones
-    included, so that an edge keeps its softness as it is enlarged.
+    What lies behind the nearest visible edge counts less, by depth. Alpha is the weighted mean over the edge pixels
+    that land on a pixel, clear ones included, so that an edge keeps its softness as it is enlarged; but a clear pixel
+    hides nothing.
     """
     height, width = alpha.shape
     weights = np.zeros((height, width), np.float32)
+    nearest = np.full((height, width), np.inf, np.float32)
     lands = np.zeros((height, width), np.bool_)
-    most = np.float32(0)
-    for k in range(rows.size):
-        most = max(most, depths[k])
-    if most == 0:
-        return
-    # The largest target depth is not needed exactly: it only sets how sharply nearer edges win.
-    power = np.float32(-SHARPNESS / math.log1p(min(most, FAR)))
-    for k in range(rows.size):
-        x, y, d = np.float32(columns[k]), np.float32(rows[k]), depths[k]
-        z_ratio = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] + translation[2] / d
-        if not z_ratio > 0:
-            continue
-        u = (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] + translation[0] / d) / z_ratio
-        v = (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] + translation[1] / d) / z_ratio
-        left, top = np.floor(u + SNAP), np.floor(v + SNAP)
-        if not (left >= -1 and left < width and top >= -1 and top < height):
-            continue
-        z = z_ratio * d
-        weight = np.float32(math.exp(power * math.log(ONE + min(z, FAR))))
-        across, down = max(u - left, np.float32(0)), max(v - top, np.float32(0))
-        across = across if across >= SNAP else np.float32(0)
-        down = down if down >= SNAP else np.float32(0)
-        for i in range(2):
-            for j in range(2):
-                row, column = int(top) + i, int(left) + j
-                share = weight * (down if i else ONE - down) * (across if j else ONE - across)
-                if share == 0 or not (0 <= row < height and 0 <= column < width):
-                    continue
-                weights[row, column] += share
-                if k < mixed:
-                    lands[row, column] = True
-                depth[row, column] += share * z
-                share *= alphas[k]
-                alpha[row, column] += share
-                for c in range(3):
-                    colour[row, column, c] += share * np.float32(colours[k, c])
+    for places_edges in range(2):
+        for k in range(rows.size):
+            if not places_edges and alphas[k] < CLEAR:
+                continue
+            x, y, d = np.float32(columns[k]), np.float32(rows[k]), depths[k]
+            z_ratio = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] + translation[2] / d
+            if not z_ratio > 0:
+                continue
+            u = (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] + translation[0] / d) / z_ratio
+            v = (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] + translation[1] / d) / z_ratio
+            left, top = np.floor(u + SNAP), np.floor(v + SNAP)
+            if not (left >= -1 and left < width and top >= -1 and top < height):
+                continue
+            z = z_ratio * d
+            across, down = max(u - left, np.float32(0)), max(v - top, np.float32(0))
+            across = across if across >= SNAP else np.float32(0)
+            down = down if down >= SNAP else np.float32(0)
+            for i in range(2):
+                for j in range(2):
+                    row, column = int(top) + i, int(left) + j
+                    share = (down if i else ONE - down) * (across if j else ONE - across)
+                    if share == 0 or not (0 <= row < height and 0 <= column < width):
+                        continue
+                    if not places_edges:
+                        if share >= HIDING_SHARE:
+                            nearest[row, column] = min(nearest[row, column], z)
+                        continue
+                    share *= np.float32(math.exp(-HIDING * max(z / nearest[row, column] - ONE, np.float32(0))))
+                    weights[row, column] += share
+                    if k < mixed:
+                        lands[row, column] = True
+                    depth[row, column] += share * z
+                    share *= alphas[k]
+                    alpha[row, column] += share
+                    for c in range(3):
+                        colour[row, column, c] += share * np.float32(colours[k, c])
     for row in range(height):
         for column in range(width):
             weight = weights[row, column]

@@ -81,11 +81,11 @@ def render_views(renderer: Renderer, scene: Scene, cameras: Cameras) -> tuple[Re
 
 
 def render_separated_scene(
-    renderer: Renderer, scene: Scene, start: int, cameras: Cameras, threads: int, *, separated: bool = True
+    scene: Scene, start: int, cameras: Cameras, threads: int, *, whole: Renderer | None = None
 ) -> tuple[Render, list[SoftEdges], Cameras, DepthMaps]:
     """Render places of a scene's clip as ``matting.render_separated`` does, a still scene from all its views.
 
-    Without ``separated`` mixed pixels stay as they are, and there are no soft edges.
+    With ``whole`` that renderer draws instead: mixed pixels stay as they are, and there are no soft edges.
 
     Returns:
         The render, its soft edges, and the source cameras and source depth of each frame; of several views those of the
@@ -93,9 +93,9 @@ def render_separated_scene(
     """
 
     def draw(frames: Frames, depth: DepthMaps, source: Cameras) -> tuple[Render, list[SoftEdges]]:
-        if separated:
-            return render_separated(renderer, frames, depth, source, cameras, threads)
-        return renderer.render(frames, depth, source, cameras, with_depth=True), [NO_EDGES] * len(cameras)
+        if whole is None:
+            return render_separated(frames, depth, source, cameras, threads)
+        return whole.render(frames, depth, source, cameras, with_depth=True), [NO_EDGES] * len(cameras)
 
     places = range(start, start + len(cameras))
     if scene.view_count == 1:

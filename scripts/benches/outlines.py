@@ -4,8 +4,10 @@ Rooms of the held-out suite, each filmed once and seen from the new camera of it
 and truth are ray-cast at three times the size and averaged down as a lens and a sensor do, with true depth, so that
 what is measured is the handling of edges and not the few rays to a pixel of the suite's own files, nor a codec's noise.
 
-Near: within :data:`NEAR` pixels of a true silhouette of the new view. ``render``: pixels that both renders cover and
-whose true surface the source frame shows. ``result``: all pixels of the preview's frame, holes included.
+Near: within :data:`NEAR` pixels of a true silhouette of the new view. ``render``: pixels that both renders cover and of
+which the source frame shows all: each of the rays that the true pixel is the mean of meets a surface where the source
+sees it, tested at the rays' own resolution. A pixel in which something mixes that no source pixel shows says nothing of
+how edges are handled. ``result``: all pixels of the preview's frame, holes included.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from inspatio.render import WarpRenderer
 from inspatio.render.matting import EDGE_JUMP, composite
 from inspatio.render.views import render_separated_scene
 from inspatio.scene import FrameSource, Scene
-from inspatio.types import Frames, Image, WorldToCamera
+from inspatio.types import Frames, Image, Intrinsics, WorldToCamera
 
 NEAR = 6
 FINER = 3
-SAME_DEPTH = 0.02
+SAME_DEPTH = 0.005
+"""A ray of the new view is shown where a ray of the source beside it ends within this share of its depth."""
 SIDES = ("before", "after")
 """The published splat, and with mixed pixels taken apart."""
 
@@ -49,6 +52,8 @@ class Case:
     camera: Cameras
     true: Image
     true_depth: NDArray[np.float32]
+    shown: Mask
+    """``h w``: the source shows all of the pixel."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,18 +116,23 @@ def _case(clip: SuiteClip, place: int) -> Case:
         camera,
         _cast(clip, place, camera.world_to_camera[0]),
         np.asarray(truth.depth[place], np.float32),
+        _shown(clip, place, camera),
     )
 
 
 def _cast(clip: SuiteClip, place: int, pose: WorldToCamera) -> Image:
     """``h w 3``: a view at :data:`FINER` times the size, averaged with the density of a tent two pixels wide."""
-    middle = (FINER - 1) / 2
-    larger = np.array([[FINER, 0, middle], [0, FINER, middle], [0, 0, 1]])
-    height, width = clip.size
-    view = clip.room.view(clip.time(place), pose, larger @ clip.intrinsics, (FINER * height, FINER * width))
+    view = clip.room.view(clip.time(place), pose, *_finer(clip))
     tent = 1 - np.abs(np.arange(1 - FINER, FINER)) / FINER
     mean = cv2.sepFilter2D(view.astype(np.float32), -1, tent / tent.sum(), tent / tent.sum())
     return np.clip(mean[FINER // 2 :: FINER, FINER // 2 :: FINER] + 0.5, 0, 255).astype(np.uint8)
+
+
+def _finer(clip: SuiteClip) -> tuple[Intrinsics, tuple[int, int]]:
+    """The lens of a clip for pictures :data:`FINER` times as large, and their (height, width)."""
+    middle = (FINER - 1) / 2
+    larger = np.array([[FINER, 0, middle], [0, FINER, middle], [0, 0, 1]])
+    return larger @ clip.intrinsics, (FINER * clip.size[0], FINER * clip.size[1])
 
 
 def _measure(case: Case) -> dict[str, dict[str, float]]:
@@ -130,12 +140,14 @@ def _measure(case: Case) -> dict[str, dict[str, float]]:
     renderer = WarpRenderer(threads=1)
     renders, results = {}, {}
     for side in SIDES:
-        render, edges, _, _ = render_separated_scene(renderer, case.scene, 0, case.camera, 1, separated=side == "after")
+        render, edges, _, _ = render_separated_scene(
+            case.scene, 0, case.camera, 1, whole=renderer if side == "before" else None
+        )
         composite(render.frames[0], edges[0])
         renders[side] = render
-        results[side] = _preview(case, separated=side == "after")
+        results[side] = _preview(case, renderer if side == "before" else None)
     near = _near_silhouettes(case.true_depth)
-    both = (renders["before"].masks[0] > 0) & (renders["after"].masks[0] > 0) & _shown(case)
+    both = (renders["before"].masks[0] > 0) & (renders["after"].masks[0] > 0) & case.shown
     figures = {}
     for side in SIDES:
         for what, image, measured in (("render", renders[side].frames[0], both), ("result", results[side], True)):
@@ -148,12 +160,12 @@ def _measure(case: Case) -> dict[str, dict[str, float]]:
     return figures
 
 
-def _preview(case: Case, *, separated: bool) -> Image:
-    """The preview's frame."""
+def _preview(case: Case, whole: WarpRenderer | None) -> Image:
+    """The preview's frame, of a render that ``whole`` draws if there is one."""
     generator = preview.PreviewGenerator(case.scene.size, WarpRenderer(threads=1), threads=1)
     render = preview.render_separated_scene
     # The product has no preview that leaves mixed pixels whole.
-    preview.render_separated_scene = lambda *args, **options: render(*args, **options | {"separated": separated})
+    preview.render_separated_scene = lambda *args, **options: render(*args, **options | {"whole": whole})
     try:
         return generator.start(case.scene, seed=0).step(case.camera).frames[0].numpy()
     finally:
@@ -167,16 +179,26 @@ def _near_silhouettes(depth: NDArray[np.float32]) -> Mask:
     return cv2.dilate(jump.astype(np.uint8), np.ones((2 * NEAR + 1,) * 2, np.uint8)) > 0
 
 
-def _shown(case: Case) -> Mask:
-    """``h w``: the source frame shows the true surface of the pixel, within a pixel of where it should."""
-    source, depth = case.scene.cameras([0]), case.scene.read_depth([0])[0]
-    x, y, z = project(case.true_depth, case.camera, source)
-    found = np.zeros(z.shape, bool)
-    for down in (-1, 0, 1):
-        for across in (-1, 0, 1):
-            there = cv2.remap(depth, x + across, y + down, cv2.INTER_NEAREST, borderValue=0)
-            found |= (there > 0) & (np.abs(there - z) < SAME_DEPTH * z)
-    return found
+def _shown(clip: SuiteClip, place: int, camera: Cameras) -> Mask:
+    """``h w``: every ray of the new view's pixel meets a surface where the source sees it, or between two such rays."""
+    lens, size = _finer(clip)
+    poses = clip.source_world_to_camera[place], camera.world_to_camera[0]
+    depth, seen = (clip.room.depth(clip.time(place), pose, lens, size) for pose in poses)
+    source, target = (Cameras.from_poses(pose[None], lens) for pose in poses)
+    x, y, z = project(seen, target, source)
+    left, top = np.floor(x).astype(np.float32), np.floor(y).astype(np.float32)
+    beside = [
+        cv2.remap(depth, left + across, top + down, cv2.INTER_NEAREST, borderValue=0)
+        for down in (0, 1)
+        for across in (0, 1)
+    ]
+    lowest, highest = np.min(beside, axis=0), np.max(beside, axis=0)
+    one_surface = (lowest > 0) & (highest < lowest * (1 + EDGE_JUMP))
+    found = one_surface & (lowest <= z) & (z <= highest)
+    for there in beside:
+        found |= (there > 0) & (np.abs(there - z) < SAME_DEPTH * z)
+    whole = cv2.erode(found.astype(np.uint8), np.ones((2 * FINER - 1,) * 2, np.uint8))
+    return whole[FINER // 2 :: FINER, FINER // 2 :: FINER] > 0
 
 
 BENCH = Bench(add_arguments, run)

@@ -74,12 +74,12 @@ def test_what_is_covered_stays_and_the_rest_meets_it():
     scene = room().select(range(SHOWN))
     views = true_views(path)
     inner = RepaintingGenerator(views)
-    blocks = list(drive(FaithfulGenerator(inner, WarpRenderer(), threads=1).start(scene, seed=0), path))
+    blocks = list(drive(FaithfulGenerator(inner, threads=1).start(scene, seed=0), path))
     frames = np.concatenate([block.frames.numpy() for block in blocks])
 
     places = range(SHOWN)
     source = scene.read_frames(places), scene.read_depth(places), scene.cameras(places)
-    render, soft = render_separated(WarpRenderer(), *source, path, threads=1)
+    render, soft = render_separated(*source, path, threads=1)
     covered = render.masks > 0
     kept = covered.copy()
     for i, edges in enumerate(soft):
@@ -106,14 +106,14 @@ def test_of_several_views_what_any_of_them_shows_is_kept():
     depth = np.stack([truth.true_depth(0, pose, lens, size) for pose in poses])
     path = Cameras.from_poses(sideways(3) @ turned(4, 0, (0.1, 0, 0.3)), lens)
     views = np.stack([truth.true_view(0, pose, lens, size) for pose in path.world_to_camera])
-    generator = FaithfulGenerator(RepaintingGenerator(views), WarpRenderer(), threads=1)
+    generator = FaithfulGenerator(RepaintingGenerator(views), threads=1)
 
     def made(count: int) -> tuple[np.ndarray, np.ndarray]:
         scene = room_scene(pictures[:count], depth[:count], poses[:count])
         still = replace(scene, still=True, timeline=Timeline([0], "hold"))
         (block,) = drive(generator.start(still, seed=0), path)
         assert block.coverage is not None
-        render, soft, _, _ = render_separated_scene(WarpRenderer(), still, 0, path, 1)
+        render, soft, _, _ = render_separated_scene(still, 0, path, 1)
         assert np.array_equal(block.coverage, render.masks)
         kept = render.masks > 0
         for i, edges in enumerate(soft):
@@ -134,7 +134,7 @@ def seam(frames: np.ndarray, covered: np.ndarray) -> float:
 
 def test_a_prompt_reaches_the_generator():
     inner = Repainted(np.empty(0))
-    FaithfulSession(inner, room(), WarpRenderer(), threads=1).set_prompt("a kitchen")
+    FaithfulSession(inner, room(), threads=1).set_prompt("a kitchen")
     assert inner.prompt == "a kitchen"
 
 
@@ -148,7 +148,7 @@ def test_it_wraps_the_networks_block_by_block():
     scene = noise_scene(21)
     path = targets(scene, np.tile(np.eye(4), (21, 1, 1)))
     plain = make_generator(scene.size)
-    frames = frames_of(FaithfulGenerator(plain, WarpRenderer()).start(scene, seed=1), path)
+    frames = frames_of(FaithfulGenerator(plain).start(scene, seed=1), path)
     assert not np.array_equal(frames, frames_of(plain.start(scene, seed=1), path))
     worst = np.abs(frames.astype(int) - scene.read_frames(range(21))).max()
     assert worst <= 2, "a camera that stays where the source was sees the source"

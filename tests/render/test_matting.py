@@ -14,7 +14,7 @@ from inspatio.render.matting import composite, render_separated, separate
 def separated(clip: Clip, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The composited frames and the masks."""
     source, target = clip.cameras()
-    render, soft = render_separated(WarpRenderer(threads=threads), clip.frames, clip.depth, source, target, threads)
+    render, soft = render_separated(clip.frames, clip.depth, source, target, threads)
     for frame, edges in zip(render.frames, soft, strict=True):
         composite(frame, edges)
     return render.frames, render.masks

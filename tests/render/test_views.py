@@ -98,7 +98,7 @@ def test_equal_depths_show_the_first_view():
     scene = still(make_scene(frames, np.full((2, 8, 8), 2.0), np.tile(np.eye(4), (2, 1, 1)), lens))
     target = Cameras.from_poses(np.eye(4)[None], lens)
     assert (render_scene(WarpRenderer(), scene, 0, target).frames == 10).all()
-    render, edges, source, _ = render_separated_scene(WarpRenderer(), scene, 0, target, 1)
+    render, edges, source, _ = render_separated_scene(scene, 0, target, 1)
     assert (render.frames == 10).all()
     assert len(edges) == len(source) == 1
 

@@ -7,9 +7,9 @@ nobody saw (``memory.py``, ``fill.py``). A place that the current source frame l
 Small gaps that remain are filled from the farther side. Where a fill meets the render on the same surface, their
 difference is spread into the fill, so that no seam shows.
 
-It needs the depth of the target view, so it always renders for itself, with the profile's renderer; render files are
-not read. The memory changes only between blocks, so the frames of a block are filled side by side. There is no random
-number: the seed changes nothing. Fills run on the CPU, on as many threads as torch uses.
+It needs the depth of the target view, so it always renders for itself, on the CPU; render files are not read. The
+memory changes only between blocks, so the frames of a block are filled side by side. There is no random number: the
+seed changes nothing. It runs on as many threads as torch uses.
 
 A live session must not stop while a view is completed: it does that on a thread beside, and takes the view into the
 memory a fixed number of blocks later, however long it took, so that the same cameras give the same frames. Outlines are
@@ -82,7 +82,7 @@ class PreviewGenerator:
         live: bool = False,
         finish: Finish = Completion.softened,
     ) -> None:
-        """``renderer``: the profile's [forward splat on the CPU]; ``threads``: for filling [as many as torch uses];
+        """``renderer``: draws live [forward splat on the CPU]; ``threads``: for filling [as many as torch uses];
         ``live``: short blocks, and views are completed beside them; ``finish``: makes the pictures of completed
         views."""
         self.size = size
@@ -159,7 +159,7 @@ class PreviewSession(Session):
         """The block's target views with the source depth that they came from, and their masks."""
         size = self._scene.size
         render, edges, source, depth = render_separated_scene(
-            self._renderer, self._scene, self._start, cameras, self._threads, separated=not self._live
+            self._scene, self._start, cameras, self._threads, whole=self._renderer if self._live else None
         )
         assert render.depth is not None, "depth was asked for"
         targets = [

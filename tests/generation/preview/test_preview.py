@@ -31,7 +31,7 @@ from inspatio.generation.preview.session import (
     PreviewSession,
     describe_preview,
 )
-from inspatio.render import PointRenderer, Renderer, WarpRenderer, render_scene
+from inspatio.render import Renderer, WarpRenderer, render_scene
 from inspatio.render.matting import render_separated
 from inspatio.scene import Scene
 
@@ -44,12 +44,11 @@ def play(scene: Scene, poses: np.ndarray, **options) -> np.ndarray:
     return frames_of(start(scene, **options), targets(scene, poses))
 
 
-@pytest.mark.parametrize("renderer", [WarpRenderer(), PointRenderer()])
-def test_what_the_renderer_covers_stays(renderer: Renderer):
+def test_what_the_render_covers_stays():
     path, places = targets(room(), orbit(ROOM_FRAMES)), range(ROOM_FRAMES)
     frames, depths = room().read_frames(places), room().read_depth(places)
-    render, soft = render_separated(renderer, frames, depths, room().cameras(places), path, threads=2)
-    blocks = list(drive(start(room(), renderer=renderer), path))
+    render, soft = render_separated(frames, depths, room().cameras(places), path, threads=2)
+    blocks = list(drive(start(room()), path))
     covered = render.masks > 0
     assert 0.02 < 1 - covered.mean() < 0.5, "the orbit must uncover something"
     stays = covered.copy()
