@@ -139,7 +139,10 @@ class RenderConfig(Settings):
     """How a clip is rendered from the new cameras."""
 
     backend: Literal["warper", "ply"] = setting(
-        "warper", "warper: forward splat; ply: points as discs", option="--render_backend", changes="render"
+        "warper",
+        "what networks are fed with: warper (forward splat) or ply (points as discs)",
+        option="--render_backend",
+        changes="render",
     )
 
 

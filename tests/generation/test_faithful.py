@@ -27,7 +27,6 @@ from inspatio.cameras.timeline import Timeline
 from inspatio.evaluation.synthetic_room import scene as truth
 from inspatio.generation.base import FrameBlock, Session, drive
 from inspatio.generation.faithful import FaithfulGenerator, FaithfulSession, keep_covered
-from inspatio.render import WarpRenderer
 from inspatio.render.matting import render_separated
 from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene

@@ -68,7 +68,7 @@ def test_the_two_parts_of_a_pixel_give_it_back():
     assert np.abs(whole - clip.frames[0][edge.rows, edge.columns]).max() <= 1
 
 
-def test_a_surface_without_edges_is_the_published_splat():
+def test_a_surface_without_edges_that_moves_by_whole_pixels_is_the_published_splat():
     clip = wall(target=disc_before_wall().target[0])
     source, target = clip.cameras()
     plain = WarpRenderer().render(clip.frames, clip.depth, source, target)
