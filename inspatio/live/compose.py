@@ -100,8 +100,8 @@ class Composer:
             (direct, edges), warp = self._splat(source_frame, camera, whole=whole), None
         else:
             # Each on a core of its own, so that the picture is there sooner.
-            with ThreadPoolExecutor(1) as beside:
-                warping = beside.submit(self._warp, generated, camera)
+            with ThreadPoolExecutor(1) as thread:
+                warping = thread.submit(self._warp, generated, camera)
                 direct, edges = self._splat(source_frame, camera, whole=whole)
                 warp = warping.result()
         seen = direct.masks[0]
