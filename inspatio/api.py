@@ -12,6 +12,7 @@ geometry and prompts in its work folder, where these functions use temporary one
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +22,12 @@ from inspatio.captioning.captions import read_sidecar
 from inspatio.config import GeometryConfig, find_profile, load_profile
 from inspatio.errors import ClipError
 from inspatio.generation.base import Generator
+from inspatio.geometry.panorama import load_distance, load_panorama
 from inspatio.geometry.scene import read_scene
 from inspatio.geometry.store import DEPTH_FILE
 from inspatio.media import probe_source
 from inspatio.media.fit import working_frame
-from inspatio.media.listing import identify
+from inspatio.media.listing import DEPTH_ENDINGS, FoundSource, identify, panorama_depth
 from inspatio.scene import Scene
 from inspatio.types import FitMode, Progress
 
@@ -45,7 +47,8 @@ def open_scene(
     """Open a clip as a scene: its frames, depth and cameras, streamed from files.
 
     Args:
-        source: a video, an image, a folder of views of one place, or a scene folder of InSpatio-World 1.5.
+        source: a video, an image, a folder of views of one place, a scene folder of InSpatio-World 1.5; or, for
+            WorldFM, a panorama with its depth beside it or a point cloud's folder, which have their geometry.
         geometry: a folder with its geometry in any known format. None takes the one beside the clip
             (``<clip>.geometry/``) or, where there is none, finds it from the camera's motion; a camera that stands
             still gets a plane prior, whose scale means nothing.
@@ -62,14 +65,15 @@ def open_scene(
         UsageError: the source is a folder of something else.
     """
     path = Path(source)
-    if path.is_file() and (found := identify(path)) and found.kind == "panorama":
-        raise ClipError(f"{path}: got a panorama, expected a plain picture or a video. Use inspatio frames for it")
-    info, clip_id = probe_source(path), path.name if path.is_dir() else path.stem
-    if turn:
-        size = working_frame(size, info.size, fit)
     if prompt is None:
         caption = read_sidecar(path)
         prompt = caption.text if caption else ""
+    found = identify(path) if path.exists() else None
+    if found is not None and found.kind in ("panorama", "cloud"):
+        return replace(_open_place(found, size), prompt=prompt)
+    info, clip_id = probe_source(path), path.name if path.is_dir() else path.stem
+    if turn:
+        size = working_frame(size, info.size, fit)
     if geometry is not None and (Path(geometry) / DEPTH_FILE).exists():
         return read_scene(info, Path(geometry), size, fit, clip_id=clip_id, prompt=prompt)
     config = estimate_by or GeometryConfig(backend="auto")
@@ -80,6 +84,24 @@ def open_scene(
     # The folder goes when nothing reads its depth any more: not this scene, and none that was made from it.
     weakref.finalize(scene.depth, converted.cleanup)
     return scene
+
+
+def _open_place(found: FoundSource, size: tuple[int, int]) -> Scene:
+    """A panorama with the depth beside it, or a point cloud, as a still scene."""
+    # Only here: their renderer is heavy to import, and no other source uses it.
+    from inspatio.generation.worldfm.still_scene import panorama_scene, point_cloud_scene
+
+    if found.kind == "cloud":
+        return point_cloud_scene(found.path, size).scene
+    depth = panorama_depth(found.path)
+    if depth is None:
+        raise ClipError(
+            f"{found.path}: no depth beside it, expected {found.path.stem}{DEPTH_ENDINGS[0]} (.npz, .exr, .png). "
+            "Estimate it with another program, or use inspatio run with Depth Anything 3"
+        )
+    image = load_panorama(found.path)
+    distance = load_distance(depth, (image.shape[0], image.shape[1]))
+    return panorama_scene(image, distance, size, clip_id=found.path.stem).scene
 
 
 def load_generator(profile: str | Path = "preview", *, device: str | None = None) -> Generator:

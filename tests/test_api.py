@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from support.panoramas import box_panorama, write_point_cloud
 from support.paths import EXAMPLES
 from support.pictures import gradient, write_picture, write_views
 
@@ -40,11 +43,25 @@ def test_sources_of_other_kinds(tmp_path: Path) -> None:
     photo = write_picture(tmp_path / "tall.png", gradient(80, 48))
     assert inspatio.open_scene(photo, size=SMALL).size == SMALL[::-1]
     assert inspatio.open_scene(photo, size=SMALL, turn=False).size == SMALL
-    with pytest.raises(ClipError, match="panorama"):
+    with pytest.raises(ClipError, match=r"all.panorama.depth.npy"):
         inspatio.open_scene(write_picture(tmp_path / "all.panorama.png"), size=SMALL)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="two or more"):
         inspatio.open_scene(tmp_path / "empty", size=SMALL)
+
+
+def test_places_to_look_around_in(tmp_path: Path) -> None:
+    """A panorama with its depth and a point cloud, which WorldFM takes, are opened as they are."""
+    image, distance = box_panorama(64)
+    cv2.imwrite(str(tmp_path / "all.png"), image[..., ::-1])
+    np.save(tmp_path / "all.depth.npy", distance)
+    write_point_cloud(tmp_path / "lidar")
+    for name, views in (("all.png", 42), ("lidar", 3)):
+        scene = inspatio.open_scene(tmp_path / name, size=SMALL, prompt="a box")
+        assert (scene.still, scene.size, scene.prompt, len(scene.frames)) == (True, SMALL, "a box", views)
+        assert scene.points is not None
+        seen = scene.points.render(scene.cameras([0]), SMALL)
+        assert (seen.masks > 0).mean() > 0.9, name
 
 
 def test_a_converted_geometry_lives_as_long_as_something_reads_it() -> None:

@@ -56,9 +56,10 @@ def live(arguments: argparse.Namespace) -> int:
         make_deterministic()
     address = Address(options.host, options.port, options.allow_host or (), not options.no_browser, options.max_session)
     job = resolve(arguments)
-    if not (job.input.is_file() and identify(job.input)):
+    if not job.input.exists() or identify(job.input) is None:
         raise UsageError(
-            f"{job.input}: got no video, image or panorama file, expected one. Try examples/living_room.mp4."
+            f"{job.input}: got no single source, expected a video, an image, a panorama, a point cloud's folder or a "
+            "scene folder. Try examples/living_room.mp4."
         )
     require(job.profile, {"generate"})
     listening = bind(address)  # before the long part, so that a port that is taken is told at once

@@ -1,9 +1,10 @@
 """``bench.py motion``: geometry by motion of the example: its errors, what it costs, and the new views that it gives.
 
-The clip as it is against the ray-cast truth (every fourth frame, one scale, focal length estimated); new views from
-three geometries against what the true camera sees; then the clip played to and fro up to each of ``--frames`` (121 is
-5 s), for time and for the largest memory so far, which should not grow with the clip. ``--clip`` measures other clips,
-which have no truth. CPU seconds are those of this process and of the mapper's.
+The clip as it is against the ray-cast truth (every fourth frame, one scale, focal length estimated); the clip played to
+and fro up to each of ``--frames`` (121 is 5 s), for time and for the largest memory so far, which should not grow with
+the clip; then new views from three geometries against what the true camera sees. ``--clip`` measures other clips, or
+all videos of a folder, which have no truth. Each result is printed as it comes. CPU seconds are those of this process
+and of the mapper's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from inspatio.geometry.motion.backend import MotionGeometry
 from inspatio.geometry.plane import PlaneGeometry
 from inspatio.geometry.store import Geometry, load_geometry
 from inspatio.media import SourceInfo, VideoWriter, open_source, probe
+from inspatio.media.listing import list_sources
 
 EXAMPLE = Path("examples/living_room.mp4")
 PATHS = ("orbit_left", "truck")
@@ -37,31 +40,42 @@ STRIDE = 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, nargs="*", default=[121, 484], help="clip lengths to time [121 484]")
-    parser.add_argument("--clip", type=Path, nargs="*", default=[], help="other clips to estimate, without truth")
+    parser.add_argument("--clip", type=Path, nargs="*", default=[], help="other clips, or folders of them")
     parser.add_argument("--views", action=argparse.BooleanOptionalAction, default=True, help="measure new views [yes]")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
+
+    def keep(name: str, figures: dict[str, Any]) -> None:
+        found[name] = figures
+        print(f"{name}: {figures}", flush=True)
+
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         example = probe(EXAMPLE)
-        geometry, found["example"] = _estimate(MotionGeometry(), example, work / "motion")
-        found["example"] |= _errors(geometry)
+        geometry, cost = _estimate(MotionGeometry(), example, work / "motion")
+        keep("example", cost | _errors(geometry))
+        for count in options.frames:
+            longer = _to_and_fro(example, work / f"{count}.mp4", count)
+            keep(f"{count} frames", _estimate(MotionGeometry(), longer, work / str(count))[1])
+        for clip in _clips(options.clip):
+            keep(clip.name, _estimate(MotionGeometry(), probe(clip), work / clip.name)[1])
         if options.views:
             for backend in (FilesGeometry(), PlaneGeometry()):
                 _estimate(backend, example, work / type(backend).__name__)
-            found["views"] = {
-                f"{path}, {kind}": _views(path, work / folder)
-                for path in PATHS
-                for kind, folder in (("files", "FilesGeometry"), ("motion", "motion"), ("plane", "PlaneGeometry"))
-            }
-        for count in options.frames:
-            longer = _to_and_fro(example, work / f"{count}.mp4", count)
-            found[f"{count} frames"] = _estimate(MotionGeometry(), longer, work / str(count))[1]
-        for clip in options.clip:
-            found[clip.name] = _estimate(MotionGeometry(), probe(clip), work / clip.name)[1]
+            for path in PATHS:
+                for kind, folder in (("files", "FilesGeometry"), ("motion", "motion"), ("plane", "PlaneGeometry")):
+                    keep(f"{path}, {kind}", _views(path, work / folder))
     return found
+
+
+def _clips(paths: Sequence[Path]) -> list[Path]:
+    """The files, and the videos of the folders among them."""
+    clips: list[Path] = []
+    for path in paths:
+        clips += [each.path for each in list_sources(path).sources if each.kind == "video"] if path.is_dir() else [path]
+    return clips
 
 
 def _estimate(backend: GeometryBackend, video: SourceInfo, folder: Path) -> tuple[Geometry, dict[str, Any]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -154,3 +158,22 @@ def test_a_point_cloud_is_a_source_as_panoramas_are(here: Path, capsys: pytest.C
     write_point_cloud(here / "other/lidar")
     assert main(preview) == 1
     assert "is a point cloud" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_point_cloud_is_flown_through_live(here: Path) -> None:
+    """The process as a user starts it: it says its address, which it does once the world is there, and ends."""
+    write_point_cloud(here / "clips/lidar")
+    words = ["live", "clips/lidar", "--profile", "worldfm_tiny", "--port", "0", "--no_browser"]
+    command = [sys.executable, "-m", "inspatio", *words]
+    paths = os.environ | {"PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, env=paths, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None, "a pipe"
+        address = server.stdout.readline()
+        server.send_signal(signal.SIGTERM)
+        said = server.communicate(timeout=60)[1]
+    finally:
+        server.kill()
+    assert "/?token=" in address, said
+    assert server.returncode == 0
