@@ -43,6 +43,9 @@ MAKERS: dict[str, Callable[[Renderer], Generator]] = {
     "worldfm": lambda renderer: make_worldfm(SIZE, renderer, frames_at_once=3),
 }
 
+GIVEN_A_RENDERER = MAKERS | {"preview": lambda renderer: PreviewGenerator(SIZE, renderer, live=True)}
+"""Those that draw with the renderer they are given, as the preview does only live."""
+
 
 @pytest.fixture(scope="module", params=list(MAKERS))
 def maker(request: pytest.FixtureRequest) -> Callable[[Renderer], Generator]:
@@ -128,6 +131,7 @@ def test_a_prompt_counts_from_the_next_step_on(generator: Generator) -> None:
     assert bool((plain.step(rest).frames != changed.step(rest).frames).any()) == reads_text
 
 
+@pytest.mark.parametrize("maker", GIVEN_A_RENDERER.values(), ids=GIVEN_A_RENDERER)
 def test_a_step_that_fails_closes_the_session(maker: Callable[[Renderer], Generator]) -> None:
     """Whatever had been advanced when it failed, nothing comes out of a half advanced state."""
     renderer = FailingRenderer()
