@@ -15,6 +15,7 @@ from inspatio.cameras.cameras import Cameras
 from inspatio.cameras.timeline import Timeline
 from inspatio.config import GeneratorConfig, load_profile
 from inspatio.errors import ClipError, UsageError, UserError
+from inspatio.generation.base import Download
 from inspatio.generation.worldfm.loading import check_step_count, describe_worldfm, load_worldfm
 from inspatio.locations import shipped
 from inspatio.render import WarpRenderer
@@ -101,6 +102,23 @@ def test_a_network_that_gives_nan_is_stopped(scene: Scene, cameras: Cameras) -> 
     with pytest.raises(ClipError, match="NaN"):
         session.step(cameras[:1])
     assert session.closed
+
+
+def test_where_the_device_lags_behind_nan_stops_the_next_frame_and_the_last_one(
+    scene: Scene, cameras: Cameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing waits for a GPU in the step itself, but no clip ends unchecked."""
+    monkeypatch.setattr(Download, "is_ready", lambda _: False)
+    generator = make_worldfm(SIZE)
+    with torch.no_grad():
+        next(iter(generator.network.blocks)).attn.proj.bias.fill_(float("nan"))
+    session = generator.start(scene, seed=0)
+    session.step(cameras[:1])
+    with pytest.raises(ClipError, match="frame 0 has NaN"):
+        session.step(cameras[1:2])
+    alone = generator.start(replace(scene, timeline=Timeline([0], "hold")), seed=0)
+    with pytest.raises(ClipError, match="frame 0 has NaN"):
+        alone.step(cameras[:1])
 
 
 def test_out_of_memory_says_what_to_do(scene: Scene, cameras: Cameras, monkeypatch: pytest.MonkeyPatch) -> None:
