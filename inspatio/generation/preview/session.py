@@ -35,7 +35,7 @@ from inspatio.render import Renderer, WarpRenderer
 from inspatio.render.views import render_separated_scene
 from inspatio.scene import Scene
 
-VERSION = 5
+VERSION = 6
 LIVE_BLOCK_FRAMES = 2
 """Short blocks follow a person sooner; a block of 12 would be a second late."""
 LIVE_COMPLETION_BLOCKS = 10
