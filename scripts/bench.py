@@ -23,6 +23,7 @@ BENCHES = {
     "caption": "images per second of Florence-2, random weights",
     "drift": "what hundreds of live blocks do to colours, sharpness and memory",
     "driver": "what thousands of clips cost the process that plans and records them",
+    "faithful": "what --faithful keeps of the example, and how its holes meet what is kept",
     "generate": "frames per second of the neural generator, end to end and part by part",
     "geometry": "frames per second and memory of Depth Anything 3, random weights",
     "kernels": "single products, attentions and convolutions at the shapes of a block",
