@@ -1,6 +1,6 @@
 """Make the picture of this moment: the source seen from the camera of now, completed by what was generated last.
 
-The source frame of now is drawn exactly, the mixed pixels of outlines taken apart (``render/matting.py``). What it
+The source frame of now is splatted exactly; once nothing moves, with the mixed pixels of outlines taken apart. What it
 does not show comes from the newest generated frame, warped to the camera of now by its depth; the few pixels that
 neither knows are filled smoothly. A generator that changes the whole picture (a neural one) goes the other way round:
 its warped frame first, the splat where that has holes. Nothing here knows of a session, so drawing never changes what
@@ -91,8 +91,9 @@ class Composer:
     ) -> Composed:
         """The picture that ``camera_to_world`` sees while the source shows ``source_frame``.
 
-        ``other``: a frame of the other branch, for the layer that compares them. ``outlines``: take mixed pixels apart,
-        which costs as much as two splats for every source frame that is new, and nearly one for every picture.
+        ``other``: a frame of the other branch, for the layer that compares them. ``outlines``: take mixed pixels apart
+        (``render/matting.py``), which costs as much as two splats for every source frame that is new, and nearly
+        one for every picture.
         """
         camera = Cameras.from_poses(invert(camera_to_world)[None], self._intrinsics)
         whole = layer == "render" or not outlines

@@ -23,6 +23,9 @@ from inspatio.live.sources import CachedSource
 from inspatio.types import CameraToWorld, Image
 
 MAX_FPS = 30.0
+SETTLED = 0.1
+"""Seconds without motion of camera and time after which a picture is drawn again with outlines taken apart, which takes
+longer."""
 CUT_FRAMES = 8
 """A jump in source time that is longer changes the whole picture; time that runs fast is shorter."""
 
@@ -83,6 +86,8 @@ class DisplayLoop(threading.Thread):
         self._composer, self._frames = composer, frames
         self._moment, self._next_change = moment, next_change
         self._looks: tuple | None = None
+        self._place: tuple[bytes, int] = (b"", 0)
+        self._moved, self._fine = 0.0, False
         self._last: tuple[protocol.Layer, int] = ("result", 0)
         self._drawn: deque[float] = deque(maxlen=60)
         self.last_seconds = LastSeconds(size)
@@ -108,25 +113,23 @@ class DisplayLoop(threading.Thread):
     def run(self) -> None:
         assert self.generation is not None, "set by the world"
         while not self._stopping:
-            waits = [self._next_change(), self.generation.next_due(time.monotonic())]
+            waits = [self._next_change(), self.generation.next_due(time.monotonic()), self._settles_in()]
             self.changed.wait(min((each for each in waits if each is not None), default=None))
             self.changed.clear()
             if self._stopping or not self.wants_picture():
                 continue
             moment = self._moment()
             generated = self.generation.newest(moment.time)
-            looks = (
-                moment.layer,
-                moment.source_frame,
-                moment.camera.tobytes(),
-                moment.rate == 0,
-                generated and generated.number,
-            )
+            place = moment.camera.tobytes(), moment.source_frame
+            if moment.rate or place != self._place:
+                self._place, self._moved = place, moment.time
+            fine = moment.time - self._moved >= SETTLED
+            looks = (moment.layer, place, fine, generated and generated.number)
             if looks == self._looks:
                 continue
-            self._looks = looks
+            self._looks, self._fine = looks, fine
             try:
-                self._draw(moment, generated, resting=self.generation.state in ("resting", "freed"))
+                self._draw(moment, generated, fine=fine, resting=self.generation.state in ("resting", "freed"))
             except Exception as error:  # noqa: BLE001
                 # A frame of the source that cannot be read must not end the display of the others.
                 _log.exception("a picture could not be drawn")
@@ -135,12 +138,17 @@ class DisplayLoop(threading.Thread):
                 self._frames.read_ahead(moment.source_frame, moment.rate > 0)
             time.sleep(max(0.0, moment.time + 1 / MAX_FPS - time.monotonic()))
 
-    def _draw(self, moment: Moment, generated: GeneratedFrame | None, *, resting: bool) -> None:
+    def _settles_in(self) -> float | None:
+        """Seconds until what was drawn in motion can be drawn finely; None where it is, or nobody takes a picture."""
+        if self._fine or not self.wants_picture():
+            return None
+        return max(0.0, self._moved + SETTLED - time.monotonic())
+
+    def _draw(self, moment: Moment, generated: GeneratedFrame | None, *, fine: bool, resting: bool) -> None:
         branch = self.generation.other if self.generation is not None and moment.layer == "branches" else None
         other = None if branch is None else branch.frame_near(moment.camera, moment.source_frame)
-        # While time runs every picture is of another source frame, and taking it apart would halve their rate.
         composed = self._composer.compose(
-            moment.source_frame, moment.camera, generated, moment.layer, other, outlines=moment.rate == 0
+            moment.source_frame, moment.camera, generated, moment.layer, other, outlines=fine
         )
         jpeg = encode_jpeg(composed.image)
         # A generator that rests has nothing newer to show, so the content is as new as the picture.

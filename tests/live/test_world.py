@@ -24,7 +24,9 @@ from inspatio.cameras.timeline import Timeline
 from inspatio.generation.preview.session import PreviewGenerator
 from inspatio.generation.worldfm.still_scene import panorama_scene
 from inspatio.live.compose import Composer, GeneratedFrame, fill_depth
+from inspatio.live.display import SETTLED
 from inspatio.live.motion import Motion, clamped, slewed
+from inspatio.live.picture_header import PictureHeader
 from inspatio.live.points import MOST_POINTS
 from inspatio.live.sources import CHUNK, CachedSource
 from inspatio.render import WarpRenderer
@@ -253,8 +255,26 @@ def test_the_display_takes_outlines_apart():
     assert np.array_equal(plain, WarpRenderer(threads=1).render(clip.frames, clip.depth, source, camera).frames[0])
 
 
+def test_outlines_are_taken_apart_when_the_camera_rests(tmp_path: Path):
+    """While it moves a picture is to be there soon; then the same pose is drawn again."""
+    clip = disc_before_wall()
+    source, camera = clip.cameras()
+    seen = WarpRenderer(threads=1).render(clip.frames, clip.depth, source, camera).masks[0] > 0
+    wall_only = (disc(SHIFT * SIDE / NEAR) == 0) & seen
+    specks = []
+    with served(scene_of(clip), FakeGenerator(), tmp_path) as live, live.page() as page:
+        header = page.picture(page.pose((SHIFT, 0.0, 0.0)))
+        end = time.monotonic() + 10 * SETTLED
+        while time.monotonic() < end or len(specks) < 2:
+            if isinstance(header, PictureHeader):
+                drawn = cv2.imdecode(np.frombuffer(page.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+                specks.append(int((np.asarray(drawn, float)[..., 0] > BLUE[0] + 60)[wall_only].sum()))
+            header = page.receive(0.1)
+    assert specks[0] > 2 * specks[-1]
+
+
 def test_outlines_are_left_whole_where_it_is_asked_for():
-    """As while time runs: what the source shows is then the plain splat, and nothing is laid over it."""
+    """As in motion: what the source shows is then the plain splat, and nothing is laid over it."""
     made, aside = composer(True), np.eye(4)
     aside[0, 3] = 0.5
     plain = made.compose(0, aside, None, "result", outlines=False)
