@@ -61,7 +61,7 @@ AT_LEAST = {"warp_gain_db": 5.0, "beside_a_silent_page_share": 0.95}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", type=Path, default=Path("examples/living_room.mp4"), help="the clip [example]")
-    parser.add_argument("--commands", type=int, default=20, help="single key presses that are timed [20]")
+    parser.add_argument("--commands", type=int, default=40, help="single key presses that are timed [40]")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long the camera moves without a pause [8]")
     parser.add_argument("--soak", type=float, default=0.0, help="minutes of random flying besides [0]")
 
