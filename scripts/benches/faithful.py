@@ -2,9 +2,10 @@
 
 Every sixteenth frame along a path, from true geometry, against the ray-cast truth: the published splat alone, the
 preview, and ``--faithful`` around a generator that changes the whole picture (the tiny networks, random weights).
-``covered_psnr`` and ``covered_flip`` count what the splat covers, ``border_gradient`` is the mean step of colour across
-the borders of the result's holes, in levels of 255, ``true_holes_gradient`` the same with the truth in the holes, where
-only what is kept can be at fault, and ``true_gradient`` the truth's in the same places.
+``covered_psnr`` and ``covered_flip`` count what the splat covers and the result keeps (``kept_share`` of it: taking
+mixed pixels apart opens some), ``splat_psnr`` is the splat's of the same pixels. ``border_gradient`` is the mean step
+of colour across the borders of the result's holes, in levels of 255, ``true_holes_gradient`` the same with the truth in
+the holes, where only what is kept can be at fault, and ``true_gradient`` the truth's in the same places.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             true = {at: truth.true_view(at, path[at], scene.lens, size) for at in places}
             splats = {at: render_scene(WarpRenderer(), scene, at, cameras[at : at + 1]) for at in places}
             covered = {at: splat.masks[0] > 0 for at, splat in splats.items()}
-            results["splat"] = _fidelity({at: splat.frames[0] for at, splat in splats.items()}, true, covered)
+            splatted = {at: splat.frames[0] for at, splat in splats.items()}
+            results["splat"] = _fidelity(splatted, true, covered)
             for name, generator in {
                 "preview": PreviewGenerator(size),
                 "networks, faithful": FaithfulGenerator(networks),
@@ -75,7 +77,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     for i in range(len(block.frames)):
                         frames[block.start + i] = block.frames[i].cpu().numpy()
                         kept[block.start + i] = block.coverage[i] > 0
-                results[name] = _fidelity(frames, true, covered) | _borders(frames, true, kept)
+                both = {at: covered[at] & kept[at] for at in places}
+                results[name] = {
+                    **_fidelity(frames, true, both),
+                    "kept_share": round(float(np.mean([both[at].sum() / covered[at].sum() for at in places])), 4),
+                    "splat_psnr": _fidelity(splatted, true, both)["covered_psnr"],
+                    **_borders(frames, true, kept),
+                }
                 print(name, results[name], flush=True)
     return results
 
