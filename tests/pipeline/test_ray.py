@@ -48,7 +48,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(PROFILE)
     for seed, name in enumerate(CLIPS):
-        write_clip(tmp_path / f"clips/{name}.mp4", count=4, seed=seed, sound=seed == 1)
+        # Large, so that writing its depth takes long enough to be killed at.
+        write_clip(tmp_path / f"clips/{name}.mp4", count=4, size=(900, 1600), seed=seed, sound=seed == 1)
     return tmp_path
 
 
@@ -65,7 +66,7 @@ def killing(folder: Path, clip: str, times: int) -> Iterator[list[int]]:
                 if found and int(found[1]) not in killed:
                     killed.append(int(found[1]))
                     os.kill(killed[-1], signal.SIGKILL)
-            time.sleep(0.001)
+            time.sleep(0.0001)
 
     thread = threading.Thread(target=kill)
     thread.start()
