@@ -36,7 +36,7 @@ from inspatio.live.picture_header import PictureHeader
 from inspatio.live.protocol import VERSION
 
 START_SECONDS, PATIENCE, IDLE_SECONDS = 120.0, 60.0, 4.0
-PING_SECONDS = 0.1
+PING_SECONDS, POSE_SECONDS = 0.1, 1 / 60
 FULL_SPEED = 150.0
 """Frames a second of the render bench from which on rates and latencies are demanded in full."""
 AT_MOST_MS = {
@@ -231,13 +231,15 @@ def _moving(client: Client, url: str, seconds: float) -> dict[str, Any]:
 
 
 def _fly(client: Client, seconds: float) -> tuple[float, float]:
-    before, start, pinged = len(client.headers), time.perf_counter(), 0.0
+    before, start, posed, pinged = len(client.headers), time.perf_counter(), -1.0, 0.0
     while (moved := time.perf_counter() - start) < seconds:
-        client.pose(0.2 + 0.1 * np.sin(moved), 0.1 * np.cos(moved))
+        if moved - posed > POSE_SECONDS:  # as often as a page does; pages that send much more are turned away
+            client.pose(0.2 + 0.1 * np.sin(moved), 0.1 * np.cos(moved))
+            posed = moved
         if moved - pinged > PING_SECONDS:  # poses and acknowledgements take most of the messages that a page may send
             client.send("ping", t=time.perf_counter())
             pinged = moved
-        client.receive(1 / 60)
+        client.receive(POSE_SECONDS)
     flown = client.headers[before:]
     return len(flown) / seconds, (flown[-1].generated - flown[0].generated) / seconds
 
